@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Real
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -86,19 +86,19 @@ def initialize(
        equation 10.
     """
     dtype = np.dtype(dtype)
-    canonical_init(init)
+    canonical = canonical_init(init)
     rng = np.random.default_rng(seed)
     weights = []
     for fan_in, fan_out in pairwise(layer_sizes):
         shape = (int(fan_out), int(fan_in))
         if callable(init):
             weights.append(_called(init, shape, rng, dtype))
-        elif isinstance(init, Real):
-            weights.append(_constant(float(init), shape, dtype))
-        elif init == "zeros":
+        elif isinstance(canonical, float):
+            weights.append(_constant(canonical, shape, dtype))
+        elif canonical == "zeros":
             weights.append(np.zeros(shape, dtype))
         else:
-            weights.append(_normal(_standard_deviation(init, shape), shape, rng, dtype))
+            weights.append(_normal(_standard_deviation(canonical, shape), shape, rng, dtype))
     biases = [np.zeros(int(size), dtype) for size in layer_sizes[1:]]
     return weights, biases
 
@@ -127,7 +127,7 @@ def canonical_init(init: object) -> str | float | tuple[str, float]:
         if init not in INITIALIZERS:
             raise ValueError(f"init must be {_accepted()}, got {init!r}")
         return init
-    if isinstance(init, Real) and not isinstance(init, bool | np.bool_):
+    if _is_number(init):
         constant = float(init)
         if not math.isfinite(constant):
             raise ValueError(f"init must be finite when it is a number, got {constant!r}")
@@ -139,6 +139,11 @@ def canonical_init(init: object) -> str | float | tuple[str, float]:
     raise TypeError(f"init must be {_accepted()}, got {init!r}")
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    # bool is a Real to Python, and init=True is a slip rather than a weight of 1.
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _accepted() -> str:
     names = ", ".join(repr(name) for name in INITIALIZERS)
     return f"one of {names}, a number, ('normal', std) or a callable(shape, rng)"
@@ -148,7 +153,7 @@ def _named_normal(init: Sequence[Any]) -> tuple[str, float]:
     if len(init) != 2 or init[0] != "normal":
         raise ValueError(f"init must be {_accepted()}, got {init!r}")
     std = init[1]
-    if isinstance(std, bool | np.bool_) or not isinstance(std, Real):
+    if not _is_number(std):
         raise TypeError(f"the standard deviation in init must be a number, got {init!r}")
     std = float(std)
     if not (math.isfinite(std) and std >= 0):
@@ -156,13 +161,13 @@ def _named_normal(init: Sequence[Any]) -> tuple[str, float]:
     return "normal", std
 
 
-def _standard_deviation(init: Any, shape: tuple[int, int]) -> float:
+def _standard_deviation(init: str | tuple[str, float], shape: tuple[int, int]) -> float:
     fan_out, fan_in = shape
     if init == "xavier":
         return math.sqrt(2.0 / (fan_out + fan_in))
     if init == "he":
         return math.sqrt(2.0 / fan_in)
-    return NORMAL_STD if init == "normal" else float(init[1])
+    return init[1] if isinstance(init, tuple) else NORMAL_STD
 
 
 def _constant(value: float, shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:

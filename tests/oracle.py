@@ -40,7 +40,7 @@ def sigmoid(z: npt.ArrayLike) -> Array:
 
 
 def sigmoid_derivative(z: npt.ArrayLike) -> Array:
-    """Return sigmoid(z) * sigmoid(-z), the slope; exact in both tails, where 1 - sigmoid(z) is not."""
+    """Slope sigmoid(z) * sigmoid(-z); exact in both tails, where 1 - sigmoid(z) is not."""
     return sigmoid(z) * sigmoid(-float64(z))
 
 
@@ -51,7 +51,7 @@ def linear(x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike | None =
 
 
 def fold_input(X: npt.ArrayLike, mean: npt.ArrayLike = 0.0, scale: npt.ArrayLike = 1.0) -> Array:
-    """Return what the network sees of `X`: (X - mean) * scale, both scalars or one value a feature."""
+    """What the network sees: (X - mean) * scale, both scalars or one value a feature."""
     return (float64(X) - float64(mean)) * float64(scale)
 
 

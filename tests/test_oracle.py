@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def random_problem(
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, layer_sizes[0]))
     y = rng.integers(0, 2, size=(n, layer_sizes[-1])).astype(float)
-    pairs = list(zip(layer_sizes, layer_sizes[1:], strict=False))
+    pairs = list(pairwise(layer_sizes))
     weights = [rng.normal(size=(fan_out, fan_in)) for fan_in, fan_out in pairs]
     biases = [rng.normal(size=fan_out) for _, fan_out in pairs]
     return X, y, weights, biases
