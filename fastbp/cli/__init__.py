@@ -1,0 +1,24 @@
+"""The `fastbp` command.
+
+`app` holds the commands, `console` everything they say, `pictures` what they read, `training` and
+`demo` the long work, `comparison` the timing against pure NumPy, one process a system.
+Only this file may be imported without the extra ``cli``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line on `sys.argv` and exit with its code (2 for a user's mistake)."""
+    try:
+        import rich  # noqa: F401
+        import typer  # noqa: F401
+    except ModuleNotFoundError as error:
+        sys.exit(f"fastbp: the command line needs {error.name}: pip install 'fastbp[cli]'")
+    from fastbp.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

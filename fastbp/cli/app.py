@@ -1,0 +1,220 @@
+"""The commands of `fastbp`, their arguments and their help."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from fastbp.cli.console import UserError, report_error
+
+__all__ = ["app", "run"]
+
+# Help and errors as plain text: a user's mistake is one line, not a panel (see `run`).
+app = typer.Typer(
+    name="fastbp",
+    help="Train dense sigmoid networks on pictures, on the CPU, at the machine's speed.",
+    epilog="Start with: fastbp demo",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+# What typer raises for a bad command line; some of its versions bring click, some their own.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
+
+Hidden = Annotated[
+    str, typer.Option(help="Sizes of the hidden layers, first to last.", metavar="3,2")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures for each update.")]
+Epochs = Annotated[int, typer.Option(min=1, help="How often to go through all pictures.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of first weights and order.")]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        What stands after ``fastbp``.
+
+    Returns
+    -------
+    int
+        0, or 2 for a user's mistake, which is said in one line on standard error, or 130 after
+        Ctrl-C.
+    """
+    command = typer.main.get_command(app)
+    try:
+        # Without a terminal's help, an empty command line asks for help too.
+        code = command.main(
+            args=list(arguments) or ["--help"], prog_name="fastbp", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except UserError as error:
+        report_error(str(error))
+        return 2
+    except MemoryError as error:
+        report_error(f"not enough memory: {error}")
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
+        report_error("interrupted")
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has gone, as `head` does: not an error. What is still buffered
+        # must not raise again while the interpreter shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except _UsageError as error:
+        report_error(f"{error.format_message()}{_help_hint(error)}")
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def _help_hint(error: BaseException) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see '{context.command_path} --help')" if context is not None else ""
+
+
+@app.command(
+    epilog="Examples: fastbp demo | fastbp demo --out /tmp/demo --pictures 4000 --epochs 40"
+)
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Folder for the model and the picture; made if missing.")
+    ] = Path("fastbp-demo"),
+    pictures: Annotated[
+        int, typer.Option(min=64, help="Pictures to train on; a quarter as many to test.")
+    ] = 4096,
+    epochs: Epochs = 20,
+    seed: Seed = 0,
+) -> None:
+    """Show all of it on generated pictures of soccer balls, in under a minute.
+
+    Trains 12288-3-2-1 and then a wider network, times the same training in pure NumPy, and writes
+    a model and a PNG: learning curves, first-layer weights, predictions.
+    """
+    from fastbp.cli.demo import run_demo
+
+    run_demo(out, pictures=pictures, epochs=epochs, seed=seed)
+
+
+@app.command(
+    epilog="Examples: fastbp train photos/train --test photos/test --hidden 64"
+    " | fastbp train photos --hidden 128,64 --epochs 100 --weight-decay 0.01 --out net.safetensors"
+)
+def train(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="One subfolder of pictures for each class.")
+    ],
+    test: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Pictures to test on after each epoch.")
+    ] = None,
+    hidden: Hidden = "3,2",
+    batch_size: BatchSize = 32,
+    epochs: Epochs = 40,
+    learning_rate: Annotated[
+        float, typer.Option(help="Step along the gradient, more than 0.")
+    ] = 0.2,
+    weight_decay: Annotated[
+        float, typer.Option(help="lambda of the L2 term lambda/2 |W|^2, 0 or more.")
+    ] = 0.001,
+    init: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|NUMBER",
+            help="First weights: xavier, he, normal, zeros, or a number for all of them.",
+        ),
+    ] = "xavier",
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Where to write the model.")] = Path(
+        "model.safetensors"
+    ),
+    plot: Annotated[
+        Path | None, typer.Option(help="Where to write a PNG of curves, weights, predictions.")
+    ] = None,
+) -> None:
+    """Train a network to tell two classes of pictures apart, and save it.
+
+    FOLDER has one subfolder for each of the two classes. Pictures are resized to 64x64 RGB.
+    """
+    from fastbp.cli.training import TrainingPlan, run_training
+
+    plan = TrainingPlan(
+        hidden=_parse_hidden(hidden),
+        batch_size=batch_size,
+        epochs=epochs,
+        learning_rate=_parse_rate("--learning-rate", learning_rate, zero=False),
+        weight_decay=_parse_rate("--weight-decay", weight_decay, zero=True),
+        init=_parse_init(init),
+        seed=seed,
+    )
+    run_training(folder, test, plan, out=out, plot=plot)
+
+
+@app.command(epilog="Example: fastbp evaluate model.safetensors photos/test")
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="What 'fastbp train' wrote.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="One subfolder of pictures for each class.")
+    ],
+) -> None:
+    """Measure a model on labelled pictures: loss, accuracy, and which class it takes for which."""
+    from fastbp.cli.inference import run_evaluate
+
+    run_evaluate(model, folder)
+
+
+@app.command(epilog="Example: fastbp predict model.safetensors photos/*.jpg")
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="What 'fastbp train' wrote.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures.")],
+) -> None:
+    """Say for each picture which class it shows: file, class, probability, between tabs."""
+    from fastbp.cli.inference import run_predict
+
+    run_predict(model, files)
+
+
+@app.command(epilog="Example: fastbp info")
+def info() -> None:
+    """Tell version, CPU, vector width, tiles, threading layer and cache folder."""
+    import fastbp
+
+    typer.echo(str(fastbp.show_config()))
+
+
+def _parse_hidden(text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise typer.BadParameter(
+            f"expected sizes of layers between commas, such as 3,2 or 64, got {text!r}",
+            param_hint="--hidden",
+        )
+    return sizes
+
+
+def _parse_rate(option: str, value: float, *, zero: bool) -> float:
+    if not (0 < value < float("inf") or (zero and value == 0)):
+        kind = "a finite number, 0 or more" if zero else "a finite number above 0"
+        raise typer.BadParameter(f"expected {kind}, got {value}", param_hint=option)
+    return value
+
+
+def _parse_init(text: str) -> str | float:
+    if text in ("xavier", "he", "normal", "zeros"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"expected xavier, he, normal, zeros or a number, got {text!r}", param_hint="--init"
+        ) from None

@@ -1,0 +1,127 @@
+"""What the commands say: results to standard output, everything else to standard error.
+
+Spinners and bars show on terminals only, so that a log or a pipe holds plain lines.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+__all__ = [
+    "UserError",
+    "compile_kernels",
+    "print_table",
+    "progress_bar",
+    "report_error",
+    "say",
+    "working",
+]
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+_COMPILING = "compiling kernels (first run only)"
+
+
+class UserError(Exception):
+    """A mistake of the user's: said in one line on standard error, exit code 2."""
+
+
+def say(text: str) -> None:
+    """Print a line to standard output, whole: no wrapping, no markup."""
+    _out.print(text, soft_wrap=True, markup=False)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table to standard output: the first column to the left, numbers to the right."""
+    table = Table(box=SIMPLE_HEAD)
+    for index, title in enumerate(header):
+        table.add_column(Text(title), justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _out.print(table)
+
+
+def report_error(message: str) -> None:
+    """Print `message` as one line on standard error, however many lines it has."""
+    print(f"fastbp: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def _live_console() -> Console:
+    """Return the console for what moves: standard output where it is a terminal.
+
+    Only then can lines printed meanwhile appear above it.
+    """
+    return _out if _out.is_terminal else _err
+
+
+@contextmanager
+def working(description: str) -> Iterator[None]:
+    """Show a spinner with `description` while the block runs, on a terminal."""
+    console = _live_console()
+    if console.is_terminal:
+        with console.status(Text(description)):
+            yield
+    else:
+        yield
+
+
+def compile_kernels(dtype: str = "float32", data_dtype: str | None = None) -> None:
+    """Compile the kernels or load them from the cache, and say so where it takes a while."""
+    import fastbp
+
+    # Loading takes well under a second, which is not worth a line in a log.
+    notice = threading.Timer(1.0, report_error, [f"{_COMPILING} ..."])
+    notice.daemon = True
+    if not _live_console().is_terminal:
+        notice.start()
+    try:
+        with working(_COMPILING):
+            fastbp.warmup(dtype, data_dtype)
+    finally:
+        notice.cancel()
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while the block runs, on a terminal.
+
+    Yields
+    ------
+    update : callable
+        ``update(done, total)``, as `fastbp.Network.fit` calls its `progress`.
+    """
+    console = _live_console()
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with bar:
+        task = bar.add_task(description, total=None)
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield update
