@@ -1,0 +1,23 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+# Tests that compare one thread with two need two, also on a single core. Numba reads this when
+# it is first imported, which no plugin does.
+if len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)) < 2:
+    os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+
+
+@pytest.fixture
+def set_num_threads() -> Iterator[Callable[[int], None]]:
+    """``fastbp.set_num_threads``, undone after the test."""
+    import fastbp
+
+    before = fastbp.get_num_threads()
+    yield fastbp.set_num_threads
+    fastbp.set_num_threads(before)

@@ -1,0 +1,122 @@
+"""Random data and networks for tests, the same on every machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tests import oracle
+from tests.tolerance import Bounds, InputFolding, TrainingBounds, bounds, training_bounds
+
+# The first hidden layer decides between two code paths of training, so both kinds appear, with
+# widths at, just below and just above multiples of any vector length.
+NARROW = [(7, 1), (33, 3, 2, 1), (48, 16, 1), (130, 4, 2), (12, 1, 1), (65, 8, 5, 3, 2)]
+WIDE = [(7, 17, 1), (33, 40, 3, 2), (48, 65, 17, 1), (130, 40, 1), (20, 24)]
+
+
+@dataclass
+class Problem:
+    """Data, parameters and input folding, with the oracle's view of them."""
+
+    layer_sizes: tuple[int, ...]
+    dtype: np.dtype[Any]
+    X: npt.NDArray[Any]
+    y: npt.NDArray[Any]
+    weights: list[npt.NDArray[Any]]
+    biases: list[npt.NDArray[Any]]
+    folding: InputFolding
+
+    def network(self) -> Any:
+        """Make a fastbp network that has these parameters."""
+        from fastbp import Network
+
+        network = Network(
+            self.layer_sizes,
+            init="zeros",
+            dtype=self.dtype,
+            input_mean=self.folding.mean,
+            input_scale=self.folding.scale,
+        )
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            network.weights[layer][...] = weight
+            network.biases[layer][...] = bias
+        return network
+
+    @property
+    def seen(self) -> npt.NDArray[np.float64]:
+        """The input as the network sees it, in float64."""
+        return oracle.fold_input(self.X, self.folding.mean, self.folding.scale)
+
+    def forward(self) -> oracle.Forward:
+        return oracle.forward(self.seen, self.weights, self.biases)
+
+    def bounds(self) -> Bounds:
+        return bounds(self.X, self.y, self.weights, self.biases, self.dtype, folding=self.folding)
+
+    def trained(self, batches: Any, **settings: float) -> oracle.Step:
+        return oracle.train(self.seen, self.y, self.weights, self.biases, batches, **settings)
+
+    def training_bounds(self, batches: Any, **settings: float) -> TrainingBounds:
+        return training_bounds(
+            self.X,
+            self.y,
+            self.weights,
+            self.biases,
+            batches,
+            self.dtype,
+            folding=self.folding,
+            **settings,
+        )
+
+
+def make_problem(
+    layer_sizes: tuple[int, ...],
+    n: int = 37,
+    *,
+    dtype: str = "float32",
+    data_dtype: str | None = None,
+    fold: str = "none",
+    seed: int = 0,
+) -> Problem:
+    """Random rows, labels 0/1 and Xavier-sized weights with biases that are not zero.
+
+    `fold` is "none", "scalar" or "feature": what kind of input mean and scale the network gets.
+    uint8 data is always scaled, or every sigmoid would saturate and every gradient vanish.
+    """
+    rng = np.random.default_rng(seed)
+    data_dtype = data_dtype or dtype
+    n0 = layer_sizes[0]
+    if data_dtype == "uint8":
+        X = rng.integers(0, 256, size=(n, n0), dtype=np.uint8)
+        centre, spread = 127.5, 1 / 74
+        fold = "scalar" if fold == "none" else fold
+    else:
+        X = 3 + 2 * rng.normal(size=(n, n0)) if fold != "none" else rng.normal(size=(n, n0))
+        X = X.astype(data_dtype)
+        centre, spread = 3.0, 0.5
+    folding = InputFolding()
+    if fold == "scalar":
+        folding = InputFolding(centre, spread)
+    elif fold == "feature":
+        mean = centre * rng.uniform(0.8, 1.2, size=n0)
+        scale = spread * rng.uniform(0.5, 1.5, size=n0)
+        folding = InputFolding(mean.astype(dtype), scale.astype(dtype))
+    weights = [
+        (rng.normal(size=(fan_out, fan_in)) * oracle.initial_std("xavier", fan_in, fan_out))
+        for fan_in, fan_out in pairwise(layer_sizes)
+    ]
+    biases = [0.3 * rng.normal(size=size) for size in layer_sizes[1:]]
+    y = rng.integers(0, 2, size=(n, layer_sizes[-1])).astype(dtype)
+    return Problem(
+        layer_sizes,
+        np.dtype(dtype),
+        X,
+        y,
+        [w.astype(dtype) for w in weights],
+        [b.astype(dtype) for b in biases],
+        folding,
+    )
