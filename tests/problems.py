@@ -16,6 +16,7 @@ from tests.tolerance import Bounds, InputFolding, TrainingBounds, bounds, traini
 # widths at, just below and just above multiples of any vector length.
 NARROW = [(7, 1), (33, 3, 2, 1), (48, 16, 1), (130, 4, 2), (12, 1, 1), (65, 8, 5, 3, 2)]
 WIDE = [(7, 17, 1), (33, 40, 3, 2), (48, 65, 17, 1), (130, 40, 1), (20, 24)]
+ONE_OF_EACH = [(33, 3, 2, 1), (33, 40, 3, 2)]
 
 
 @dataclass

@@ -1,0 +1,55 @@
+"""Helpers of the tests that train: which batches, and how far from the oracle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastbp import Network
+from fastbp.training import batch_indices
+from tests.problems import Problem
+from tests.tolerance import assert_within
+
+
+def batches_of(problem: Problem, settings: dict[str, Any]) -> list[np.ndarray]:
+    """The batches that ``fit`` takes under `settings`, one after the other."""
+    return [
+        batch
+        for epoch in range(settings["epochs"])
+        for batch in batch_indices(
+            len(problem.X),
+            settings["batch_size"],
+            shuffle=settings.get("shuffle", True),
+            seed=settings.get("seed"),
+            epoch=epoch,
+        )
+    ]
+
+
+def assert_parameters_follow_the_oracle(
+    network: Network, problem: Problem, batches: list[np.ndarray], **rates: float
+) -> None:
+    exact = problem.trained(batches, **rates)
+    allowed = problem.training_bounds(batches, **rates)
+    for layer in range(len(network.weights)):
+        weight, bias = network.weights[layer], network.biases[layer]
+        assert weight.dtype == bias.dtype == problem.dtype
+        assert_within(weight, exact.weights[layer], allowed.weights[layer], f"W[{layer}]")
+        assert_within(bias, exact.biases[layer], allowed.biases[layer], f"b[{layer}]")
+
+
+def assert_training_follows_the_oracle(problem: Problem, **settings: Any) -> None:
+    settings = {"learning_rate": 0.5, "seed": 11, **settings}
+    network = problem.network()
+
+    history = network.fit(problem.X, problem.y, **settings)
+
+    batches = batches_of(problem, settings)
+    rates = {name: settings[name] for name in ("learning_rate", "weight_decay") if name in settings}
+    assert len(history.loss) == settings["epochs"]
+    assert_parameters_follow_the_oracle(network, problem, batches, **rates)
+
+
+def bits(network: Network) -> bytes:
+    return b"".join(a.tobytes() for a in network.weights + network.biases)
