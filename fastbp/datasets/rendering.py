@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.datasets.balls import NO_BALL, paint_ball
+from fastbp.datasets.edges import ramp, stripe
 from fastbp.kernels.jit import jit
 
-__all__ = ["WORKSPACE", "face_axes", "render"]
+__all__ = ["WORKSPACE", "render"]
 
 # Odd multipliers with well mixed bits: 2**64 / golden ratio, and those of Stafford's "Mix13".
 _STEP_X = np.uint64(0x9E3779B97F4A7C15)
@@ -44,53 +46,8 @@ WORKSPACE = np.dtype(
     ]
 )
 
-# What kinds of ball there are, as `SCENE.ball_kind` counts them.
-NO_BALL, SOCCER, PLAIN, BEACH, BASKETBALL, TENNIS, BANDED = range(7)
 # What other things there are, as `SCENE.thing_kind` counts them.
 NO_THING, PRISM, PERSON = range(3)
-
-
-def face_axes() -> npt.NDArray[np.float64]:
-    """Return the face axes of a truncated icosahedron, each divided by its face's distance.
-
-    Returns
-    -------
-    ndarray of float64, shape (16, 3)
-        Six axes through pentagons, then ten through hexagons; the solid has a face at both ends
-        of each. On the sphere around it, a unit normal n lies in the face for which |axis . n|
-        is largest: the ray along n leaves the solid through the face plane that it meets first,
-        at a distance of 1 / (axis . n).
-
-    Notes
-    -----
-    With edges of length 1 the pentagons are sqrt((125 + 41 sqrt 5) / 40) = 2.327 from the centre,
-    the hexagons sqrt(3) (3 + sqrt 5) / 4 = 2.267, so a hexagon takes more than the points whose
-    nearest axis is its own. The pentagons' axes are the corners of an icosahedron, the hexagons'
-    those of the dodecahedron that is its dual.
-    """
-    golden = (1 + math.sqrt(5)) / 2
-    pentagons: list[tuple[float, float, float]] = [
-        (0, 1, golden),
-        (0, -1, golden),
-        (1, golden, 0),
-        (-1, golden, 0),
-    ]
-    pentagons += [(golden, 0, 1), (golden, 0, -1)]
-    hexagons: list[tuple[float, float, float]] = [(1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1)]
-    hexagons += [(0, golden, 1 / golden), (0, golden, -1 / golden)]
-    hexagons += [(golden, 1 / golden, 0), (golden, -1 / golden, 0)]
-    hexagons += [(1 / golden, 0, golden), (-1 / golden, 0, golden)]
-    axes = np.array(pentagons + hexagons, dtype=np.float64)
-    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
-    axes[:6] /= math.sqrt((125 + 41 * math.sqrt(5)) / 40)
-    axes[6:] /= math.sqrt(3) * (3 + math.sqrt(5)) / 4
-    return axes
-
-
-_FACE_AXES = face_axes()
-# |axis difference| of neighbouring faces turns a difference of two "axis . n" into an angle.
-_PENTAGON_HEXAGON = 0.279
-_HEXAGON_HEXAGON = 0.315
 
 
 @jit
@@ -112,15 +69,6 @@ def _unit(bits: np.uint64) -> float:
 
 
 @jit
-def _ramp(distance: float, width: float) -> float:
-    """Return how much of a pixel ``width`` wide lies inside an edge ``distance`` away."""
-    inside = 0.5 + distance / width
-    if inside < 0.0:
-        return 0.0
-    return inside if inside < 1.0 else 1.0
-
-
-@jit
 def _patches(work: Any, x: float, y: float) -> float:
     """Value noise in [-0.5, 0.5): the lattice, repeated over the plane, smoothly interpolated."""
     i, j = np.int64(math.floor(x)), np.int64(math.floor(y))
@@ -131,12 +79,6 @@ def _patches(work: Any, x: float, y: float) -> float:
     upper = work.lattice[j, i] + right * (work.lattice[j, i1] - work.lattice[j, i])
     lower = work.lattice[j1, i] + right * (work.lattice[j1, i1] - work.lattice[j1, i])
     return upper + down * (lower - upper)
-
-
-@jit
-def _stripe(place: float, duty: float, softness: float) -> float:
-    """Return 1 where ``place`` is within the stripe in the middle of its unit interval, else 0."""
-    return _ramp(0.5 * duty - abs(place - math.floor(place) - 0.5), softness)
 
 
 @jit
@@ -155,14 +97,14 @@ def _ground(scene: Any, work: Any, u: float, v: float, rise: float, pixel: float
         across = (x * work.turn[0, 0] + y * work.turn[0, 1]) * scene.stripe_frequency
         across += scene.stripe_phase
         blur = softness * scene.stripe_frequency
-        stripe = _stripe(across, scene.stripe_duty, blur)
+        band = stripe(across, scene.stripe_duty, blur)
         if scene.cross_frequency > 0.0:
             along = (y * work.turn[0, 0] - x * work.turn[0, 1]) * scene.stripe_frequency
             along *= scene.cross_frequency
-            stripe = max(stripe, _stripe(along, scene.stripe_duty, blur * scene.cross_frequency))
+            band = max(band, stripe(along, scene.stripe_duty, blur * scene.cross_frequency))
             board = _cell(scene.key, np.int64(math.floor(across)), np.int64(math.floor(along)))
             level += scene.board_contrast * (_unit(board) - 0.5)
-        level += stripe * scene.stripe_contrast
+        level += band * scene.stripe_contrast
     column = np.int64(math.floor(x * scene.grain_frequency))
     row = np.int64(math.floor(y * scene.grain_frequency * scene.grain_stretch))
     level += scene.grain_contrast * (_unit(_cell(~scene.key, column, row)) - 0.5)
@@ -174,7 +116,7 @@ def _ground(scene: Any, work: Any, u: float, v: float, rise: float, pixel: float
         if scene.line_strength[line] == 0.0:
             continue
         offset = x * work.turn[line + 1, 0] + y * work.turn[line + 1, 1] - scene.line_offset[line]
-        cover = _ramp(0.5 * scene.line_width[line] - abs(offset), softness)
+        cover = ramp(0.5 * scene.line_width[line] - abs(offset), softness)
         cover *= scene.line_strength[line]
         for channel in range(3):
             work.colour[channel] += cover * (0.95 - work.colour[channel])
@@ -230,17 +172,17 @@ def _person(scene: Any, work: Any, i: int, x: float, up: float, soft: float) -> 
     level = 0.9 + 0.1 * side
     if up < 0.56 + soft:
         foot = 0.06 + stride
-        leg = _ramp(_capsule(x, up, 0.06, 0.48, foot, 0.04, 0.055), soft)
+        leg = ramp(_capsule(x, up, 0.06, 0.48, foot, 0.04, 0.055), soft)
         _blend(work, leg, shorts if up > scene.thing_hem[i] else skin, level)
-        shoe = _ramp(_capsule(x, up, foot, 0.02, foot + 0.05, 0.015, 0.042), soft)
+        shoe = ramp(_capsule(x, up, foot, 0.02, foot + 0.05, 0.015, 0.042), soft)
         _blend(work, shoe, shirt, 0.4)
     if up > 0.4 - soft and up < 0.84 + soft:
-        arm = _ramp(_capsule(x, up, 0.13, 0.77, 0.15 + 0.5 * stride, 0.5, 0.038), soft)
+        arm = ramp(_capsule(x, up, 0.13, 0.77, 0.15 + 0.5 * stride, 0.5, 0.038), soft)
         _blend(work, arm, skin if up < 0.66 else shirt, level)
-        trunk = _ramp(_capsule(x, up, 0.0, 0.73, 0.0, 0.53, 0.105), soft)
+        trunk = ramp(_capsule(x, up, 0.0, 0.73, 0.0, 0.53, 0.105), soft)
         _blend(work, trunk, shirt, level)
     if up > 0.82 - soft:
-        head = _ramp(_capsule(x, up, 0.0, 0.91, 0.0, 0.93, 0.062), soft)
+        head = ramp(_capsule(x, up, 0.0, 0.91, 0.0, 0.93, 0.062), soft)
         _blend(work, head, skin, level if up < 0.94 else 0.35 * level)
 
 
@@ -258,92 +200,10 @@ def _thing(scene: Any, work: Any, i: int, u: float, v: float, pixel: float) -> N
             _person(scene, work, i, x, up, soft)
         return
     half = scene.thing_width[i] * (1.0 - scene.thing_taper[i] * up)
-    cover = _ramp(min(half - abs(x), min(up, 1.0 - up)), soft)
+    cover = ramp(min(half - abs(x), min(up, 1.0 - up)), soft)
     banded = up > scene.thing_band[i, 0] and up < scene.thing_band[i, 1]
     level = 1.0 if x < 0.4 * half else 0.75
     _blend(work, cover, scene.thing_second[i] if banded else scene.thing_colour[i], level)
-
-
-@jit
-def _soccer_pattern(
-    x: float, y: float, z: float, seam: float, softness: float
-) -> tuple[float, float]:
-    """Return how much of a pixel of the unit sphere at (x, y, z) is pentagon, and how much seam."""
-    pentagon = hexagon = neighbour = 0.0
-    for face in range(16):
-        near = abs(_FACE_AXES[face, 0] * x + _FACE_AXES[face, 1] * y + _FACE_AXES[face, 2] * z)
-        if face < 6:
-            if near > pentagon:
-                pentagon = near
-        elif near > hexagon:
-            neighbour = hexagon
-            hexagon = near
-        elif near > neighbour:
-            neighbour = near
-    dark = _ramp((pentagon - hexagon) / _PENTAGON_HEXAGON, softness)
-    stitched = _ramp(seam - (hexagon - neighbour) / _HEXAGON_HEXAGON, softness)
-    return dark, stitched * (1.0 - dark)
-
-
-@jit
-def _pattern(
-    kind: int, x: float, y: float, z: float, seam: float, softness: float
-) -> tuple[float, float]:
-    """Return the share of the second colour, and of seam, at (x, y, z) of a ball's surface."""
-    if kind == SOCCER:
-        return _soccer_pattern(x, y, z, seam, softness)
-    if kind == BEACH:
-        # Six sectors around z: the sign of sin(3 longitude), as a polynomial.
-        distance = (3.0 * x * x * y - y * y * y) / (3.0 * (x * x + y * y) + 1e-9)
-        return _ramp(distance, softness), 0.0
-    if kind == BASKETBALL:
-        seams = min(min(abs(x), abs(y)), abs(abs(x) - 0.62))
-        return 0.0, _ramp(seam - seams, softness)
-    if kind == TENNIS:
-        # A closed wave around the equator, twice up and twice down.
-        return _ramp(1.5 * seam - abs(z - 0.85 * (x * x - y * y)) / 1.8, softness), 0.0
-    if kind == BANDED:
-        return _stripe(1.5 * z, 0.5, 1.5 * softness), 0.0
-    return 0.0, 0.0
-
-
-@jit
-def _ball(scene: Any, work: Any, dx: float, dy: float, pixel: float) -> None:
-    """Paint the ball over the colour; (dx, dy) leads from the ball's centre to the pixel.
-
-    Light: ambient + Lambert's cosine, and a highlight after Blinn (1977), the eye on the z axis.
-    """
-    reach = scene.ball_radius + 0.5 * pixel
-    square = dx * dx + dy * dy
-    if square >= reach * reach:
-        return
-    distance = math.sqrt(square)
-    soft = pixel / scene.ball_radius
-    cover = _ramp(scene.ball_radius - distance, pixel)
-    # The half pixel beyond the silhouette is painted as the silhouette is.
-    scale = 1.0 / max(scene.ball_radius, distance)
-    nx, ny = dx * scale, dy * scale
-    nz = math.sqrt(max(0.0, 1.0 - nx * nx - ny * ny))
-    x = work.rotation[0, 0] * nx + work.rotation[0, 1] * ny + work.rotation[0, 2] * nz
-    y = work.rotation[1, 0] * nx + work.rotation[1, 1] * ny + work.rotation[1, 2] * nz
-    z = work.rotation[2, 0] * nx + work.rotation[2, 1] * ny + work.rotation[2, 2] * nz
-    share, seam = _pattern(scene.ball_kind, x, y, z, scene.seam_width, soft / max(nz, 0.25))
-    seam *= scene.seam_contrast
-    light = scene.light
-    lit = max(0.0, nx * light[0] + ny * light[1] + nz * light[2])
-    level = (scene.ambient + (1.0 - scene.ambient) * lit) * (1.0 - seam)
-    # |light + eye|^2 = 2 + 2 light_z, for both are unit vectors.
-    shine = nx * light[0] + ny * light[1] + nz * (light[2] + 1.0)
-    shine = max(0.0, shine) / math.sqrt(2.0 + 2.0 * light[2])
-    for _ in range(4):
-        shine *= shine
-    shine *= scene.gloss
-    for channel in range(3):
-        first, second = scene.ball_first[channel], scene.ball_second[channel]
-        painted = (first + share * (second - first)) * level + shine
-        # What shines up from the floor keeps the underside from going black.
-        painted += 0.12 * max(0.0, ny) * scene.ground[channel] * (1.0 - share)
-        work.colour[channel] += cover * (painted - work.colour[channel])
 
 
 @jit
@@ -400,7 +260,7 @@ def render(scenes: Any, workspace: Any, pictures: npt.NDArray[np.uint8]) -> None
                     shade = scene.shadow[4] * max(0.0, 1.0 - across * across - down * down)
                     for channel in range(3):
                         work.colour[channel] *= 1.0 - shade
-                    _ball(scene, work, dx, dy, pixel)
+                    paint_ball(scene, work, dx, dy, pixel)
                 # The camera: exposure, sensor noise, clipping.
                 bits = _cell(scene.key ^ _STEP_X, row, column)
                 for channel in range(3):

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.datasets import rendering
+from fastbp.datasets import balls
+from fastbp.datasets.rendering import NO_THING, PERSON, PRISM
 
 __all__ = ["SCENE", "draw_scenes"]
 
@@ -127,16 +128,16 @@ _SOCCER_COLOURS = np.array(
 # Each row: share; kind; the two colours. Black and white ones keep colour from being the answer.
 _OTHER_BALLS = np.array(
     [
-        [0.08, rendering.PLAIN, 0.94, 0.94, 0.93, 0.50, 0.50, 0.50],
-        [0.07, rendering.PLAIN, 0.12, 0.12, 0.13, 0.50, 0.50, 0.50],
-        [0.06, rendering.PLAIN, 0.80, 0.15, 0.15, 0.50, 0.50, 0.50],
-        [0.06, rendering.PLAIN, 0.15, 0.30, 0.75, 0.50, 0.50, 0.50],
-        [0.10, rendering.BEACH, 0.95, 0.95, 0.92, 0.85, 0.20, 0.15],
-        [0.07, rendering.BEACH, 0.95, 0.80, 0.15, 0.10, 0.35, 0.75],
-        [0.05, rendering.BEACH, 0.95, 0.95, 0.95, 0.10, 0.10, 0.12],
-        [0.16, rendering.BASKETBALL, 0.80, 0.42, 0.16, 0.50, 0.50, 0.50],
-        [0.12, rendering.TENNIS, 0.78, 0.88, 0.22, 0.95, 0.95, 0.92],
-        [0.06, rendering.BANDED, 0.95, 0.95, 0.95, 0.12, 0.12, 0.14],
+        [0.08, balls.PLAIN, 0.94, 0.94, 0.93, 0.50, 0.50, 0.50],
+        [0.07, balls.PLAIN, 0.12, 0.12, 0.13, 0.50, 0.50, 0.50],
+        [0.06, balls.PLAIN, 0.80, 0.15, 0.15, 0.50, 0.50, 0.50],
+        [0.06, balls.PLAIN, 0.15, 0.30, 0.75, 0.50, 0.50, 0.50],
+        [0.10, balls.BEACH, 0.95, 0.95, 0.92, 0.85, 0.20, 0.15],
+        [0.07, balls.BEACH, 0.95, 0.80, 0.15, 0.10, 0.35, 0.75],
+        [0.05, balls.BEACH, 0.95, 0.95, 0.95, 0.10, 0.10, 0.12],
+        [0.16, balls.BASKETBALL, 0.80, 0.42, 0.16, 0.50, 0.50, 0.50],
+        [0.12, balls.TENNIS, 0.78, 0.88, 0.22, 0.95, 0.95, 0.92],
+        [0.06, balls.BANDED, 0.95, 0.95, 0.95, 0.12, 0.12, 0.14],
     ]
 )
 _CLOTHES = np.array(
@@ -282,8 +283,8 @@ def _set_ball(
 ) -> None:
     height, width = extent
     other, soccer = draws.row(_OTHER_BALLS), draws.row(_SOCCER_COLOURS)
-    other_kind = np.where(draws.chance(0.4), other[:, 0].astype(np.int64), rendering.NO_BALL)
-    scenes["ball_kind"] = np.where(positive, rendering.SOCCER, other_kind)
+    other_kind = np.where(draws.chance(0.4), other[:, 0].astype(np.int64), balls.NO_BALL)
+    scenes["ball_kind"] = np.where(positive, balls.SOCCER, other_kind)
     colours = np.where(positive[:, None], soccer, other[:, 1:])
     scenes["ball_first"] = draws.tint(colours[:, :3], 0.06)
     scenes["ball_second"] = draws.tint(colours[:, 3:], 0.15)
@@ -317,10 +318,10 @@ def _set_ball(
 def _set_thing(scenes: Any, draws: _Draws, i: int, extent: tuple[float, float]) -> None:
     height, width = extent
     # Where there is no ball, something else is seen more often.
-    wanted = np.where(scenes["ball_kind"] == rendering.NO_BALL, 0.45, 0.2) > draws.uniform()
+    wanted = np.where(scenes["ball_kind"] == balls.NO_BALL, 0.45, 0.2) > draws.uniform()
     person = draws.chance(0.5)
-    kind = np.where(person, rendering.PERSON, rendering.PRISM)
-    scenes["thing_kind"][:, i] = np.where(wanted, kind, rendering.NO_THING)
+    kind = np.where(person, PERSON, PRISM)
+    scenes["thing_kind"][:, i] = np.where(wanted, kind, NO_THING)
     scenes["thing_u"][:, i] = width * draws.uniform(0.0, 1.0)
     scenes["thing_v"][:, i] = height * draws.uniform(0.5, 1.05)
     # Tall people reach out of the picture: only their legs are seen.
