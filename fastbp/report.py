@@ -111,7 +111,9 @@ def draw_report(
         raise ImportError("fastbp.report needs matplotlib: pip install 'fastbp[cli]'") from error
     if not runs:
         raise ValueError("runs must hold at least one run, got none")
-    weights = [first_layer_pictures(run.network, size)[:_NEURONS] for run in runs]
+    weights = [
+        first_layer_pictures(run.network, size)[_neurons_that_count(run.network)] for run in runs
+    ]
     pictures, labels = np.asarray(X)[:_SAMPLES], np.asarray(y)[:_SAMPLES]
 
     # One band a run's curves, one a run's weights, one the predictions; heights in inches.
@@ -159,7 +161,17 @@ def first_layer_pictures(network: Network, size: tuple[int, int]) -> NDArray[np.
     weight = np.asarray(network.weights[0], dtype=np.float64)
     largest = np.abs(weight).max(axis=1, keepdims=True)
     scaled = np.divide(weight, 2 * largest, out=np.zeros_like(weight), where=largest > 0)
-    return (0.5 + scaled).reshape(-1, height, width, 3)
+    pictures: NDArray[np.float64] = (0.5 + scaled).reshape(-1, height, width, 3)
+    return pictures
+
+
+def _neurons_that_count(network: Network) -> NDArray[np.intp]:
+    """Return which `_NEURONS` of the first layer have the largest weights going out, in order."""
+    count = network.layer_sizes[1]
+    if count <= _NEURONS or len(network.weights) < 2:
+        return np.arange(min(count, _NEURONS))
+    outgoing = np.abs(network.weights[1]).sum(axis=0)
+    return np.argsort(-outgoing, kind="stable")[:_NEURONS]
 
 
 def _rows(count: int) -> int:
@@ -174,7 +186,7 @@ def _draw_curves(band: SubFigure, run: Run) -> None:
     _draw_curve(loss, "log loss", history.loss, history.val_loss)
     _draw_curve(accuracy, "accuracy", history.accuracy, history.val_accuracy)
     loss.set_ylim(bottom=0)
-    accuracy.set_ylim(top=1)
+    accuracy.set_ylim(min(0.5, *history.accuracy, *history.val_accuracy), 1)
 
 
 def _draw_curve(axes: Axes, name: str, train: Sequence[float], test: Sequence[float]) -> None:
@@ -184,6 +196,7 @@ def _draw_curve(axes: Axes, name: str, train: Sequence[float], test: Sequence[fl
             marker = "o" if len(values) == 1 else None
             axes.plot(range(1, len(values) + 1), values, label=label, marker=marker)
     axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(name)
     axes.grid(alpha=0.3)
     axes.legend()
@@ -191,8 +204,12 @@ def _draw_curve(axes: Axes, name: str, train: Sequence[float], test: Sequence[fl
 
 def _draw_weights(band: SubFigure, run: Run, weights: NDArray[np.float64]) -> None:
     total = run.network.layer_sizes[1]
-    shown = f"first {len(weights)} of {total}" if len(weights) < total else f"all {total}"
-    band.suptitle(f"{run.name} first-layer weights ({shown} neurons; grey is 0)".strip())
+    name = f"{run.name}: " if run.name else ""
+    if len(weights) < total:
+        shown = f"the {len(weights)} of {total} neurons that count most"
+    else:
+        shown = f"all {total} neurons"
+    band.suptitle(f"{name}first-layer weights of {shown} (grey is 0)")
     axes = band.subplots(_rows(len(weights)), _COLUMNS, squeeze=False).ravel()
     for cell in axes:
         cell.set_axis_off()

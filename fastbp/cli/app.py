@@ -17,7 +17,6 @@ __all__ = ["app", "run"]
 # Help and errors as plain text: a user's mistake is one line, not a panel (see `run`).
 app = typer.Typer(
     name="fastbp",
-    help="Train dense sigmoid networks on pictures, on the CPU, at the machine's speed.",
     epilog="Start with: fastbp demo",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -27,12 +26,35 @@ app = typer.Typer(
 # What typer raises for a bad command line; some of its versions bring click, some their own.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
+# What a shell expects after Ctrl-C, and what typer itself returns.
+_INTERRUPTED = 130
+
 Hidden = Annotated[
     str, typer.Option(help="Sizes of the hidden layers, first to last.", metavar="3,2")
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures for each update.")]
 Epochs = Annotated[int, typer.Option(min=1, help="How often to go through all pictures.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of first weights and order.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from fastbp._version import __version__
+
+        typer.echo(f"fastbp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+        ),
+    ] = False,
+) -> None:
+    """Train dense sigmoid networks on pictures, on the CPU, at the machine's speed."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -51,7 +73,6 @@ def run(arguments: Sequence[str]) -> int:
     """
     command = typer.main.get_command(app)
     try:
-        # Without a terminal's help, an empty command line asks for help too.
         code = command.main(
             args=list(arguments) or ["--help"], prog_name="fastbp", standalone_mode=False
         )
@@ -63,8 +84,7 @@ def run(arguments: Sequence[str]) -> int:
         report_error(f"not enough memory: {error}")
         return 2
     except (typer.Abort, KeyboardInterrupt):
-        report_error("interrupted")
-        return 130
+        code = _INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has gone, as `head` does: not an error. What is still buffered
         # must not raise again while the interpreter shuts down.
@@ -73,6 +93,8 @@ def run(arguments: Sequence[str]) -> int:
     except _UsageError as error:
         report_error(f"{error.format_message()}{_help_hint(error)}")
         return 2
+    if code == _INTERRUPTED:
+        report_error("interrupted")
     return code if isinstance(code, int) else 0
 
 

@@ -48,15 +48,7 @@ def run_demo(folder: Path, *, pictures: int, epochs: int, seed: int) -> None:
     train, test = _make_pictures(pictures, seed)
     runs = []
     for title, hidden in (("narrow", _NARROW), ("wide", _WIDE)):
-        plan = TrainingPlan(
-            hidden=hidden,
-            batch_size=32,
-            epochs=epochs,
-            learning_rate=0.1,
-            weight_decay=0.0,
-            init="xavier",
-            seed=seed,
-        )
+        plan = TrainingPlan(hidden=hidden, epochs=epochs, seed=seed)
         trained = train_network(plan, train, test, title=f"{title} network")
         if trained.history is None:
             raise KeyboardInterrupt
@@ -113,9 +105,9 @@ def _say_comparison(comparison: Comparison, layer_sizes: tuple[int, ...]) -> Non
         f"median of {comparison.epochs} epochs, each system in a process of its own"
     )
     names = {
-        "numpy": "NumPy, float32",
-        "fastbp": "fastbp, the same float32",
-        "fastbp-uint8": "fastbp, from the bytes",
+        "numpy": "NumPy float32",
+        "fastbp": "fastbp float32",
+        "fastbp-uint8": "fastbp uint8",
     }
     print_table(
         ["system", "ms an epoch", "pictures/s", "loss", "times as fast"],

@@ -50,4 +50,4 @@ def run_predict(model_path: Path, files: Sequence[Path]) -> None:
     for file, probability in zip(files, second.tolist(), strict=True):
         label = int(probability >= 0.5)
         certainty = probability if label else 1 - probability
-        say(f"{file}\t{model.class_names[label]}\t{certainty:.4f}")
+        print(f"{file}\t{model.class_names[label]}\t{certainty:.4f}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,14 @@ from fastbp.cli.console import UserError, working
 if TYPE_CHECKING:
     from fastbp import Network
 
-__all__ = ["PICTURE_SIZE", "PictureModel", "Pictures", "load_model", "load_pictures"]
+__all__ = [
+    "PICTURE_SIZE",
+    "PictureModel",
+    "Pictures",
+    "load_model",
+    "load_picture",
+    "load_pictures",
+]
 
 PICTURE_SIZE = (64, 64)
 
@@ -70,17 +79,28 @@ def load_pictures(folder: Path, *, size: tuple[int, int] = PICTURE_SIZE) -> Pict
     """
     from fastbp.datasets import load_image_folder
 
-    try:
-        with working(f"reading {folder}"):
-            X, y, class_names = load_image_folder(folder, size=size)
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(str(error)) from error
+    with working(f"reading {folder}"), _as_user_errors(folder):
+        X, y, class_names = load_image_folder(folder, size=size)
     if len(class_names) != 2:
         raise UserError(
             f"{folder} has {len(class_names)} class folders ({', '.join(class_names)}), "
             "but a network with one output tells exactly 2 classes apart"
         )
     return Pictures(X, y, list(class_names))
+
+
+def load_picture(path: Path, *, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Read one picture as a row of pixels.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    from fastbp.datasets import load_image
+
+    with _as_user_errors(path):
+        return load_image(path, size=size)
 
 
 def load_model(path: Path) -> PictureModel:
@@ -93,12 +113,8 @@ def load_model(path: Path) -> PictureModel:
     """
     import fastbp
 
-    try:
+    with _as_user_errors(path):
         network = fastbp.load(path)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UserError(str(error)) from error
     settings = network.training_settings
     try:
         class_names = [str(name) for name in settings["class_names"]]
@@ -117,3 +133,16 @@ def load_model(path: Path) -> PictureModel:
             f"{expected[0]} inputs, 1 output and 2 names"
         )
     return PictureModel(network, class_names, (height, width))
+
+
+@contextmanager
+def _as_user_errors(path: Path) -> Iterator[None]:
+    """Turn what reading `path` raises into one line for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot read {error.filename or path}: {error.strerror or error}"
+        ) from error
+    except (ValueError, ImportError) as error:
+        raise UserError(str(error)) from error

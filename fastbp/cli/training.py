@@ -26,15 +26,19 @@ _LINES = 20
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Everything that decides what is trained and how, but the pictures."""
+    """Everything that decides what is trained and how, but the pictures.
 
-    hidden: tuple[int, ...]
-    batch_size: int
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    init: str | float
-    seed: int
+    The defaults are in the middle of a wide range that trains networks of both 3-2 and 64 hidden
+    units well on photographs and on generated pictures.
+    """
+
+    hidden: tuple[int, ...] = (3, 2)
+    batch_size: int = 32
+    epochs: int = 40
+    learning_rate: float = 0.2
+    weight_decay: float = 0.001
+    init: str | float = "xavier"
+    seed: int = 0
 
 
 class EpochLines:
@@ -149,6 +153,9 @@ def run_training(
             f"but {folder} has {', '.join(pictures.class_names)}"
         )
     say(_describe(folder, pictures))
+    for label, name in enumerate(pictures.class_names):
+        if not np.any(pictures.y == label):
+            raise UserError(f"{folder / name} holds no pictures: there must be some of each class")
     trained = train_network(plan, pictures, test)
     model = PictureModel(trained.network, pictures.class_names, PICTURE_SIZE)
     model.save(out)

@@ -1,0 +1,82 @@
+"""The package as a whole: what importing it does, and what its metadata says."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastbp
+
+EXTRAS = ("sklearn", "scipy", "matplotlib", "PIL", "typer", "rich", "torch", "pandas")
+SOURCE = Path(fastbp.__file__).parent
+
+
+def run_python(code, **environment):
+    """Run `code` in an interpreter that finds this fastbp."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE.parent), **environment},
+    )
+
+
+def test_import_loads_no_extra_and_prints_nothing():
+    done = run_python(
+        "import sys, fastbp; "
+        f"sys.exit(' '.join(name for name in {EXTRAS!r} if name in sys.modules) or 0)"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_import_compiles_nothing():
+    done = run_python(
+        "from numba.core import event\n"
+        "with event.install_recorder('numba:compile') as record:\n"
+        "    import fastbp\n"
+        "print(len(record.buffer))"
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_import_starts_no_threads():
+    done = run_python("import fastbp, threading; print(threading.active_count())")
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_every_public_name_exists_and_is_documented():
+    for name in fastbp.__all__:
+        value = getattr(fastbp, name)
+        assert isinstance(value, str) or value.__doc__, name
+
+
+def test_the_version_is_that_of_the_metadata():
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?(\.dev\d+)?", fastbp.__version__)
+    try:
+        installed = importlib.metadata.version("fastbp")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("fastbp is not installed here, only found on the path")
+    assert fastbp.__version__ == installed
+
+
+def test_type_information_is_shipped():
+    assert (SOURCE / "py.typed").is_file()
+
+
+def test_only_the_command_line_prints():
+    quiet = [path for path in SOURCE.rglob("*.py") if SOURCE / "cli" not in path.parents]
+    assert quiet
+    for path in quiet:
+        assert not re.search(r"^\s*print\(", path.read_text(encoding="utf-8"), re.MULTILINE), path
+
+
+def test_nothing_is_pickled():
+    text = "".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    assert re.findall(r"^\s*(?:import|from) (?:pickle|joblib|shelve)", text, re.MULTILINE) == []
+    assert "allow_pickle=True" not in text

@@ -1,0 +1,119 @@
+"""The pure NumPy twin of training, against the oracle."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastbp.reference import NumpyNetwork
+from tests import oracle
+
+# Both sides are float64 and run the same few thousand roundings in another order.
+RTOL = 1e4 * np.finfo(np.float64).eps
+
+
+@pytest.fixture
+def problem():
+    """50 rows of 7 features, and a 7-5-4-2 network's parameters."""
+    random = np.random.default_rng(0)
+    sizes = (7, 5, 4, 2)
+    weights = [random.normal(size=(n, m)) for m, n in itertools.pairwise(sizes)]
+    biases = [random.normal(size=n) for n in sizes[1:]]
+    X = random.normal(size=(50, 7))
+    y = (random.random((50, 2)) < 0.5).astype(float)
+    return X, y, weights, biases
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.03])
+@pytest.mark.parametrize("batch_size", [1, 16, 50, 1000])
+def test_training_takes_the_oracles_steps(problem, batch_size, weight_decay):
+    X, y, weights, biases = problem
+    batches = [np.arange(i, min(i + batch_size, 50)) for i in range(0, 50, batch_size)]
+    settings = {"learning_rate": 0.3, "weight_decay": weight_decay}
+    first = oracle.train(X, y, weights, biases, batches, **settings)
+    expected = oracle.train(X, y, first.weights, first.biases, batches, **settings)
+
+    network = NumpyNetwork(weights, biases)
+    history = network.fit(X, y, batch_size=batch_size, epochs=2, shuffle=False, **settings)
+
+    for got, want in zip(network.weights, expected.weights, strict=True):
+        np.testing.assert_allclose(got, want, rtol=RTOL, atol=RTOL)
+    for got, want in zip(network.biases, expected.biases, strict=True):
+        np.testing.assert_allclose(got, want, rtol=RTOL, atol=RTOL)
+    np.testing.assert_allclose(history.loss, [first.loss, expected.loss], rtol=RTOL)
+    np.testing.assert_allclose(history.accuracy, [first.accuracy, expected.accuracy], rtol=RTOL)
+    assert len(history.seconds) == 2
+
+
+def test_shuffling_visits_every_row_once_an_epoch(problem):
+    # With one batch of all rows, any order gives the same step.
+    X, y, weights, biases = problem
+    shuffled, straight = NumpyNetwork(weights, biases), NumpyNetwork(weights, biases)
+    shuffled.fit(X, y, batch_size=50, epochs=3, shuffle=True, seed=1)
+    straight.fit(X, y, batch_size=50, epochs=3, shuffle=False)
+    for got, want in zip(shuffled.weights, straight.weights, strict=True):
+        np.testing.assert_allclose(got, want, rtol=RTOL, atol=RTOL)
+
+
+def test_the_seed_decides_the_order(problem):
+    X, y, weights, biases = problem
+    trained = []
+    for seed in (1, 1, 2):
+        network = NumpyNetwork(weights, biases)
+        network.fit(X, y, batch_size=8, epochs=1, seed=seed)
+        trained.append(network.weights[0])
+    assert np.array_equal(trained[0], trained[1])
+    assert not np.array_equal(trained[0], trained[2])
+
+
+def test_predictions_are_the_oracles(problem):
+    X, y, weights, biases = problem
+    network = NumpyNetwork(weights, biases)
+    expected = oracle.forward(X, weights, biases).A[-1]
+    np.testing.assert_allclose(network.predict_proba(X), expected, rtol=RTOL)
+    assert network.score(X, y) == oracle.accuracy(X, y, weights, biases)
+
+
+def test_given_parameters_are_not_touched(problem):
+    X, y, weights, biases = problem
+    before = [w.copy() for w in (*weights, *biases)]
+    NumpyNetwork(weights, biases).fit(X, y, epochs=1)
+    for array, copy in zip((*weights, *biases), before, strict=True):
+        assert np.array_equal(array, copy)
+
+
+def test_saturated_outputs_give_a_finite_loss():
+    network = NumpyNetwork([np.full((1, 1), 1e4, np.float32)], [np.zeros(1, np.float32)])
+    X = np.array([[1.0], [-1.0]], np.float32)
+    history = network.fit(X, np.array([0.0, 1.0]), batch_size=2, epochs=1, learning_rate=1e-6)
+    assert history.loss[0] == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([(3, 4), (2, 5)], r"layer 2 has weights of shape \(2, 5\) .* expected \(n, 3\)"),
+        ([], "one entry for each layer, got 0 weights"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(shapes, message):
+    with pytest.raises(ValueError, match=message):
+        NumpyNetwork([np.zeros(s) for s in shapes], [np.zeros(s[0]) for s in shapes])
+
+
+def test_it_needs_nothing_but_numpy():
+    source = sys.modules["fastbp.reference"].__file__
+    script = (
+        "import importlib.util, sys\n"
+        f"spec = importlib.util.spec_from_file_location('reference', {source!r})\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "sys.modules['reference'] = module\n"
+        "spec.loader.exec_module(module)\n"
+        "print([name for name in ('fastbp', 'numba', 'scipy') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
