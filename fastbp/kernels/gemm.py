@@ -1,0 +1,243 @@
+"""The matrix product: blocking, and the write-backs that plug into it.
+
+    C <- write-back(beta * C + alpha * A B),      A (m, k), B (k, n), C (m, n) with contiguous rows
+
+The loops are those of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
+(2008), and of BLIS, with one choice added. The smaller operand is packed once, in a phase that all
+threads share; the larger one is packed by the task that uses it, just before, so that each
+element of it is touched once and is still in the cache when it is multiplied:
+
+    for each chunk of C's columns (or rows), and of k, that fits the shared buffer:
+        phase: pack the chunk of the smaller operand          one task a block
+        phase: for each strip of C, one task:
+            for each kc in the chunk:
+                pack the strip's block of the larger operand  private to the thread
+                for each panel of B, for each row tile of A:  micro-kernel
+
+A tile of C belongs to one task, and k runs in order: no two threads share an element of C, and the
+bits depend on neither the threads nor the blocks.
+
+A write-back is applied to a strip when its last k is done, while it lies in the cache. With
+alpha = -learning rate and beta = 1 - learning rate * weight decay, C is a weight matrix that is
+updated in place: its gradient never exists anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from fastbp.kernels import machine
+from fastbp.kernels.jit import jit
+from fastbp.kernels.microkernel import tile_product
+from fastbp.kernels.packing import pack_a, pack_b, tile_constant
+from fastbp.kernels.team import next_task
+from fastbp.kernels.vectors import fma, lanes_of, load, load_part, moved, splat, store_part
+from fastbp.kernels.writeback import write_back
+
+__all__ = ["Ending", "Workspace", "gemm", "private_bytes", "shared_bytes"]
+
+_STRIPS = 32  # strips of C aimed at, so that a few threads find equal shares
+
+Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
+"""A write-back: one of `writeback`'s kinds, and typed pointers to what it reads."""
+
+Workspace = namedtuple("Workspace", ["team", "shared", "private"])
+"""Typed pointers: the team's words, the shared buffer, and this thread's own buffer."""
+
+
+def shared_bytes(itemsize: int) -> int:
+    """Bytes of the buffer that all threads of a product share."""
+    return machine.tiles(itemsize).shared * itemsize
+
+
+def private_bytes(itemsize: int) -> int:
+    """Bytes of the buffer that each thread needs for itself: a packed block, and a tile of C."""
+    shape = machine.tiles(itemsize)
+    block = max(shape.mc, shape.strip) * shape.kc
+    return (block + shape.mr * shape.nr) * itemsize
+
+
+@jit
+def _round_up(n, step):  # type: ignore[no-untyped-def]
+    return (n + step - 1) // step * step
+
+
+@jit
+def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):  # type: ignore[no-untyped-def]
+    """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
+    lanes = lanes_of(dtype)
+    nr = tile_constant(dtype, "nr")
+    vectors = (columns + lanes - 1) // lanes
+    whole_rows = _round_up(rows, tile_constant(dtype, "row_step"))
+    tile_product(a, b, k, spare, nr, alpha, dtype(0), whole_rows, vectors)
+    keep = splat(beta, dtype)
+    for i in range(rows):
+        for j in range(0, columns, lanes):
+            count = min(lanes, columns - j)
+            x = load(spare, i * nr + j, dtype)
+            if beta != 0:
+                x = fma(keep, load_part(c, i * ldc + j, count, dtype), x)
+            store_part(c, i * ldc + j, count, x)
+
+
+@jit
+def _block_product(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):  # type: ignore[no-untyped-def]
+    """C <- beta C + alpha A B for a packed block of A and consecutive packed panels of B."""
+    mr = tile_constant(dtype, "mr")
+    nr = tile_constant(dtype, "nr")
+    kc = tile_constant(dtype, "kc")
+    lanes = lanes_of(dtype)
+    step = tile_constant(dtype, "row_step")
+    for j in range(0, columns, nr):
+        width = min(nr, columns - j)
+        panel = moved(b, j * kc)
+        whole = width % lanes == 0
+        for i in range(0, rows, mr):
+            height = min(mr, rows - i)
+            block = moved(a, i * kc)
+            tile = moved(c, i * ldc + j)
+            if whole and height % step == 0:
+                tile_product(block, panel, k, tile, ldc, alpha, beta, height, width // lanes)
+            else:
+                _ragged_tile(
+                    block, panel, k, tile, ldc, height, width, alpha, beta, spare, dtype
+                )
+
+
+@jit
+def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):  # type: ignore[no-untyped-def]
+    """B, the smaller operand, is packed for all; a task packs the rows of A that it multiplies."""
+    mr = tile_constant(dtype, "mr")
+    nr = tile_constant(dtype, "nr")
+    kc = tile_constant(dtype, "kc")
+    mc = tile_constant(dtype, "mc")
+    nc = tile_constant(dtype, "nc")
+    strip = min(mc, _round_up((m + _STRIPS - 1) // _STRIPS, mr))
+    spare = moved(space.private, mc * kc)
+    for jc in range(0, n, nc):
+        columns = min(nc, n - jc)
+        panels = (columns + nr - 1) // nr
+        block_size = panels * nr * kc
+        depth = max(1, tile_constant(dtype, "shared") // block_size) * kc
+        for lc in range(0, k, depth):
+            deep = min(depth, k - lc)
+            blocks = (deep + kc - 1) // kc
+            phase += 1
+            task = next_task(space.team, phase, blocks * panels, False)
+            while task >= 0:
+                q = task // panels
+                j = (task - q * panels) * nr
+                pack_b(
+                    moved(space.shared, q * block_size + j * kc), b,
+                    lc + q * kc, min(kc, deep - q * kc), jc + j, min(nr, columns - j), dtype,
+                )  # fmt: skip
+                task = next_task(space.team, phase, blocks * panels, True)
+            strips = (m + strip - 1) // strip
+            phase += 1
+            task = next_task(space.team, phase, strips, False)
+            while task >= 0:
+                i = task * strip
+                rows = min(strip, m - i)
+                corner = moved(c, i * ldc + jc)
+                for q in range(blocks):
+                    p = lc + q * kc
+                    length = min(kc, deep - q * kc)
+                    pack_a(space.private, a, i, rows, p, length, dtype)
+                    _block_product(
+                        space.private, moved(space.shared, q * block_size), length,
+                        corner, ldc, rows, columns, alpha, beta if p == 0 else dtype(1), spare, dtype,
+                    )  # fmt: skip
+                if lc + deep == k:
+                    write_back(
+                        ending.kind, corner, ldc, rows, jc, columns, ending.bias,
+                        moved(ending.other, i * ending.ld_other + jc), ending.ld_other, dtype,
+                    )  # fmt: skip
+                task = next_task(space.team, phase, strips, True)
+    return phase
+
+
+@jit
+def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):  # type: ignore[no-untyped-def]
+    """A, the smaller operand, is packed for all; a task packs the columns of B it multiplies."""
+    mr = tile_constant(dtype, "mr")
+    nr = tile_constant(dtype, "nr")
+    kc = tile_constant(dtype, "kc")
+    nc = tile_constant(dtype, "nc")
+    widest = tile_constant(dtype, "strip")
+    strip = min(widest, _round_up((n + _STRIPS - 1) // _STRIPS, nr))
+    spare = moved(space.private, widest * kc)
+    for ic in range(0, m, nc):
+        rows = min(nc, m - ic)
+        block_size = _round_up(rows, mr) * kc
+        depth = max(1, tile_constant(dtype, "shared") // block_size) * kc
+        groups = (rows + 4 * mr - 1) // (4 * mr)
+        for lc in range(0, k, depth):
+            deep = min(depth, k - lc)
+            blocks = (deep + kc - 1) // kc
+            phase += 1
+            task = next_task(space.team, phase, blocks * groups, False)
+            while task >= 0:
+                q = task // groups
+                i = (task - q * groups) * 4 * mr
+                pack_a(
+                    moved(space.shared, q * block_size + i * kc), a,
+                    ic + i, min(4 * mr, rows - i), lc + q * kc, min(kc, deep - q * kc), dtype,
+                )  # fmt: skip
+                task = next_task(space.team, phase, blocks * groups, True)
+            strips = (n + strip - 1) // strip
+            phase += 1
+            task = next_task(space.team, phase, strips, False)
+            while task >= 0:
+                j = task * strip
+                columns = min(strip, n - j)
+                corner = moved(c, ic * ldc + j)
+                for q in range(blocks):
+                    p = lc + q * kc
+                    length = min(kc, deep - q * kc)
+                    for jr in range(0, columns, nr):
+                        pack_b(
+                            moved(space.private, jr * kc), b, p, length, j + jr,
+                            min(nr, columns - jr), dtype,
+                        )  # fmt: skip
+                    _block_product(
+                        moved(space.shared, q * block_size), space.private, length,
+                        corner, ldc, rows, columns, alpha, beta if p == 0 else dtype(1), spare, dtype,
+                    )  # fmt: skip
+                if lc + deep == k:
+                    write_back(
+                        ending.kind, corner, ldc, rows, j, columns, ending.bias,
+                        moved(ending.other, ic * ending.ld_other + j), ending.ld_other, dtype,
+                    )  # fmt: skip
+                task = next_task(space.team, phase, strips, True)
+    return phase
+
+
+@jit
+def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):  # type: ignore[no-untyped-def]
+    """C <- write-back(beta C + alpha A B), shared by the threads of a region.
+
+    Parameters
+    ----------
+    c : pointer to ``dtype``
+        C, (m, n); its rows are contiguous and ``ldc`` elements apart. It must not overlap A or B.
+    m, n, k : int64
+        All at least 1.
+    a, b : Operand
+        A (m, k) and B (k, n).
+    alpha, beta : dtype
+        beta = 0 means that C is not read.
+    ending : Ending
+    space : Workspace
+    phase : int64
+        The number of the phase that came before.
+
+    Returns
+    -------
+    phase : int64
+        The number of the last phase that was used.
+    """
+    if n <= m:
+        return _product_sharing_b(
+            c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype
+        )
+    return _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype)

@@ -1,0 +1,148 @@
+"""What this CPU has, and the vector width, tiles and blocks that follow from it by rule.
+
+Everything that depends on the machine is decided here, once, when the module is imported, and
+becomes a constant of the compiled code. ``tiles`` holds the rule; the numbers below it are only
+its inputs. Set ``FASTBP_VECTOR_BITS`` (128, 256 or 512) to compile for another vector width than
+the CPU's own: LLVM splits vectors that the CPU lacks, so that every width runs everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import llvmlite.binding as llvm
+from numba.core import config
+
+__all__ = ["CACHES", "CPU_NAME", "VECTOR_BITS", "Caches", "Tiles", "tiles"]
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Sizes of the data caches in bytes: level 1 and 2 of one core, level 3 as shared."""
+
+    l1: int
+    l2: int
+    l3: int
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tile and block sizes of the matrix product for one element size.
+
+    ``mr`` x ``nr`` is the tile of C held in registers, ``nr`` being ``nv`` vectors. ``row_step``
+    is the granularity of tiles with fewer rows. A block of A is ``mc`` x ``kc``, a panel of B
+    ``kc`` x ``nr``; a thread packs ``mc`` rows of A or ``strip`` columns of B for itself at a
+    time, and ``shared`` elements of the smaller operand, at most ``nc`` of its rows or columns
+    (a multiple of both mr and nr), are packed at a time for all threads.
+    """
+
+    lanes: int
+    nv: int
+    mr: int
+    row_step: int
+    nr: int
+    kc: int
+    mc: int
+    strip: int
+    nc: int
+    shared: int
+
+
+def _target() -> tuple[str, set[str]]:
+    """Name and features of the CPU that Numba compiles for (it may not be the one we run on)."""
+    name = config.CPU_NAME or llvm.get_host_cpu_name()
+    if config.CPU_FEATURES is not None:
+        listed = str(config.CPU_FEATURES).split(",")
+        return name, {item[1:] for item in listed if item.startswith("+")}
+    if config.CPU_NAME == "generic":
+        return name, set()
+    try:
+        host = llvm.get_host_cpu_features()
+    except RuntimeError:  # LLVM cannot tell on this platform
+        return name, set()
+    return name, {feature for feature, present in host.items() if present}
+
+
+def _vector_bits(features: set[str]) -> int:
+    forced = os.environ.get("FASTBP_VECTOR_BITS")
+    if forced:
+        if forced not in {"128", "256", "512"}:
+            raise ValueError(f"FASTBP_VECTOR_BITS must be 128, 256 or 512, got {forced!r}")
+        return int(forced)
+    if "avx512f" in features and "avx512vl" in features:
+        return 512
+    if "avx2" in features and "fma" in features:
+        return 256
+    return 128
+
+
+def _vector_registers(features: set[str]) -> int:
+    if "avx512f" in features or platform.machine().lower() in {"arm64", "aarch64"}:
+        return 32
+    return 16
+
+
+def _cache_size(level: int, default: int) -> int:
+    """Size in bytes that Linux reports for a data cache of cpu0; ``default`` where it does not."""
+    root = Path("/sys/devices/system/cpu/cpu0/cache")
+    try:
+        for index in sorted(root.glob("index*")):
+            if int((index / "level").read_text()) != level:
+                continue
+            if (index / "type").read_text().strip() == "Instruction":
+                continue
+            text = (index / "size").read_text().strip()
+            if text.endswith("K"):
+                return int(text[:-1]) * 1024
+            if text.endswith("M"):
+                return int(text[:-1]) * 1024 * 1024
+    except (OSError, ValueError):
+        return default
+    return default
+
+
+CPU_NAME, _FEATURES = _target()
+VECTOR_BITS = _vector_bits(_FEATURES)
+VECTOR_REGISTERS = _vector_registers(_FEATURES)
+CACHES = Caches(
+    l1=_cache_size(1, 32 * 1024),
+    l2=_cache_size(2, 512 * 1024),
+    l3=_cache_size(3, 8 * 1024 * 1024),
+)
+
+
+def tiles(itemsize: int) -> Tiles:
+    """Return the tile and block sizes for elements of ``itemsize`` bytes (4 or 8).
+
+    The rule, after Low et al., "Analytical Modeling Is Enough for High-Performance BLIS" (2016):
+
+    * A tile keeps mr * nv accumulators, nv vectors of B and one broadcast element of A in
+      registers: mr * nv + nv + 1 <= registers. 16 registers give 6 x 2, 32 give 8 x 3 (11 loads
+      for 24 multiply-adds; 6 x 4 ran alike and 12 x 2 slower on AVX-512,
+      benchmarks/sweep_blocks.py). Tiles of a fraction of the rows finish ragged edges.
+    * kc: long enough that the write-back of a tile (2 mr nv loads and stores) is small beside its
+      kc * mr * nv multiply-adds, short enough that a panel of B, kc * nr elements, stays near.
+    * mc, strip: a thread's own packed block, mc * kc or kc * strip elements, takes a part of the
+      level-2 cache that leaves room for the panels that stream past.
+    * nc, shared: what is packed for all threads is bounded by 8 MiB, so that it lives in the
+      level-2 and level-3 caches and scratch memory stays small.
+    """
+    lanes = VECTOR_BITS // 8 // itemsize
+    nv, mr, row_step = (3, 8, 4) if VECTOR_REGISTERS == 32 else (2, 6, 2)
+    nr = nv * lanes
+    kc = 384
+    return Tiles(
+        lanes=lanes,
+        nv=nv,
+        mr=mr,
+        row_step=row_step,
+        nr=nr,
+        kc=kc,
+        mc=max(1, 96 // mr) * mr,
+        strip=2 * nr,
+        nc=1024 // (mr * nr) * mr * nr if mr * nr <= 1024 else mr * nr,
+        shared=8 * 1024 * 1024 // itemsize,
+    )

@@ -1,0 +1,254 @@
+"""Packing: copies blocks of the operands into the order in which the micro-kernel reads them.
+
+A packed block of A keeps its rows: row i begins at i * kc and holds its k elements in turn. A
+packed panel of B holds, for each p, the nr elements of row p; panels follow each other at nr * kc.
+On the way the elements are converted to the type of the product, gathered (rows of a shuffled
+batch), and shifted and scaled (the folded preprocessing of the input), all in registers.
+
+An operand's elements may have any strides. Contiguous rows are copied by vectors; contiguous
+columns are transposed in registers, lanes x lanes at a time; anything else goes one by one.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+from llvmlite import ir
+from numba import float32, float64, int64, uint8
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastbp.kernels import machine
+from fastbp.kernels.jit import jit
+from fastbp.kernels.vectors import (
+    convert,
+    lanes_of,
+    load,
+    load_part,
+    moved,
+    pointer,
+    store,
+    vector_load,
+    vector_of,
+    vector_store,
+    zeros,
+)
+
+__all__ = ["DTYPE_CODES", "Operand", "fold", "pack_a", "pack_b", "tile_constant"]
+
+FLOAT32, FLOAT64, UINT8 = 0, 1, 2
+DTYPE_CODES = {"float32": FLOAT32, "float64": FLOAT64, "uint8": UINT8}
+
+Operand = namedtuple("Operand", ["address", "dtype", "row", "column", "index", "mean", "scale"])
+"""A matrix in memory, as integers that compiled code can pass on.
+
+address, and dtype as one of DTYPE_CODES; element (i, j) lies at address[i * row + j * column]
+(strides in elements, of any sign). If index is not 0 it is the address of int64 row numbers, and
+row i of the operand is row index[i] of the matrix. If mean is not 0, mean and scale are the
+addresses of one value for each column, in the type of the product, and the operand is
+(matrix - mean) * scale.
+"""
+
+
+@intrinsic
+def tile_constant(typingctx: Any, dtype: Any, name: Any) -> Any:
+    """``tile_constant(dtype, "kc")``: a field of machine.Tiles, a compile-time constant."""
+    if not isinstance(name, types.StringLiteral):
+        return None
+    value = getattr(machine.tiles(dtype.instance_type.bitwidth // 8), name.literal_value)
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(ir.IntType(64), value)
+
+    return types.int64(dtype, name), codegen
+
+
+@intrinsic
+def _transpose(
+    typingctx: Any, src: Any, src_step: Any, dst: Any, dst_step: Any, dtype: Any
+) -> Any:
+    """Write the transpose of a lanes x lanes block: dst[i, p] = src[p, i], rows ``*_step`` apart.
+
+    The 2 x 2 blocks of side s change places for s = 1, 2, 4 ...: lanes / 2 * log2(lanes) pairs of
+    two-operand shuffles, each one instruction.
+    """
+    target = vector_of(dtype.instance_type)
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        source, source_step, destination, destination_step, _ = args
+        lanes = target.lanes
+        word = ir.IntType(64)
+        raw = ir.VectorType(ctx.get_value_type(src.dtype), lanes)
+        rows = []
+        for p in range(lanes):
+            address = builder.gep(source, [builder.mul(source_step, word(p))])
+            loaded = vector_load(builder, address, raw)
+            rows.append(convert(builder, loaded, ctx.get_value_type(target)))
+        side = 1
+        while side < lanes:
+            low = [i if i & side == 0 else lanes + i - side for i in range(lanes)]
+            high = [i + side if i & side == 0 else lanes + i for i in range(lanes)]
+            kind = ir.VectorType(ir.IntType(32), lanes)
+            for i in range(lanes):
+                if i & side == 0:
+                    a, b = rows[i], rows[i + side]
+                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(kind, low))
+                    rows[i + side] = builder.shuffle_vector(a, b, ir.Constant(kind, high))
+            side *= 2
+        for i in range(lanes):
+            address = builder.gep(destination, [builder.mul(destination_step, word(i))])
+            vector_store(builder, rows[i], address)
+        return ctx.get_dummy_value()
+
+    return types.void(src, types.int64, dst, types.int64, dtype), codegen
+
+
+@jit
+def fold(x, mean, scale, j, dtype):  # type: ignore[no-untyped-def]
+    """(x - mean[j:]) * scale[j:] for a vector x of columns j, j + 1, ..."""
+    return (x - load(mean, j, dtype)) * load(scale, j, dtype)
+
+
+@jit
+def _fold_part(x, mean, scale, j, count, dtype):  # type: ignore[no-untyped-def]
+    return (x - load_part(mean, j, count, dtype)) * load_part(scale, j, count, dtype)
+
+
+@jit
+def _copy_row(dst, src, mean, scale, folded, j0, count, dtype):  # type: ignore[no-untyped-def]
+    """dst[:count] = fold(src[:count]), columns j0 and on; dst may be written up to a full vector,
+    with zeros."""
+    lanes = lanes_of(dtype)
+    whole = count // lanes * lanes
+    if folded:
+        for j in range(0, whole, lanes):
+            store(dst, j, fold(load(src, j, dtype), mean, scale, j0 + j, dtype))
+        if whole < count:
+            rest = load_part(src, whole, count - whole, dtype)
+            rest = _fold_part(rest, mean, scale, j0 + whole, count - whole, dtype)
+            store(dst, whole, rest)
+    else:
+        for j in range(0, whole, lanes):
+            store(dst, j, load(src, j, dtype))
+        if whole < count:
+            store(dst, whole, load_part(src, whole, count - whole, dtype))
+
+
+@jit
+def _copy_elements(dst, dst_row, dst_column, src, operand, i0, rows, j0, columns, dtype):  # type: ignore[no-untyped-def]
+    """The general case, element by element: dst[i, j] = operand[i0 + i, j0 + j]."""
+    index = pointer(operand.index, int64)
+    mean = pointer(operand.mean, dtype)
+    scale = pointer(operand.scale, dtype)
+    for i in range(rows):
+        row = index[i0 + i] if operand.index != 0 else i0 + i
+        for j in range(columns):
+            x = dtype(src[row * operand.row + (j0 + j) * operand.column])
+            if operand.mean != 0:
+                x = (x - mean[j0 + j]) * scale[j0 + j]
+            dst[i * dst_row + j * dst_column] = x
+
+
+@jit
+def _pack_a(dst, src, operand, i0, rows, k0, k, dtype):  # type: ignore[no-untyped-def]
+    step = tile_constant(dtype, "kc")
+    lanes = lanes_of(dtype)
+    folded = operand.mean != 0
+    if operand.column == 1:
+        index = pointer(operand.index, int64)
+        mean = pointer(operand.mean, dtype)
+        scale = pointer(operand.scale, dtype)
+        for i in range(rows):
+            row = index[i0 + i] if operand.index != 0 else i0 + i
+            line = moved(src, row * operand.row + k0)
+            _copy_row(moved(dst, i * step), line, mean, scale, folded, k0, k, dtype)
+    elif operand.row == 1 and operand.index == 0 and not folded:
+        whole_rows = rows // lanes * lanes
+        whole_k = k // lanes * lanes
+        for i in range(0, whole_rows, lanes):
+            for p in range(0, whole_k, lanes):
+                block = moved(src, (i0 + i) + (k0 + p) * operand.column)
+                _transpose(block, operand.column, moved(dst, i * step + p), step, dtype)
+        _copy_elements(
+            moved(dst, whole_k), step, 1, src, operand, i0, whole_rows, k0 + whole_k,
+            k - whole_k, dtype,
+        )  # fmt: skip
+        _copy_elements(
+            moved(dst, whole_rows * step), step, 1, src, operand, i0 + whole_rows,
+            rows - whole_rows, k0, k, dtype,
+        )  # fmt: skip
+    else:
+        _copy_elements(dst, step, 1, src, operand, i0, rows, k0, k, dtype)
+
+
+@jit
+def _pack_b(dst, src, operand, k0, k, j0, columns, dtype):  # type: ignore[no-untyped-def]
+    nr = tile_constant(dtype, "nr")
+    lanes = lanes_of(dtype)
+    folded = operand.mean != 0
+    if operand.column == 1:
+        index = pointer(operand.index, int64)
+        mean = pointer(operand.mean, dtype)
+        scale = pointer(operand.scale, dtype)
+        for p in range(k):
+            row = index[k0 + p] if operand.index != 0 else k0 + p
+            line = moved(src, row * operand.row + j0)
+            _copy_row(moved(dst, p * nr), line, mean, scale, folded, j0, columns, dtype)
+    elif operand.row == 1 and operand.index == 0 and not folded:
+        whole_k = k // lanes * lanes
+        whole_columns = columns // lanes * lanes
+        for j in range(0, whole_columns, lanes):
+            for p in range(0, whole_k, lanes):
+                block = moved(src, (k0 + p) + (j0 + j) * operand.column)
+                _transpose(block, operand.column, moved(dst, p * nr + j), nr, dtype)
+        if whole_columns < columns:
+            _clear(moved(dst, whole_columns), nr, k, dtype)
+        _copy_elements(
+            moved(dst, whole_k * nr), nr, 1, src, operand, k0 + whole_k, k - whole_k, j0,
+            whole_columns, dtype,
+        )  # fmt: skip
+        _copy_elements(
+            moved(dst, whole_columns), nr, 1, src, operand, k0, k, j0 + whole_columns,
+            columns - whole_columns, dtype,
+        )  # fmt: skip
+    else:
+        if columns < nr:
+            _clear(moved(dst, columns // lanes * lanes), nr, k, dtype)
+        _copy_elements(dst, nr, 1, src, operand, k0, k, j0, columns, dtype)
+
+
+@jit
+def _clear(dst, step, rows, dtype):  # type: ignore[no-untyped-def]
+    """Zero one vector at the head of each row, so that the edge of a panel adds nothing."""
+    for i in range(rows):
+        store(dst, i * step, zeros(dtype))
+
+
+@jit
+def pack_a(dst, operand, i0, rows, k0, k, dtype):  # type: ignore[no-untyped-def]
+    """Pack rows i0 ... i0 + rows, columns k0 ... k0 + k of the operand as a block of A.
+
+    ``dst`` takes rows * kc elements of ``dtype``, k <= kc.
+    """
+    if operand.dtype == UINT8:
+        _pack_a(dst, pointer(operand.address, uint8), operand, i0, rows, k0, k, dtype)
+    elif operand.dtype == FLOAT32:
+        _pack_a(dst, pointer(operand.address, float32), operand, i0, rows, k0, k, dtype)
+    else:
+        _pack_a(dst, pointer(operand.address, float64), operand, i0, rows, k0, k, dtype)
+
+
+@jit
+def pack_b(dst, operand, k0, k, j0, columns, dtype):  # type: ignore[no-untyped-def]
+    """Pack rows k0 ... k0 + k, columns j0 ... j0 + columns of the operand as one panel of B.
+
+    ``dst`` takes kc * nr elements of ``dtype``; columns <= nr, and the rest of the last vector
+    that they begin is zeroed.
+    """
+    if operand.dtype == UINT8:
+        _pack_b(dst, pointer(operand.address, uint8), operand, k0, k, j0, columns, dtype)
+    elif operand.dtype == FLOAT32:
+        _pack_b(dst, pointer(operand.address, float32), operand, k0, k, j0, columns, dtype)
+    else:
+        _pack_b(dst, pointer(operand.address, float64), operand, k0, k, j0, columns, dtype)

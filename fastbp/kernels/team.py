@@ -1,0 +1,127 @@
+"""How threads share the work of a region: numbered phases of independent tasks.
+
+Every thread of a region runs the same program. Where the program has work to share it names a
+phase, and the threads take the tasks of that phase one by one; a phase ends when each of its tasks
+is done, and no thread passes it before. Tasks are cut by the shape of the problem alone, so the
+bits of a result do not depend on how many threads there are.
+
+    phase += 1
+    task = next_task(team, phase, tasks, False)
+    while task >= 0:
+        ...
+        task = next_task(team, phase, tasks, True)
+
+A thread only ever waits for tasks that another thread is running at that moment. So any number of
+threads may take part and each may come late, or never: a threading layer that grants one thread
+for two iterations, or starts a worker when all is done, costs time and never a deadlock.
+
+``team`` points to at least ``TEAM_WORDS`` int64, zeroed before the region starts: [0] is the
+ticket, phase << 32 | next task; [8] counts the tasks that are done. Each has a cache line.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastbp.kernels.jit import jit
+
+__all__ = ["TEAM_WORDS", "next_task"]
+
+TEAM_WORDS = 16
+_DONE = 8
+_SPINS_BEFORE_YIELD = 2000  # about 50 us: longer than any wait but for a thread that lost its core
+_X86 = {"x86_64", "amd64", "i386", "i686"}
+
+
+@intrinsic
+def _read(typingctx: Any, ptr: Any, index: Any) -> Any:
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(builder.gep(args[0], [args[1]]), "acquire", 8)
+
+    return types.int64(ptr, types.int64), codegen
+
+
+@intrinsic
+def _write(typingctx: Any, ptr: Any, index: Any, value: Any) -> Any:
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store_atomic(args[2], builder.gep(args[0], [args[1]]), "release", 8)
+        return ctx.get_dummy_value()
+
+    return types.void(ptr, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _add(typingctx: Any, ptr: Any, index: Any, value: Any) -> Any:
+    """Add, and return what was there before."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), args[2], "acq_rel")
+
+    return types.int64(ptr, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _exchange_if(typingctx: Any, ptr: Any, index: Any, expected: Any, value: Any) -> Any:
+    """Write ``value`` if ``expected`` is there; return whether it was."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pair = builder.cmpxchg(
+            builder.gep(args[0], [args[1]]), args[2], args[3], "acq_rel", "acquire"
+        )
+        return builder.extract_value(pair, 1)
+
+    return types.boolean(ptr, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _pause(typingctx: Any) -> Any:
+    """Tell the core that this thread is waiting in a loop."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if builder.module.triple.split("-")[0] in _X86:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            name = "llvm.x86.sse2.pause"
+            found = builder.module.globals.get(name)
+            builder.call(found or ir.Function(builder.module, kind, name), [])
+        return ctx.get_dummy_value()
+
+    return types.void(), codegen
+
+
+if sys.platform == "win32":
+    _yield_core = types.ExternalFunction("SwitchToThread", types.int32())
+else:
+    _yield_core = types.ExternalFunction("sched_yield", types.int32())
+
+
+@jit
+def next_task(team, phase, tasks, completed):  # type: ignore[no-untyped-def]
+    """Take a task of a phase, after reporting the last one done if ``completed``.
+
+    Returns the number of a task, 0 <= number < tasks, that no other thread gets; or -1 when the
+    phase is over. All threads must pass the same ``tasks`` >= 1 for a phase, and phases in turn,
+    beginning with 0.
+    """
+    if completed and _add(team, _DONE, 1) + 1 == tasks:
+        _write(team, _DONE, 0)
+        _write(team, 0, (phase + 1) << 32)
+        return -1
+    spins = 0
+    while True:
+        ticket = _read(team, 0)
+        if ticket >> 32 != phase:
+            return -1
+        task = ticket & 0xFFFFFFFF
+        if task < tasks:
+            if _exchange_if(team, 0, ticket, ticket + 1):
+                return task
+        else:
+            _pause()
+            spins += 1
+            if spins > _SPINS_BEFORE_YIELD:
+                _yield_core()

@@ -1,0 +1,457 @@
+"""SIMD vectors for compiled code: a Numba type, and the operations on it.
+
+``Vector(element, lanes)`` maps to LLVM's ``<lanes x element>``. The number of lanes is fixed by
+`machine` for each element type, so one source serves SSE, NEON, AVX2 and AVX-512. Everything
+here is an intrinsic or an operator: it becomes one or a few LLVM instructions in its caller, with
+nothing to compile, type or inline on its own.
+
+Pointers are Numba's ``CPointer``: made once from an address, and moved by whole elements.
+Loads and stores promise LLVM only the alignment of one element, so any NumPy row may be read.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, models, register_model
+
+from fastbp.kernels import machine
+
+__all__ = [
+    "Vector",
+    "bits_shift_left",
+    "absolute",
+    "fma",
+    "lanes_of",
+    "load",
+    "load_part",
+    "maximum",
+    "minimum",
+    "moved",
+    "pointer",
+    "prefetch",
+    "reduce_add",
+    "select_less",
+    "splat",
+    "store",
+    "store_part",
+    "zeros",
+]
+
+
+class Vector(types.Type):
+    """The Numba type of ``lanes`` values of type ``element`` in one vector register."""
+
+    def __init__(self, element: types.Type, lanes: int) -> None:
+        self.element = element
+        self.lanes = lanes
+        super().__init__(name=f"Vector({element} x {lanes})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Vector) -> None:
+        element = dmm.lookup(fe_type.element).get_value_type()
+        super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.lanes))
+
+
+def vector_of(element: types.Type) -> Vector:
+    """The vector type that holds as many ``element`` values as a register of this machine."""
+    return Vector(element, machine.VECTOR_BITS // element.bitwidth)
+
+
+def _element(dtype: Any) -> types.Type:
+    """The Numba type behind a ``dtype`` argument, which is typed as a class of numbers."""
+    return dtype.instance_type if isinstance(dtype, types.NumberClass) else dtype
+
+
+def vector_splat(builder: ir.IRBuilder, scalar: ir.Value, vector: ir.VectorType) -> ir.Value:
+    """Emit a vector with ``scalar`` in every lane."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, undefined, mask)
+
+
+def _llvm_name(vector: ir.VectorType) -> str:
+    kind = {"float": "f32", "double": "f64", "i8": "i8"}[str(vector.element)]
+    return f"v{vector.count}{kind}"
+
+
+def _declare(builder: ir.IRBuilder, name: str, result: ir.Type, args: list[ir.Type]) -> ir.Function:
+    """Declare an LLVM function by hand: llvmlite's declare_intrinsic knows no vector types."""
+    module = builder.module
+    if name in module.globals:
+        return module.globals[name]
+    return ir.Function(module, ir.FunctionType(result, args), name)
+
+
+def vector_fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """Emit a * b + c, fused where the CPU has the instruction and two operations where not."""
+    kind = a.type
+    name = _llvm_name(kind) if isinstance(kind, ir.VectorType) else {"float": "f32"}.get(
+        str(kind), "f64"
+    )
+    function = _declare(builder, f"llvm.fmuladd.{name}", kind, [kind] * 3)
+    return builder.call(function, [a, b, c])
+
+
+def vector_load(builder: ir.IRBuilder, address: ir.Value, kind: ir.VectorType) -> ir.Value:
+    """Emit a load of ``kind`` from a pointer to its elements."""
+    cast = builder.bitcast(address, kind.as_pointer())
+    return builder.load(cast, align=_itemsize(kind.element))
+
+
+def vector_store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
+    """Emit a store of a vector to a pointer to its elements."""
+    cast = builder.bitcast(address, value.type.as_pointer())
+    builder.store(value, cast, align=_itemsize(value.type.element))
+
+
+def _itemsize(element: ir.Type) -> int:
+    return {"float": 4, "double": 8, "i8": 1, "i64": 8, "i32": 4}[str(element)]
+
+
+def convert(builder: ir.IRBuilder, value: ir.Value, to: ir.Type) -> ir.Value:
+    """Emit the conversion of bytes or floats, scalar or vector, to another float type."""
+    source = getattr(value.type, "element", value.type)
+    target = getattr(to, "element", to)
+    if str(source) == str(target):
+        return value
+    if str(source) == "i8":
+        return builder.uitofp(value, to)
+    if str(source) == "float":
+        return builder.fpext(value, to)
+    return builder.fptrunc(value, to)
+
+
+def emit_loop(
+    builder: ir.IRBuilder,
+    start: ir.Value,
+    stop: ir.Value,
+    step: int,
+    carried: list[ir.Value],
+    body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
+) -> list[ir.Value]:
+    """Emit ``for i in range(start, stop, step): carried = body(i, carried)``; return what is left.
+
+    The carried values are phi nodes: LLVM keeps them in registers.
+    """
+    before = builder.block
+    head = builder.append_basic_block("loop.head")
+    inside = builder.append_basic_block("loop.body")
+    after = builder.append_basic_block("loop.end")
+    builder.branch(head)
+    builder.position_at_end(head)
+    i = builder.phi(start.type)
+    i.add_incoming(start, before)
+    phis = [builder.phi(value.type) for value in carried]
+    for phi, value in zip(phis, carried, strict=True):
+        phi.add_incoming(value, before)
+    builder.cbranch(builder.icmp_signed("<", i, stop), inside, after)
+    builder.position_at_end(inside)
+    updated = body(i, list(phis))
+    i.add_incoming(builder.add(i, start.type(step)), builder.block)
+    for phi, value in zip(phis, updated, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return list(phis)
+
+
+@intrinsic
+def pointer(typingctx: Any, address: Any, dtype: Any) -> Any:
+    """``pointer(address, dtype)``: a typed pointer from an integer."""
+    kind = types.CPointer(_element(dtype))
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], ctx.get_value_type(kind))
+
+    return kind(types.int64, dtype), codegen
+
+
+@intrinsic
+def moved(typingctx: Any, ptr: Any, count: Any) -> Any:
+    """``moved(ptr, count)``: the pointer ``count`` elements further on."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.gep(args[0], [args[1]])
+
+    return ptr(ptr, types.int64), codegen
+
+
+@intrinsic
+def load(typingctx: Any, ptr: Any, index: Any, dtype: Any) -> Any:
+    """``load(ptr, index, dtype)``: a vector of dtype read at ptr[index], widened if need be."""
+    target = vector_of(_element(dtype))
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        element = ctx.get_value_type(ptr.dtype)
+        raw = vector_load(
+            builder, builder.gep(args[0], [args[1]]), ir.VectorType(element, target.lanes)
+        )
+        return convert(builder, raw, ctx.get_value_type(target))
+
+    return target(ptr, types.int64, dtype), codegen
+
+
+@intrinsic
+def store(typingctx: Any, ptr: Any, index: Any, value: Any) -> Any:
+    """``store(ptr, index, value)``: write a vector at ptr[index]."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector_store(builder, args[2], builder.gep(args[0], [args[1]]))
+        return ctx.get_dummy_value()
+
+    return types.void(ptr, types.int64, value), codegen
+
+
+def _first_lanes(builder: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
+    """Mask of the lanes whose number is below ``count``."""
+    numbers = ir.VectorType(ir.IntType(64), lanes)
+    iota = ir.Constant(numbers, list(range(lanes)))
+    return builder.icmp_signed("<", iota, vector_splat(builder, count, numbers))
+
+
+def vector_load_part(
+    builder: ir.IRBuilder, address: ir.Value, count: ir.Value, kind: ir.VectorType
+) -> ir.Value:
+    """Emit a load of the first ``count`` lanes from a pointer to elements; the others are zero."""
+    mask = _first_lanes(builder, count, kind.count)
+    function = _declare(
+        builder,
+        f"llvm.masked.load.{_llvm_name(kind)}.p0",
+        kind,
+        [kind.as_pointer(), ir.IntType(32), mask.type, kind],
+    )
+    cast = builder.bitcast(address, kind.as_pointer())
+    align = ir.Constant(ir.IntType(32), _itemsize(kind.element))
+    zero = ir.Constant(kind, [0] * kind.count)
+    return builder.call(function, [cast, align, mask, zero])
+
+
+def vector_store_part(
+    builder: ir.IRBuilder, value: ir.Value, address: ir.Value, count: ir.Value
+) -> None:
+    """Emit a store of the first ``count`` lanes of a vector to a pointer to elements."""
+    kind = value.type
+    mask = _first_lanes(builder, count, kind.count)
+    function = _declare(
+        builder,
+        f"llvm.masked.store.{_llvm_name(kind)}.p0",
+        ir.VoidType(),
+        [kind, kind.as_pointer(), ir.IntType(32), mask.type],
+    )
+    cast = builder.bitcast(address, kind.as_pointer())
+    align = ir.Constant(ir.IntType(32), _itemsize(kind.element))
+    builder.call(function, [value, cast, align, mask])
+
+
+@intrinsic
+def load_part(typingctx: Any, ptr: Any, index: Any, count: Any, dtype: Any) -> Any:
+    """``load_part(ptr, index, count, dtype)``: the first ``count`` lanes read, the others zero."""
+    target = vector_of(_element(dtype))
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ir.VectorType(ctx.get_value_type(ptr.dtype), target.lanes)
+        raw = vector_load_part(builder, builder.gep(args[0], [args[1]]), args[2], kind)
+        return convert(builder, raw, ctx.get_value_type(target))
+
+    return target(ptr, types.int64, types.int64, dtype), codegen
+
+
+@intrinsic
+def store_part(typingctx: Any, ptr: Any, index: Any, count: Any, value: Any) -> Any:
+    """``store_part(ptr, index, count, value)``: write only the first ``count`` lanes."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector_store_part(builder, args[3], builder.gep(args[0], [args[1]]), args[2])
+        return ctx.get_dummy_value()
+
+    return types.void(ptr, types.int64, types.int64, value), codegen
+
+
+@intrinsic
+def splat(typingctx: Any, scalar: Any, dtype: Any) -> Any:
+    """``splat(scalar, dtype)``: a vector with ``scalar``, converted to dtype, in every lane."""
+    target = vector_of(_element(dtype))
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = ctx.cast(builder, args[0], scalar, target.element)
+        return vector_splat(builder, value, ctx.get_value_type(target))
+
+    return target(scalar, dtype), codegen
+
+
+@intrinsic
+def zeros(typingctx: Any, dtype: Any) -> Any:
+    """``zeros(dtype)``: a vector of zeros."""
+    target = vector_of(_element(dtype))
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(ctx.get_value_type(target), [0.0] * target.lanes)
+
+    return target(dtype), codegen
+
+
+@intrinsic
+def lanes_of(typingctx: Any, dtype: Any) -> Any:
+    """``lanes_of(dtype)``: how many values of dtype a vector holds, a compile-time constant."""
+    count = vector_of(_element(dtype)).lanes
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(ir.IntType(64), count)
+
+    return types.int64(dtype), codegen
+
+
+@intrinsic
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """``fma(a, b, c)``: a * b + c, rounded once where the CPU has fused multiply-add."""
+    if not (isinstance(a, Vector) and a == b == c):
+        return None
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return vector_fma(builder, *args)
+
+    return a(a, b, c), codegen
+
+
+def _choose(builder: ir.IRBuilder, test: str, a: ir.Value, b: ir.Value) -> ir.Value:
+    """``a test b ? a : b``; false for NaN, so that a NaN in b is kept."""
+    return builder.select(builder.fcmp_ordered(test, a, b), a, b)
+
+
+@intrinsic
+def maximum(typingctx: Any, a: Any, b: Any) -> Any:
+    """``maximum(a, b)``: the larger of each lane, and b where either is NaN."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _choose(builder, ">", *args)
+
+    return a(a, b), codegen
+
+
+@intrinsic
+def minimum(typingctx: Any, a: Any, b: Any) -> Any:
+    """``minimum(a, b)``: the smaller of each lane, and b where either is NaN."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _choose(builder, "<", *args)
+
+    return a(a, b), codegen
+
+
+@intrinsic
+def select_less(typingctx: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
+    """``select_less(a, b, x, y)``: x where a < b, y elsewhere (also where a or b is NaN)."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[2], args[3])
+
+    return x(a, b, x, y), codegen
+
+
+def _bits(vector: ir.VectorType) -> ir.VectorType:
+    width = 32 if str(vector.element) == "float" else 64
+    return ir.VectorType(ir.IntType(width), vector.count)
+
+
+@intrinsic
+def absolute(typingctx: Any, a: Any) -> Any:
+    """``absolute(a)``: the lanes of a without their signs."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        integers = _bits(args[0].type)
+        mask = (1 << (integers.element.width - 1)) - 1
+        cleared = builder.and_(
+            builder.bitcast(args[0], integers), ir.Constant(integers, [mask] * integers.count)
+        )
+        return builder.bitcast(cleared, args[0].type)
+
+    return a(a), codegen
+
+
+@intrinsic
+def bits_shift_left(typingctx: Any, a: Any, count: Any) -> Any:
+    """``bits_shift_left(a, literal)``: the bit pattern of each lane moved left."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    places = count.literal_value
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        integers = _bits(args[0].type)
+        shifted = builder.shl(
+            builder.bitcast(args[0], integers), ir.Constant(integers, [places] * integers.count)
+        )
+        return builder.bitcast(shifted, args[0].type)
+
+    return a(a, count), codegen
+
+
+@intrinsic
+def reduce_add(typingctx: Any, a: Any) -> Any:
+    """``reduce_add(a)``: the sum of the lanes, by halving, in an order fixed by their number."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return vector_sum(builder, args[0])
+
+    return a.element(a), codegen
+
+
+def vector_sum(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Emit the sum of the lanes of a vector, the upper half added to the lower until one is left."""
+    half = value.type.count // 2
+    index = ir.IntType(32)
+    while half:
+        kind = ir.VectorType(index, half)
+        low = builder.shuffle_vector(value, value, ir.Constant(kind, list(range(half))))
+        high = builder.shuffle_vector(value, value, ir.Constant(kind, list(range(half, 2 * half))))
+        value = builder.fadd(low, high)
+        half //= 2
+    return builder.extract_element(value, ir.Constant(index, 0))
+
+
+@intrinsic
+def prefetch(typingctx: Any, ptr: Any, index: Any) -> Any:
+    """``prefetch(ptr, index)``: ask for the cache line of ptr[index], for reading, into level 2."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        word = ir.IntType(32)
+        function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, word, word, word])
+        address = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
+        builder.call(function, [address, word(0), word(2), word(1)])
+        return ctx.get_dummy_value()
+
+    return types.void(ptr, types.int64), codegen
+
+
+def _register_operator(function: Any, emit: str) -> None:
+    """Give vectors of one type the operator ``function``, emitted by the builder's ``emit``."""
+
+    @infer_global(function)
+    class _Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
+                return signature(args[0], *args)
+            return None
+
+    @lower_builtin(function, Vector, Vector)
+    def _lower(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return getattr(builder, emit)(*args)
+
+
+for _function, _emit in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _register_operator(_function, _emit)
