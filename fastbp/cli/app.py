@@ -23,6 +23,12 @@ app = typer.Typer(
     add_completion=False,
 )
 
+
+def _examples(*lines: str) -> str:
+    """Return a help's closing lines, with the mark that keeps them from being wrapped."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 # What typer raises for a bad command line; some of its versions bring click, some their own.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
@@ -32,9 +38,11 @@ _INTERRUPTED = 130
 Hidden = Annotated[
     str, typer.Option(help="Sizes of the hidden layers, first to last.", metavar="3,2")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures for each update.")]
-Epochs = Annotated[int, typer.Option(min=1, help="How often to go through all pictures.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of first weights and order.")]
+BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures for each update.")]
+Epochs = Annotated[
+    int, typer.Option(metavar="N", min=1, help="How often to go through all pictures.")
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of first weights and order.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -104,22 +112,25 @@ def _help_hint(error: BaseException) -> str:
 
 
 @app.command(
-    epilog="Examples: fastbp demo | fastbp demo --out /tmp/demo --pictures 4000 --epochs 40"
+    epilog=_examples("fastbp demo", "fastbp demo --pictures 10000 --epochs 40 --out results")
 )
 def demo(
     out: Annotated[
-        Path, typer.Option(help="Folder for the model and the picture; made if missing.")
+        Path,
+        typer.Option(metavar="DIR", help="Folder for the model and the picture; made if missing."),
     ] = Path("fastbp-demo"),
     pictures: Annotated[
-        int, typer.Option(min=64, help="Pictures to train on; a quarter as many to test.")
+        int,
+        typer.Option(metavar="N", min=64, help="Pictures to train on; a quarter as many to test."),
     ] = 4096,
     epochs: Epochs = 20,
     seed: Seed = 0,
 ) -> None:
-    """Show all of it on generated pictures of soccer balls, in under a minute.
+    """Show all of it on generated pictures.
 
-    Trains 12288-3-2-1 and then a wider network, times the same training in pure NumPy, and writes
-    a model and a PNG: learning curves, first-layer weights, predictions.
+    Generates pictures with and without soccer balls, trains 12288-3-2-1 and then a wider network,
+    times the same training in pure NumPy, and writes a model and a PNG: learning curves,
+    first-layer weights, predictions.
     """
     from fastbp.cli.demo import run_demo
 
@@ -127,8 +138,10 @@ def demo(
 
 
 @app.command(
-    epilog="Examples: fastbp train photos/train --test photos/test --hidden 64"
-    " | fastbp train photos --hidden 128,64 --epochs 100 --weight-decay 0.01 --out net.safetensors"
+    epilog=_examples(
+        "fastbp train photos/train --test photos/test --hidden 64",
+        "fastbp train photos --hidden 128,64 --weight-decay 0.01 --out net.safetensors",
+    )
 )
 def train(
     folder: Annotated[
@@ -141,10 +154,10 @@ def train(
     batch_size: BatchSize = 32,
     epochs: Epochs = 40,
     learning_rate: Annotated[
-        float, typer.Option(help="Step along the gradient, more than 0.")
+        float, typer.Option(metavar="X", help="Step along the gradient, more than 0.")
     ] = 0.2,
     weight_decay: Annotated[
-        float, typer.Option(help="lambda of the L2 term lambda/2 |W|^2, 0 or more.")
+        float, typer.Option(metavar="X", help="lambda of the L2 term lambda/2 |W|^2, 0 or more.")
     ] = 0.001,
     init: Annotated[
         str,
@@ -154,16 +167,18 @@ def train(
         ),
     ] = "xavier",
     seed: Seed = 0,
-    out: Annotated[Path, typer.Option(help="Where to write the model.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the model.")] = Path(
         "model.safetensors"
     ),
     plot: Annotated[
-        Path | None, typer.Option(help="Where to write a PNG of curves, weights, predictions.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write a PNG of curves, weights, predictions."),
     ] = None,
 ) -> None:
-    """Train a network to tell two classes of pictures apart, and save it.
+    """Train a network on a folder of pictures.
 
-    FOLDER has one subfolder for each of the two classes. Pictures are resized to 64x64 RGB.
+    The network learns to tell two classes apart, and is saved. FOLDER has one subfolder for each
+    of the two classes. Pictures are resized to 64x64 RGB.
     """
     from fastbp.cli.training import TrainingPlan, run_training
 
@@ -179,33 +194,42 @@ def train(
     run_training(folder, test, plan, out=out, plot=plot)
 
 
-@app.command(epilog="Example: fastbp evaluate model.safetensors photos/test")
+@app.command(epilog=_examples("fastbp evaluate model.safetensors photos/test"))
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="What 'fastbp train' wrote.")],
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="One subfolder of pictures for each class.")
     ],
 ) -> None:
-    """Measure a model on labelled pictures: loss, accuracy, and which class it takes for which."""
+    """Measure a model on labelled pictures.
+
+    Prints loss, accuracy, and which class the model takes for which.
+    """
     from fastbp.cli.inference import run_evaluate
 
     run_evaluate(model, folder)
 
 
-@app.command(epilog="Example: fastbp predict model.safetensors photos/*.jpg")
+@app.command(epilog=_examples("fastbp predict model.safetensors photos/*.jpg"))
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="What 'fastbp train' wrote.")],
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures.")],
 ) -> None:
-    """Say for each picture which class it shows: file, class, probability, between tabs."""
+    """Say which class each picture shows.
+
+    Prints a line for each picture: file, class and its probability, between tabs.
+    """
     from fastbp.cli.inference import run_predict
 
     run_predict(model, files)
 
 
-@app.command(epilog="Example: fastbp info")
+@app.command(epilog=_examples("fastbp info"))
 def info() -> None:
-    """Tell version, CPU, vector width, tiles, threading layer and cache folder."""
+    """Describe this installation and machine.
+
+    Prints versions, CPU, vector width, tiles, threading layer and cache folder.
+    """
     import fastbp
 
     typer.echo(str(fastbp.show_config()))
