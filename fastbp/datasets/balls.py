@@ -68,16 +68,13 @@ def _soccer_pattern(
 ) -> tuple[float, float]:
     """Return how much of a pixel of the unit sphere at (x, y, z) is pentagon, and how much seam."""
     pentagon = hexagon = neighbour = 0.0
-    for face in range(16):
+    for face in range(6):
         near = abs(_FACE_AXES[face, 0] * x + _FACE_AXES[face, 1] * y + _FACE_AXES[face, 2] * z)
-        if face < 6:
-            if near > pentagon:
-                pentagon = near
-        elif near > hexagon:
-            neighbour = hexagon
-            hexagon = near
-        elif near > neighbour:
-            neighbour = near
+        pentagon = max(pentagon, near)
+    for face in range(6, 16):
+        near = abs(_FACE_AXES[face, 0] * x + _FACE_AXES[face, 1] * y + _FACE_AXES[face, 2] * z)
+        neighbour = max(neighbour, min(hexagon, near))
+        hexagon = max(hexagon, near)
     dark = ramp((pentagon - hexagon) / _PENTAGON_HEXAGON, softness)
     stitched = ramp(seam - (hexagon - neighbour) / _HEXAGON_HEXAGON, softness)
     return dark, stitched * (1.0 - dark)
@@ -130,10 +127,10 @@ def paint_ball(scene: Any, work: Any, dx: float, dy: float, pixel: float) -> Non
     light = scene.light
     lit = max(0.0, nx * light[0] + ny * light[1] + nz * light[2])
     level = (scene.ambient + (1.0 - scene.ambient) * lit) * (1.0 - seam)
-    # |light + eye|^2 = 2 + 2 light_z, for both are unit vectors.
-    shine = nx * light[0] + ny * light[1] + nz * (light[2] + 1.0)
-    shine = max(0.0, shine) / math.sqrt(2.0 + 2.0 * light[2])
-    for _ in range(4):
+    # Halfway between light and eye: |light + eye|^2 = 2 + 2 light_z, for both are unit vectors.
+    shine = max(0.0, nx * light[0] + ny * light[1] + nz * (light[2] + 1.0))
+    shine *= shine / (2.0 + 2.0 * light[2])
+    for _ in range(3):
         shine *= shine
     shine *= scene.gloss
     for channel in range(3):
