@@ -6,7 +6,8 @@ array (n, height, width, 3); the last two are overwritten. A pixel is a function
 scene and its place alone, so pictures may be rendered in any order, by any number of threads.
 
 Lengths are in units of the picture's shorter side, u to the right and v down. Each pixel is
-evaluated once, at its centre: edges are softened by their distance from it, over one pixel.
+evaluated once, at its centre: edges are softened by their distance from it, over as many pixels
+as the scene's softness says.
 """
 
 # What Numba's decorator returns is untyped, and so is what compiled functions return.
@@ -35,8 +36,8 @@ _UNIT_21 = 2.0**-21
 # Patches repeat after 16 cells, further than a picture sees: 256 hashes a picture, not 4 a pixel.
 _REPEAT = 15
 
-# What one picture needs while it is rendered. A record, and not arrays: Numba counts references to
-# an array, atomically, at every call that takes it: that was up to a quarter of the time.
+# What one picture needs while it is rendered. A record, and not arrays: at every call that takes
+# an array, Numba counts a reference to it, atomically.
 WORKSPACE = np.dtype(
     [
         ("colour", "f8", (3,)),  # of the pixel being painted
