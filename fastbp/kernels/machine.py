@@ -16,7 +16,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 from numba.core import config
 
-__all__ = ["CACHES", "CPU_NAME", "VECTOR_BITS", "Caches", "Tiles", "tiles"]
+__all__ = ["CACHES", "CPU_NAME", "VECTOR_BITS", "VECTOR_REGISTERS", "Caches", "Tiles", "tiles"]
 
 
 @dataclass(frozen=True)

@@ -453,5 +453,7 @@ for _function, _emit in (
     (operator.sub, "fsub"),
     (operator.mul, "fmul"),
     (operator.truediv, "fdiv"),
+    (operator.iadd, "fadd"),
+    (operator.imul, "fmul"),
 ):
     _register_operator(_function, _emit)

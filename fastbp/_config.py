@@ -1,0 +1,78 @@
+"""What this installation of fastbp runs on, and getting its kernels ready."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from fastbp import threads
+from fastbp._version import __version__
+from fastbp.kernels import machine
+from fastbp.kernels.jit import cache_folder
+from fastbp.network import Network
+
+__all__ = ["Config", "show_config", "warmup"]
+
+
+class Config(dict[str, Any]):
+    """A mapping of facts whose string is a table, a fact a line."""
+
+    def __str__(self) -> str:
+        width = max(len(key) for key in self)
+        return "\n".join(f"{key:<{width}}  {value}" for key, value in self.items())
+
+    __repr__ = __str__
+
+
+def show_config() -> Config:
+    """Return what fastbp runs on.
+
+    Returns
+    -------
+    Config
+        A mapping with the keys version, numba, numpy, cpu, vector_bits, tiles (for float32 and
+        float64), threading_layer (of Numba; None before the first parallel call), num_threads and
+        cache_folder (of the compiled kernels; None if nothing can be written). Its ``str`` is a
+        table.
+    """
+    shapes = {"float32": machine.tiles(4), "float64": machine.tiles(8)}
+    folder = cache_folder()
+    return Config(
+        version=__version__,
+        numba=numba.__version__,
+        numpy=np.__version__,
+        cpu=machine.CPU_NAME or llvm.get_host_cpu_name(),
+        vector_bits=machine.VECTOR_BITS,
+        tiles={name: dataclasses.asdict(shape) for name, shape in shapes.items()},
+        threading_layer=threads.threading_layer(),
+        num_threads=threads.get_num_threads(),
+        cache_folder=None if folder is None else str(folder),
+    )
+
+
+def warmup(dtype: npt.DTypeLike = "float32", data_dtype: npt.DTypeLike | None = None) -> None:
+    """Compile, or load from the disk cache, what `fit` and `predict` need.
+
+    Some seconds on the first call ever on a machine, a fraction of a second later.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}, default "float32"
+        Of the network.
+    data_dtype : dtype, optional
+        Of X: uint8, float32 or float64. By default `dtype`.
+    """
+    data = np.dtype(dtype if data_dtype is None else data_dtype)
+    rows = threads.get_num_threads() * 64
+    X = np.zeros((rows, 1024), data)
+    y = np.zeros(rows)
+    scale = 0.5  # so that the kernels that fold the input in are the ones made ready
+    for hidden in ((3, 2), (32,)):
+        network = Network((1024, *hidden, 1), init="zeros", dtype=dtype, input_scale=scale)
+        network.fit(X, y, epochs=1, batch_size=rows)
+        network.predict_proba(X)

@@ -1,0 +1,139 @@
+"""Whole epochs in compiled code, for networks of any depth and width; and the bare product.
+
+The region of this module carries out a plan (see `plan`): TRAIN makes the steps of an epoch
+without coming back to Python, FORWARD evaluates rows, and PRODUCT is one matrix product for the
+NumPy-compatible functions. They share one compiled region, since the product is most of it.
+"""
+
+from __future__ import annotations
+
+from numba import float32, float64, int64
+
+from fastbp.kernels import plan as p
+from fastbp.kernels.dense import backward, forward, matrix, output_delta, update
+from fastbp.kernels.gemm import Ending, Workspace, gemm
+from fastbp.kernels.jit import jit, region
+from fastbp.kernels.packing import Operand
+from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
+from fastbp.kernels.vectors import moved, pointer
+
+__all__ = ["PRODUCT_WORDS", "regions"]
+
+PRODUCT_WORDS = 32
+"""Words of a PRODUCT's plan: TEAM to OPERATION; at 5 the operands A and B, 7 words each; at 19 C,
+ldc, m, n, k, the address of two float64 alpha and beta, the write-back's kind, bias, other,
+ld_other."""
+
+
+@jit
+def _workspace(plan, worker, dtype):  # type: ignore[no-untyped-def]
+    private = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
+    return Workspace(
+        pointer(plan[p.TEAM], int64), pointer(plan[p.SHARED], dtype), pointer(private, dtype)
+    )
+
+
+@jit
+def _product(plan, space, dtype):  # type: ignore[no-untyped-def]
+    a = Operand(plan[5], plan[6], plan[7], plan[8], plan[9], plan[10], plan[11])
+    b = Operand(plan[12], plan[13], plan[14], plan[15], plan[16], plan[17], plan[18])
+    factors = pointer(plan[24], float64)
+    ending = Ending(plan[25], pointer(plan[26], dtype), pointer(plan[27], dtype), plan[28])
+    gemm(
+        pointer(plan[19], dtype), plan[20], plan[21], plan[22], plan[23], a, b,
+        dtype(factors[0]), dtype(factors[1]), ending, space, int64(-1), dtype,
+    )  # fmt: skip
+
+
+@jit
+def _forward_layers(plan, x, rows, last, space, phase, dtype):  # type: ignore[no-untyped-def]
+    """The forward pass of a batch: activations of every layer, Z of the last one in ``last``."""
+    layers = plan[p.LAYERS]
+    for layer in range(layers):
+        outputs = layer_word(plan, layer, p.OUTPUTS)
+        inputs = layer_word(plan, layer, p.INPUTS)
+        top = layer == layers - 1
+        z = last if top else layer_pointer(plan, layer, p.ACTIVATION, dtype)
+        if layer > 0:
+            x = matrix(layer_word(plan, layer - 1, p.ACTIVATION), inputs, int64(1), dtype)
+        linear = top and (plan[p.OPERATION] == p.TRAIN or plan[p.SIGMOID_OUT] == 0)
+        phase = forward(
+            z, x, layer_word(plan, layer, p.WEIGHT), layer_pointer(plan, layer, p.BIAS, dtype),
+            rows, outputs, inputs, linear, space, phase, dtype,
+        )  # fmt: skip
+    return phase
+
+
+@jit
+def _step(plan, start, rows, space, phase, dtype):  # type: ignore[no-untyped-def]
+    """One step of gradient descent on rows start ... start + rows of the epoch."""
+    settings = pointer(plan[p.SETTINGS], float64)
+    rate = settings[p.LEARNING_RATE]
+    keep = 1.0 - rate * settings[p.WEIGHT_DECAY]
+    top = plan[p.LAYERS] - 1
+    x = operand_of_x(plan, start)
+    z = layer_pointer(plan, top, p.ACTIVATION, dtype)
+    phase = _forward_layers(plan, x, rows, z, space, phase, dtype)
+    phase = output_delta(
+        z, layer_pointer(plan, top, p.DELTA, dtype), pointer(plan[p.Y], dtype), plan[p.ORDER],
+        start, rows, layer_word(plan, top, p.OUTPUTS),
+        pointer(plan[p.SETTINGS] + 8 * p.LOSS, float64), space, phase, dtype,
+    )  # fmt: skip
+    for below in range(top):
+        layer = top - below
+        outputs = layer_word(plan, layer, p.OUTPUTS)
+        inputs = layer_word(plan, layer, p.INPUTS)
+        phase = backward(
+            layer_pointer(plan, layer - 1, p.DELTA, dtype),
+            layer_pointer(plan, layer - 1, p.ACTIVATION, dtype),
+            layer_word(plan, layer, p.DELTA), layer_word(plan, layer, p.WEIGHT),
+            rows, outputs, inputs, space, phase, dtype,
+        )  # fmt: skip
+    for layer in range(plan[p.LAYERS]):
+        outputs = layer_word(plan, layer, p.OUTPUTS)
+        inputs = layer_word(plan, layer, p.INPUTS)
+        if layer > 0:
+            x = matrix(layer_word(plan, layer - 1, p.ACTIVATION), inputs, int64(1), dtype)
+        phase = update(
+            layer_pointer(plan, layer, p.WEIGHT, dtype), layer_pointer(plan, layer, p.BIAS, dtype),
+            x, layer_word(plan, layer, p.DELTA), rows, outputs, inputs, dtype(rate), dtype(keep),
+            space, phase, dtype,
+        )  # fmt: skip
+    return phase
+
+
+@jit
+def _run(context, worker, dtype):  # type: ignore[no-untyped-def]
+    plan = pointer(context, int64)
+    space = _workspace(plan, worker, dtype)
+    phase = int64(-1)
+    operation = plan[p.OPERATION]
+    if operation == p.PRODUCT:
+        _product(plan, space, dtype)
+    elif operation == p.TRAIN:
+        for step in range(plan[p.FIRST], plan[p.LAST]):
+            start = step * plan[p.BATCH]
+            rows = min(plan[p.BATCH], plan[p.ROWS] - start)
+            phase = _step(plan, start, rows, space, phase, dtype)
+    else:
+        out = pointer(plan[p.OUT], dtype)
+        outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
+        for start in range(0, plan[p.ROWS], plan[p.BATCH]):
+            rows = min(plan[p.BATCH], plan[p.ROWS] - start)
+            last = moved(out, start * outputs)
+            x = operand_of_x(plan, start)
+            phase = _forward_layers(plan, x, rows, last, space, phase, dtype)
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, worker, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, worker, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the network or product; compiled when it is first used."""

@@ -1,0 +1,448 @@
+"""A fully connected network: shapes, parameters, forward, predict, loss, gradients."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.activations import check_activation
+from fastbp.arrays import product, sigmoid
+from fastbp.initializers import Init, canonical_init, initialize
+from fastbp.kernels import writeback
+from fastbp.losses import check_targets, l2_penalty, log_loss
+from fastbp.plans import NetworkPlan, as_input
+
+if TYPE_CHECKING:
+    from fastbp.training import Callback, History, Progress
+
+__all__ = ["ActivationStats", "Network"]
+
+Array = npt.NDArray[Any]
+
+
+class ActivationStats(NamedTuple):
+    """Mean and standard deviation, over rows and units, of a layer's Z and A."""
+
+    z_mean: float
+    z_std: float
+    a_mean: float
+    a_std: float
+
+
+class Network:
+    """A fully connected network of sigmoid units.
+
+    Layer l computes A[l] = g(A[l-1] W[l]^T + b[l]), rows being examples; A[0] is
+    (X - input_mean) * input_scale, computed in registers and never stored.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        Width of the input and of every layer: (12288, 3, 2, 1) has two hidden layers and one
+        output unit. At least two, each at least 1.
+    activation : {"sigmoid"}, default "sigmoid"
+        g, for hidden and output layers.
+    init : {"zeros", "normal", "xavier", "he"}, float, ("normal", std) or callable
+        How the weights start: all 0, N(0, 0.01^2), N(0, 2 / (n_l + n_{l-1})),
+        N(0, 2 / n_{l-1}), all equal to a number, N(0, std^2), or ``init(shape, rng)``. Biases
+        start at 0. Default "xavier".
+    dtype : {"float32", "float64"}, default "float32"
+        Of parameters and arithmetic.
+    seed : int, optional
+        Makes the initial weights, and `fit` without a seed of its own, repeatable.
+    input_mean, input_scale : float or array_like of shape (n_0,), default 0.0 and 1.0
+        The preprocessing that is part of the network, in units of X.
+
+    Attributes
+    ----------
+    layer_sizes : tuple of int
+    weights : list of ndarray
+        weights[l] has shape (n_{l+1}, n_l). They are the weights of the preprocessed input.
+    biases : list of ndarray
+        biases[l] has shape (n_{l+1},).
+    input_mean, input_scale : float or ndarray of shape (n_0,)
+    parameter_count : int
+    training_settings : dict
+        Settings of the last `fit`; stored with the network.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of a wrong type or out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import Network
+    >>> network = Network((12288, 3, 2, 1), seed=0)
+    >>> network.parameter_count
+    36878
+    """
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        *,
+        activation: str = "sigmoid",
+        init: Init = "xavier",
+        dtype: npt.DTypeLike = "float32",
+        seed: int | None = None,
+        input_mean: npt.ArrayLike = 0.0,
+        input_scale: npt.ArrayLike = 1.0,
+    ) -> None:
+        self.layer_sizes = _check_sizes(layer_sizes)
+        self.activation = check_activation(activation)
+        self.dtype = _check_dtype(dtype)
+        self.seed = _check_seed(seed)
+        self.init = canonical_init(init)
+        n0 = self.layer_sizes[0]
+        self.input_mean = _check_folding(input_mean, "input_mean", n0, self.dtype)
+        self.input_scale = _check_folding(input_scale, "input_scale", n0, self.dtype)
+        self.weights, self.biases = initialize(
+            self.layer_sizes, init, seed=self.seed, dtype=self.dtype
+        )
+        self.training_settings: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"Network({self.layer_sizes}, activation={self.activation!r}, init={self.init!r}, "
+            f"dtype={self.dtype.name!r}, seed={self.seed!r})"
+        )
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights and biases: the sum of n_l (n_{l-1} + 1) over the layers."""
+        return sum((a + 1) * b for a, b in pairwise(self.layer_sizes))
+
+    def _input(self, X: npt.ArrayLike) -> Array:
+        self._check_parameters()
+        return as_input(X, self.layer_sizes[0], self.dtype)
+
+    def _check_parameters(self) -> None:
+        """Parameters may be replaced by the user; compiled code must not meet other shapes."""
+        for kind, arrays in (("weights", self.weights), ("biases", self.biases)):
+            if len(arrays) != len(self.layer_sizes) - 1:
+                raise ValueError(
+                    f"{kind} must have {len(self.layer_sizes) - 1} arrays, got {len(arrays)}"
+                )
+            for layer, array in enumerate(arrays):
+                shape: tuple[int, ...] = (self.layer_sizes[layer + 1],)
+                if kind == "weights":
+                    shape += (self.layer_sizes[layer],)
+                if (
+                    not isinstance(array, np.ndarray)
+                    or array.shape != shape
+                    or array.dtype != self.dtype
+                    or not array.flags.carray
+                ):
+                    raise ValueError(
+                        f"{kind}[{layer}] must be a writable C-contiguous {self.dtype} array of"
+                        f" shape {shape}"
+                    )
+
+    def _output(self, X: npt.ArrayLike, *, sigmoid_out: bool) -> Array:
+        rows = self._input(X)
+        if len(rows) == 0:
+            return np.empty((0, self.layer_sizes[-1]), self.dtype)
+        return NetworkPlan(self, rows).forward(sigmoid_out=sigmoid_out)
+
+    def predict_proba(self, X: npt.ArrayLike) -> Array:
+        """Probability that each output is 1.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_0)
+            uint8, float32 or float64 are read as they are; other real dtypes are converted.
+
+        Returns
+        -------
+        ndarray of shape (n, n_L)
+            In the network's dtype.
+
+        Raises
+        ------
+        TypeError
+            If X does not hold real numbers.
+        ValueError
+            If X is not a matrix with n_0 columns.
+        """
+        return self._output(X, sigmoid_out=True)
+
+    def predict(self, X: npt.ArrayLike) -> Array:
+        """Labels 0 and 1, at a threshold of 0.5 (itself 1).
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_0)
+            As for `predict_proba`.
+
+        Returns
+        -------
+        ndarray of int64
+            Shape (n,) with one output unit, (n, n_L) with more.
+        """
+        labels = (self._output(X, sigmoid_out=False) >= 0).astype(np.int64)
+        return labels[:, 0] if self.layer_sizes[-1] == 1 else labels
+
+    def score(self, X: npt.ArrayLike, y: npt.ArrayLike) -> float:
+        """Accuracy: the share of rows whose outputs are all right.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_0)
+        y : array_like of shape (n,) or (n, n_L)
+            Targets in [0, 1]; 0.5 and above count as 1.
+
+        Returns
+        -------
+        float
+            NaN for no rows.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `loss`.
+        """
+        return self._evaluate(X, y)[1]
+
+    def loss(self, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0) -> float:
+        """Mean over rows of the log loss summed over outputs, J; with L2 if asked for.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_0)
+        y : array_like of shape (n,) or (n, n_L)
+            Targets in [0, 1].
+        weight_decay : float, default 0.0
+            lambda: adds lambda / 2 times the sum of the squares of all weights.
+
+        Returns
+        -------
+        float
+            In nats. From pre-activations, so finite however sure the network is.
+
+        Raises
+        ------
+        TypeError
+            If X or y does not hold real numbers.
+        ValueError
+            If shapes do not fit, there are no rows, or y lies outside [0, 1].
+        """
+        return self._evaluate(X, y)[0] + l2_penalty(self.weights, weight_decay)
+
+    def _evaluate(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, float]:
+        """Log loss and accuracy."""
+        rows = self._input(X)
+        targets = check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
+        if len(rows) == 0:
+            raise ValueError("X has no rows: loss and accuracy need at least one")
+        z = self._output(rows, sigmoid_out=False)
+        right = ((z >= 0) == (targets >= 0.5)).all(axis=1)
+        return log_loss(z, targets), float(right.mean())
+
+    def _layers(self, X: Array) -> tuple[list[Array], list[Array]]:
+        """Z and A of every layer."""
+        folding = self._folding()
+        below, Z, A = X, [], []
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            z = np.empty((len(X), len(weight)), self.dtype)
+            product(below, weight.T, z, kind=writeback.BIAS, bias=bias, folding=folding)
+            below, folding = sigmoid(z), None
+            Z.append(z)
+            A.append(below)
+        return Z, A
+
+    def _folding(self) -> tuple[Array, Array] | None:
+        if np.ndim(self.input_mean) == np.ndim(self.input_scale) == 0 and (
+            self.input_mean == 0.0 and self.input_scale == 1.0
+        ):
+            return None
+        n0 = self.layer_sizes[0]
+        mean, scale = (
+            np.ascontiguousarray(np.broadcast_to(np.asarray(value, self.dtype), n0))
+            for value in (self.input_mean, self.input_scale)
+        )
+        return mean, scale
+
+    def gradients(self, X: npt.ArrayLike, y: npt.ArrayLike) -> list[tuple[Array, Array]]:
+        """dJ/dW and dJ/db of every layer, layer 1 first, by the chain rule.
+
+        delta[L] = (A[L] - Y) / n; delta[l-1] = (delta[l] W[l]) * A[l-1] (1 - A[l-1]);
+        dW[l] = delta[l]^T A[l-1]; db[l] = sum of delta[l] over the rows. `fit` never forms these
+        arrays; this is for looking at them, and for optimizers of one's own.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_0)
+        y : array_like of shape (n,) or (n, n_L)
+            Targets in [0, 1].
+
+        Returns
+        -------
+        list of (ndarray, ndarray)
+            Shapes of the weights and biases, in the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `loss`.
+        """
+        rows = self._input(X)
+        targets = check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
+        if len(rows) == 0:
+            raise ValueError("X has no rows: a gradient needs at least one")
+        _, A = self._layers(rows)
+        delta = (A[-1] - targets) / self.dtype.type(len(rows))
+        slopes: list[tuple[Array, Array]] = []
+        for layer in range(len(self.weights) - 1, -1, -1):
+            weight = self.weights[layer]
+            slope = np.empty_like(weight)
+            if layer > 0:
+                product(delta.T, A[layer - 1], slope)
+            else:
+                self._first_slope(delta, rows, slope)
+            slopes.insert(0, (slope, delta.sum(axis=0)))
+            if layer > 0:
+                below = np.empty((len(rows), weight.shape[1]), self.dtype)
+                product(delta, weight, below)
+                below *= A[layer - 1] * (1 - A[layer - 1])
+                delta = below
+        return slopes
+
+    def _first_slope(self, delta: Array, X: Array, slope: Array) -> None:
+        """slope <- delta^T ((X - mean) * scale), the folding done as X is read."""
+        product(delta.T, X, slope, folding_of_b=self._folding())
+
+    def activation_stats(self, X: npt.ArrayLike) -> list[ActivationStats]:
+        """Mean and standard deviation of Z and A in each layer, layer 1 first.
+
+        What Xavier initialisation keeps level from layer to layer.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_0)
+            At least one row.
+
+        Returns
+        -------
+        list of ActivationStats
+        """
+        rows = self._input(X)
+        if len(rows) == 0:
+            raise ValueError("X has no rows: statistics need at least one")
+        wide = np.float64
+        return [
+            ActivationStats(
+                float(z.mean(dtype=wide)),
+                float(z.std(dtype=wide)),
+                float(a.mean(dtype=wide)),
+                float(a.std(dtype=wide)),
+            )
+            for z, a in zip(*self._layers(rows), strict=True)
+        ]
+
+    def fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        batch_size: int | None = 32,
+        epochs: int = 10,
+        learning_rate: float = 0.1,
+        weight_decay: float = 0.0,
+        shuffle: bool = True,
+        seed: int | None = None,
+        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool | Progress = False,
+    ) -> History:
+        """Train by gradient descent; see `fastbp.training.fit` for every parameter.
+
+        ``batch_size=None`` is full-batch gradient descent, ``batch_size=1`` stochastic gradient
+        descent, anything between is mini-batch.
+        """
+        from fastbp.training import fit
+
+        return fit(
+            self,
+            X,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            shuffle=shuffle,
+            seed=seed,
+            validation_data=validation_data,
+            callbacks=callbacks,
+            progress=progress,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a safetensors file; see `fastbp.storage.save`."""
+        from fastbp.storage import save
+
+        save(self, path)
+
+
+def _check_sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(layer_sizes, str | bytes) or not isinstance(layer_sizes, Iterable):
+        raise TypeError(f"layer_sizes must be a sequence of integers, got {layer_sizes!r}")
+    sizes = []
+    for size in layer_sizes:
+        if isinstance(size, bool | np.bool_):
+            raise TypeError(f"layer_sizes must hold integers, got {size!r}")
+        try:
+            sizes.append(operator.index(size))
+        except TypeError:
+            raise TypeError(f"layer_sizes must hold integers, got {size!r}") from None
+    if len(sizes) < 2:
+        raise ValueError(f"layer_sizes must have at least two entries, got {tuple(sizes)}")
+    if min(sizes) < 1:
+        raise ValueError(f"layer_sizes must be at least 1, got {tuple(sizes)}")
+    return tuple(sizes)
+
+
+def _check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    checked = np.dtype(dtype)
+    if checked not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype must be float32 or float64, got {checked}")
+    return checked.newbyteorder("=")
+
+
+def _check_seed(seed: int | None) -> int | None:
+    if seed is None:
+        return None
+    if isinstance(seed, bool):
+        raise TypeError("seed must be an integer or None, got a bool")
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"seed must be an integer or None, got {seed!r}") from None
+    if value < 0:
+        raise ValueError(f"seed must not be negative, got {value}")
+    return value
+
+
+def _check_folding(
+    value: npt.ArrayLike, name: str, n_features: int, dtype: np.dtype[Any]
+) -> float | Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if array.shape not in ((), (n_features,)):
+        raise ValueError(
+            f"{name} must be a number or have one value for each of the {n_features} features,"
+            f" got shape {array.shape}"
+        )
+    with np.errstate(over="ignore"):
+        rounded = np.array(array, dtype=dtype)
+    if not np.isfinite(rounded).all():
+        raise ValueError(f"{name} must be finite in {dtype}")
+    return float(array) if array.ndim == 0 else rounded

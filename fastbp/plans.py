@@ -1,0 +1,219 @@
+"""From a network and its data to the plan that compiled code carries out.
+
+Chooses the path by the shape of the network alone, lays out the scratch memory, and keeps every
+array that the plan points to alive.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp import threads
+from fastbp.kernels import epoch, gemm, machine, narrow
+from fastbp.kernels import plan as p
+from fastbp.kernels.packing import DTYPE_CODES
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+__all__ = ["NetworkPlan", "as_input"]
+
+Array = npt.NDArray[Any]
+
+_FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in scratch memory
+# Multiply-adds of a step below which one thread is faster than two.
+_SERIAL_WORK = 1 << 19
+_PRODUCT_DTYPES = tuple(DTYPE_CODES)
+
+
+def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
+    """X as an array that the kernels read where it lies; copied only where that cannot be.
+
+    Parameters
+    ----------
+    X : array_like of shape (n, n_features)
+        uint8, float32 and float64 are read as they are, at any strides. Other integers, bool and
+        float16 are converted to `dtype`.
+    n_features : int
+    dtype : dtype
+        The network's.
+
+    Raises
+    ------
+    TypeError
+        If X does not hold real numbers of up to 64 bits.
+    ValueError
+        If X is not a matrix with `n_features` columns.
+    """
+    array = np.asarray(X)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"X must hold real numbers up to 64 bits, got dtype {array.dtype}")
+    if array.ndim != 2:
+        raise ValueError(
+            f"X must have 2 dimensions (samples, features), got an array of shape {array.shape}"
+        )
+    if array.shape[1] != n_features:
+        raise ValueError(
+            f"X has {array.shape[1]} features, but the network expects {n_features}"
+        )
+    if array.dtype.name not in _PRODUCT_DTYPES:
+        return np.ascontiguousarray(array, dtype=dtype)
+    size = array.itemsize
+    whole_strides = all(stride % size == 0 for stride in array.strides)
+    if array.dtype.isnative and array.flags.aligned and whole_strides:
+        return array
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def _is_narrow(sizes: tuple[int, ...], X: Array) -> bool:
+    """Whether the one-pass path is for this network: see `fastbp.kernels.narrow`."""
+    above = sum((a + 1) * b for a, b in zip(sizes[1:], sizes[2:], strict=False))
+    contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
+    return (
+        sizes[1] <= narrow.MOST_OUTPUTS and above <= narrow.MOST_PARAMETERS_ABOVE
+    ) and contiguous_rows
+
+
+class NetworkPlan:
+    """A region's words for one network and one set of rows.
+
+    Parameters
+    ----------
+    network : Network
+        Its parameters are read, and changed by `train`, where they lie.
+    X : ndarray of shape (n, n_0)
+        As `as_input` gives it; n >= 1.
+    y : ndarray of shape (n, n_L), optional
+        Targets in the network's dtype, C-contiguous; for `train`.
+    batch_size : int, optional
+        Rows of a step; without it the plan is for `forward`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        X: Array,
+        y: Array | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> None:
+        self._network = network
+        self._keep: list[Any] = [X, y]
+        self.rows = len(X)
+        self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
+        self.settings = np.zeros(4)
+        sizes = network.layer_sizes
+        self._narrow = _is_narrow(sizes, X)
+        self.words = np.zeros(p.plan_words(len(sizes) - 1), np.int64)
+        words = self.words
+        words[p.LAYERS] = len(sizes) - 1
+        words[p.BATCH], words[p.ROWS] = self.batch_size, self.rows
+        words[p.X], words[p.X_DTYPE] = X.ctypes.data, DTYPE_CODES[X.dtype.name]
+        words[p.X_ROW], words[p.X_COLUMN] = (
+            (stride // X.itemsize for stride in X.strides)
+            if X.shape[1] > 1
+            else (X.strides[0] // X.itemsize, 1)
+        )
+        words[p.SETTINGS] = self.settings.ctypes.data
+        if y is not None:
+            words[p.Y] = y.ctypes.data
+        folded = self._fold(X)
+        self._fill_layers()
+        dtype = network.dtype.name
+        if self._narrow:
+            self._region = narrow.regions[dtype, X.dtype.name, folded]
+        else:
+            self._region = epoch.regions[dtype]
+        self._training = y is not None
+        self._lay_out()
+
+    def _fold(self, X: Array) -> bool:
+        """Point to mean and scale, if X needs any; return whether it does."""
+        network = self._network
+        n0 = network.layer_sizes[0]
+        mean, scale = network.input_mean, network.input_scale
+        plain = np.ndim(mean) == np.ndim(scale) == 0 and mean == 0.0 and scale == 1.0
+        if plain and (X.dtype == network.dtype or not self._narrow):
+            return False
+        for field, value in ((p.MEAN, mean), (p.SCALE, scale)):
+            each = np.ascontiguousarray(np.broadcast_to(np.asarray(value, network.dtype), n0))
+            self._keep.append(each)
+            self.words[field] = each.ctypes.data
+        return True
+
+    def _fill_layers(self) -> None:
+        network = self._network
+        for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
+            at = p.LAYER + layer * p.LAYER_WORDS
+            self.words[at + p.WEIGHT] = weight.ctypes.data
+            self.words[at + p.BIAS] = bias.ctypes.data
+            self.words[at + p.OUTPUTS], self.words[at + p.INPUTS] = weight.shape
+            self._keep += [weight, bias]
+
+    def _lay_out(self) -> None:
+        """Decide how much scratch memory each part needs."""
+        network = self._network
+        itemsize = network.dtype.itemsize
+        sizes = network.layer_sizes
+        lanes = machine.tiles(itemsize).lanes
+        if self._narrow:
+            shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
+            private = narrow.private_bytes(sizes, lanes, itemsize)
+            rows_at_once = self.batch_size if self._training else self.rows
+            parallel = rows_at_once > lanes
+        else:
+            shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
+            parallel = True
+        self._shared = -(-shared // 64) * 64
+        self._private = -(-private // 64) * 64
+        rows = self.batch_size if self._training else min(self.rows, _FORWARD_ROWS)
+        products = sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+        parallel = parallel and rows * products > _SERIAL_WORK
+        self._workers = threads.get_num_threads() if parallel else 1
+        self._layers = 0
+        if not self._narrow:
+            copies = 2 if self._training else 1
+            self._layers = sum(-(-rows * n * itemsize // 64) * 64 for n in sizes[1:]) * copies
+
+    def _run(self, operation: int) -> None:
+        words = self.words
+        base = threads.scratch(self._shared + self._private * self._workers + self._layers)
+        words[p.OPERATION] = operation
+        words[p.TEAM] = threads.new_team()
+        words[p.SHARED] = base
+        words[p.PRIVATE] = base + self._shared
+        words[p.PRIVATE_STEP] = self._private
+        if not self._narrow:
+            self._place_activations(base + self._shared + self._private * self._workers)
+        threads.run(self._region, words.ctypes.data, self._workers)
+
+    def _place_activations(self, address: int) -> None:
+        rows = self.batch_size
+        fields = (p.ACTIVATION, p.DELTA) if self._training else (p.ACTIVATION,)
+        for layer, n in enumerate(self._network.layer_sizes[1:]):
+            for field in fields:
+                self.words[p.LAYER + layer * p.LAYER_WORDS + field] = address
+                address += -(-rows * n * self._network.dtype.itemsize // 64) * 64
+
+    def train(self, order: Array | None, first: int, last: int) -> None:
+        """Make steps ``first`` ... ``last`` - 1 of an epoch over the rows in ``order``.
+
+        ``order`` holds int64 row numbers, or is None for the rows as they come. The learning rate
+        and the weight decay are ``settings[0]`` and ``[1]``; the log loss and the number of right
+        answers are added to ``settings[2]`` and ``[3]``.
+        """
+        self.words[p.ORDER] = 0 if order is None else order.ctypes.data
+        self.words[p.FIRST], self.words[p.LAST] = first, last
+        self._run(p.TRAIN)
+
+    def forward(self, *, sigmoid_out: bool) -> Array:
+        """The output layer's activation for every row, or its pre-activation: (n, n_L)."""
+        network = self._network
+        out = np.empty((self.rows, network.layer_sizes[-1]), network.dtype)
+        self.words[p.OUT] = out.ctypes.data
+        self.words[p.SIGMOID_OUT] = int(sigmoid_out)
+        self._run(p.FORWARD)
+        return out
