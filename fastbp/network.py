@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Iterable, Sequence
@@ -135,12 +136,7 @@ class Network:
                 shape: tuple[int, ...] = (self.layer_sizes[layer + 1],)
                 if kind == "weights":
                     shape += (self.layer_sizes[layer],)
-                if (
-                    not isinstance(array, np.ndarray)
-                    or array.shape != shape
-                    or array.dtype != self.dtype
-                    or not array.flags.carray
-                ):
+                if array.shape != shape or array.dtype != self.dtype or not array.flags.carray:
                     raise ValueError(
                         f"{kind}[{layer}] must be a writable C-contiguous {self.dtype} array of"
                         f" shape {shape}"
@@ -232,8 +228,11 @@ class Network:
         TypeError
             If X or y does not hold real numbers.
         ValueError
-            If shapes do not fit, there are no rows, or y lies outside [0, 1].
+            If shapes do not fit, there are no rows, y lies outside [0, 1], or `weight_decay` is
+            negative or not finite.
         """
+        if not 0 <= weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be finite and >= 0, got {weight_decay!r}")
         return self._evaluate(X, y)[0] + l2_penalty(self.weights, weight_decay)
 
     def _evaluate(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, float]:
@@ -316,7 +315,7 @@ class Network:
         return slopes
 
     def _first_slope(self, delta: Array, X: Array, slope: Array) -> None:
-        """slope <- delta^T ((X - mean) * scale), the folding done as X is read."""
+        """Set slope to delta^T ((X - mean) * scale), the folding done as X is read."""
         product(delta.T, X, slope, folding_of_b=self._folding())
 
     def activation_stats(self, X: npt.ArrayLike) -> list[ActivationStats]:

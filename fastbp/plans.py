@@ -6,6 +6,7 @@ array that the plan points to alive.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,9 +57,7 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
             f"X must have 2 dimensions (samples, features), got an array of shape {array.shape}"
         )
     if array.shape[1] != n_features:
-        raise ValueError(
-            f"X has {array.shape[1]} features, but the network expects {n_features}"
-        )
+        raise ValueError(f"X has {array.shape[1]} features, but the network expects {n_features}")
     if array.dtype.name not in _PRODUCT_DTYPES:
         return np.ascontiguousarray(array, dtype=dtype)
     size = array.itemsize
@@ -70,7 +69,7 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
 
 def _is_narrow(sizes: tuple[int, ...], X: Array) -> bool:
     """Whether the one-pass path is for this network: see `fastbp.kernels.narrow`."""
-    above = sum((a + 1) * b for a, b in zip(sizes[1:], sizes[2:], strict=False))
+    above = sum((a + 1) * b for a, b in pairwise(sizes[1:]))
     contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
     return (
         sizes[1] <= narrow.MOST_OUTPUTS and above <= narrow.MOST_PARAMETERS_ABOVE
@@ -170,7 +169,7 @@ class NetworkPlan:
         self._shared = -(-shared // 64) * 64
         self._private = -(-private // 64) * 64
         rows = self.batch_size if self._training else min(self.rows, _FORWARD_ROWS)
-        products = sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+        products = sum(a * b for a, b in pairwise(sizes))
         parallel = parallel and rows * products > _SERIAL_WORK
         self._workers = threads.get_num_threads() if parallel else 1
         self._layers = 0

@@ -70,7 +70,7 @@ class Callback(Protocol):
 class _Settings:
     """Checked hyper-parameters."""
 
-    batch_size: int
+    batch_size: int | None
     epochs: int
     learning_rate: float
     weight_decay: float
@@ -142,7 +142,7 @@ def fit(
     """
     rows, targets = _check_data(network, X, y, "X")
     settings = _check_settings(
-        network, len(rows), batch_size, epochs, learning_rate, weight_decay, shuffle, seed
+        network, batch_size, epochs, learning_rate, weight_decay, shuffle, seed
     )
     validation = None
     if validation_data is not None:
@@ -241,7 +241,6 @@ def _real(value: Any, name: str) -> float:
 
 def _check_settings(
     network: Network,
-    n: int,
     batch_size: Any,
     epochs: Any,
     learning_rate: Any,
@@ -249,7 +248,7 @@ def _check_settings(
     shuffle: Any,
     seed: Any,
 ) -> _Settings:
-    size = n if batch_size is None else min(_integer(batch_size, "batch_size", 1), n)
+    size = None if batch_size is None else _integer(batch_size, "batch_size", 1)
     rate = _real(learning_rate, "learning_rate")
     if rate <= 0:
         raise ValueError(f"learning_rate must be greater than 0, got {rate}")
@@ -283,9 +282,7 @@ def _progress(progress: bool | Progress) -> Iterator[Progress | None]:
         try:
             from rich.progress import Progress as Bars
         except ImportError as error:
-            raise ImportError(
-                "progress=True needs rich: pip install 'fastbp[cli]'"
-            ) from error
+            raise ImportError("progress=True needs rich: pip install 'fastbp[cli]'") from error
         with Bars(transient=True) as bars:
             task = bars.add_task("training", total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
@@ -301,7 +298,7 @@ def _train(
     report: Progress | None,
 ) -> History:
     history = History()
-    plan = NetworkPlan(network, rows, targets, batch_size=settings.batch_size)
+    plan = NetworkPlan(network, rows, targets, batch_size=settings.batch_size or len(rows))
     plan.settings[:2] = settings.learning_rate, settings.weight_decay
     n, total = len(rows), len(rows) * settings.epochs
     network.training_settings = {
@@ -349,6 +346,8 @@ def _chunks(plan: NetworkPlan, order: Array | None) -> Iterator[tuple[int, float
         start = time.perf_counter()
         plan.train(order, done, last)
         spent = time.perf_counter() - start
-        size = max(1, min(4 * size, int((last - done) * _SECONDS_BETWEEN_SIGNALS / spent)))
+        size = max(
+            1, min(4 * size, int((last - done) * _SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9)))
+        )
         done = last
         yield min(done * plan.batch_size, plan.rows), spent

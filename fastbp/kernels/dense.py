@@ -34,7 +34,7 @@ _COLUMNS_OF_TASK = 256  # columns of delta that one task sums
 
 
 @jit
-def matrix(address, row, column, dtype):  # type: ignore[no-untyped-def]
+def matrix(address, row, column, dtype):
     """A matrix in the type of the product as an operand."""
     code = FLOAT32 if lanes_of(dtype) > lanes_of(float64) else FLOAT64
     zero = int64(0)
@@ -42,8 +42,8 @@ def matrix(address, row, column, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def forward(z, x, weight, bias, rows, outputs, inputs, linear, space, phase, dtype):  # type: ignore[no-untyped-def]
-    """z <- sigmoid(x weight^T + bias), or without the sigmoid if ``linear``.
+def forward(z, x, weight, bias, rows, outputs, inputs, linear, space, phase, dtype):
+    """Forward: z <- sigmoid(x weight^T + bias), or without the sigmoid if ``linear``.
 
     ``z`` and ``bias`` are pointers, ``x`` an Operand, ``weight`` an address.
     """
@@ -56,8 +56,8 @@ def forward(z, x, weight, bias, rows, outputs, inputs, linear, space, phase, dty
 
 
 @jit
-def backward(below, activation, delta, weight, rows, outputs, inputs, space, phase, dtype):  # type: ignore[no-untyped-def]
-    """below <- (delta weight) * a (1 - a), a = ``activation`` of the layer below."""
+def backward(below, activation, delta, weight, rows, outputs, inputs, space, phase, dtype):
+    """Back: below <- (delta weight) * a (1 - a), a = ``activation`` of the layer below."""
     ending = Ending(int64(DERIVATIVE), activation, activation, inputs)
     return gemm(
         below, inputs, rows, inputs, outputs, matrix(delta, outputs, int64(1), dtype),
@@ -66,10 +66,8 @@ def backward(below, activation, delta, weight, rows, outputs, inputs, space, pha
 
 
 @jit
-def update(
-    weight, bias, x, delta, rows, outputs, inputs, rate, keep, space, phase, dtype
-):  # type: ignore[no-untyped-def]
-    """weight <- keep * weight - rate * delta^T x;  bias <- bias - rate * column sums of delta.
+def update(weight, bias, x, delta, rows, outputs, inputs, rate, keep, space, phase, dtype):
+    """Update: weight <- keep weight - rate delta^T x, bias <- bias - rate (column sums of delta).
 
     ``weight`` and ``bias`` are pointers, ``x`` an Operand, ``delta`` an address.
     """
@@ -97,8 +95,8 @@ def update(
 
 
 @jit
-def _delta_of_rows(z, delta, rows, outputs, share, tally, dtype):  # type: ignore[no-untyped-def]
-    """delta <- (sigmoid(z) - delta) * share, in place of the targets; tally <- loss, correct."""
+def _delta_of_rows(z, delta, rows, outputs, share, tally, dtype):
+    """In place: delta <- (sigmoid(z) - delta) * share; tally <- loss, correct."""
     lanes = lanes_of(dtype)
     loss = zeros(dtype)
     right = int64(0)
@@ -129,8 +127,8 @@ def _delta_of_rows(z, delta, rows, outputs, share, tally, dtype):  # type: ignor
 
 
 @jit
-def output_delta(z, delta, y, index, start, rows, outputs, totals, space, phase, dtype):  # type: ignore[no-untyped-def]
-    """delta <- (sigmoid(z) - y) / rows; totals[0] += log loss, totals[1] += rows all right.
+def output_delta(z, delta, y, index, start, rows, outputs, totals, space, phase, dtype):
+    """Begin: delta <- (sigmoid(z) - y) / rows; totals[0] += log loss, totals[1] += rows all right.
 
     ``y`` points to the targets (all rows, outputs), of which row i of the batch is row
     index[start + i], or start + i if the address ``index`` is 0. The shared buffer is used.

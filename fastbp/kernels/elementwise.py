@@ -21,14 +21,14 @@ BLOCK = 16384  # elements of a task: 64 KiB of float32 in and out, a part of the
 
 
 @jit
-def _apply(code, x, dtype):  # type: ignore[no-untyped-def]
+def _apply(code, x, dtype):
     if code == SIGMOID:
         return sigmoid(x, dtype)
     return sigmoid_derivative(x, dtype)
 
 
 @jit
-def _run(context, dtype):  # type: ignore[no-untyped-def]
+def _run(context, dtype):
     words = pointer(context, int64)
     team = pointer(words[0], int64)
     code = words[1]

@@ -26,7 +26,7 @@ ld_other."""
 
 
 @jit
-def _workspace(plan, worker, dtype):  # type: ignore[no-untyped-def]
+def _workspace(plan, worker, dtype):
     private = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
     return Workspace(
         pointer(plan[p.TEAM], int64), pointer(plan[p.SHARED], dtype), pointer(private, dtype)
@@ -34,7 +34,7 @@ def _workspace(plan, worker, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _product(plan, space, dtype):  # type: ignore[no-untyped-def]
+def _product(plan, space, dtype):
     a = Operand(plan[5], plan[6], plan[7], plan[8], plan[9], plan[10], plan[11])
     b = Operand(plan[12], plan[13], plan[14], plan[15], plan[16], plan[17], plan[18])
     factors = pointer(plan[24], float64)
@@ -46,7 +46,7 @@ def _product(plan, space, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _forward_layers(plan, x, rows, last, space, phase, dtype):  # type: ignore[no-untyped-def]
+def _forward_layers(plan, x, rows, last, space, phase, dtype):
     """The forward pass of a batch: activations of every layer, Z of the last one in ``last``."""
     layers = plan[p.LAYERS]
     for layer in range(layers):
@@ -65,7 +65,7 @@ def _forward_layers(plan, x, rows, last, space, phase, dtype):  # type: ignore[n
 
 
 @jit
-def _step(plan, start, rows, space, phase, dtype):  # type: ignore[no-untyped-def]
+def _step(plan, start, rows, space, phase, dtype):
     """One step of gradient descent on rows start ... start + rows of the epoch."""
     settings = pointer(plan[p.SETTINGS], float64)
     rate = settings[p.LEARNING_RATE]
@@ -103,7 +103,7 @@ def _step(plan, start, rows, space, phase, dtype):  # type: ignore[no-untyped-de
 
 
 @jit
-def _run(context, worker, dtype):  # type: ignore[no-untyped-def]
+def _run(context, worker, dtype):
     plan = pointer(context, int64)
     space = _workspace(plan, worker, dtype)
     phase = int64(-1)

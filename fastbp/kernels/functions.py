@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 
-from numba import float32, float64
 from numba.core import types
 from numba.extending import overload
 
@@ -38,18 +37,18 @@ _TAYLOR = tuple(1.0 / math.factorial(i) for i in range(14))
 _ROUND_32, _ROUND_64 = 1.5 * 2.0**23, 1.5 * 2.0**52
 
 
-def _scale(x, k, dtype):  # type: ignore[no-untyped-def]
+def _scale(x, k, dtype):
     raise RuntimeError("only for compiled code")
 
 
 @overload(_scale)
-def _scale_overload(x, k, dtype):  # type: ignore[no-untyped-def]
-    """x * 2^k for integral k, in two steps, each a power of two that is a normal number."""
+def _scale_overload(x, k, dtype):
+    """The product x 2^k for integral k, in two steps, each by a power of two that is normal."""
     rounder, bias, places = (
         (_ROUND_32, 127.0, 23) if dtype.instance_type is types.float32 else (_ROUND_64, 1023.0, 52)
     )
 
-    def scale(x, k, dtype):  # type: ignore[no-untyped-def]
+    def scale(x, k, dtype):
         magic = splat(rounder, dtype)
         half = fma(k, splat(0.5, dtype), magic) - magic
         biased = splat(rounder + bias, dtype)
@@ -61,8 +60,8 @@ def _scale_overload(x, k, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _reduced(x, lowest, log2_e, rounder, ln2_high, ln2_low, dtype):  # type: ignore[no-untyped-def]
-    """k and r of x = k ln 2 + r, x held at ``lowest`` from below; NaN passes through."""
+def _reduced(x, lowest, log2_e, rounder, ln2_high, ln2_low, dtype):
+    """Both k and r of x = k ln 2 + r, x held at ``lowest`` from below; NaN passes through."""
     x = maximum(splat(lowest, dtype), x)
     magic = splat(rounder, dtype)
     k = fma(x, splat(log2_e, dtype), magic) - magic
@@ -70,19 +69,19 @@ def _reduced(x, lowest, log2_e, rounder, ln2_high, ln2_low, dtype):  # type: ign
     return k, fma(k, splat(-ln2_low, dtype), r)
 
 
-def exp_of_negative(x, dtype):  # type: ignore[no-untyped-def]
+def exp_of_negative(x, dtype):
     """exp(x) for x <= 0, a vector; 0 from about -104 (float32) or -746 (float64) downwards."""
     raise RuntimeError("only for compiled code")
 
 
 @overload(exp_of_negative)
-def _exp_overload(x, dtype):  # type: ignore[no-untyped-def]
+def _exp_overload(x, dtype):
     if dtype.instance_type is types.float32:
         lowest, rounder, high, low, degree = -104.0, _ROUND_32, _LN2_HIGH_32, _LN2_LOW_32, 7
     else:
         lowest, rounder, high, low, degree = -746.0, _ROUND_64, _LN2_HIGH_64, _LN2_LOW_64, 13
 
-    def exp(x, dtype):  # type: ignore[no-untyped-def]
+    def exp(x, dtype):
         k, r = _reduced(x, lowest, _LOG2_E, rounder, high, low, dtype)
         q = splat(_TAYLOR[degree], dtype)
         for i in range(degree - 1, 1, -1):
@@ -94,7 +93,7 @@ def _exp_overload(x, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sigmoid(x, dtype):  # type: ignore[no-untyped-def]
+def sigmoid(x, dtype):
     """1 / (1 + exp(-x)), from exp(-|x|) on either side: exact 0.5 at 0, no overflow, NaN stays."""
     e = exp_of_negative(zeros(dtype) - absolute(x), dtype)
     one = splat(1.0, dtype)
@@ -102,23 +101,23 @@ def sigmoid(x, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sigmoid_derivative(x, dtype):  # type: ignore[no-untyped-def]
+def sigmoid_derivative(x, dtype):
     """sigmoid(x) (1 - sigmoid(x)) as e / (1 + e)^2, e = exp(-|x|): no cancellation for large x."""
     e = exp_of_negative(zeros(dtype) - absolute(x), dtype)
     d = splat(1.0, dtype) + e
     return e / (d * d)
 
 
-def log1p_of_fraction(x, dtype):  # type: ignore[no-untyped-def]
+def log1p_of_fraction(x, dtype):
     """log(1 + x) for 0 <= x <= 1, as 2 artanh(u), u = x / (2 + x) <= 1/3, by its series in u^2."""
     raise RuntimeError("only for compiled code")
 
 
 @overload(log1p_of_fraction)
-def _log1p_overload(x, dtype):  # type: ignore[no-untyped-def]
+def _log1p_overload(x, dtype):
     terms = 8 if dtype.instance_type is types.float32 else 17  # (1/9)^terms is below eps
 
-    def log1p(x, dtype):  # type: ignore[no-untyped-def]
+    def log1p(x, dtype):
         u = x / (splat(2.0, dtype) + x)
         square = u * u
         s = splat(1.0 / (2 * terms - 1), dtype)
@@ -130,7 +129,7 @@ def _log1p_overload(x, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def softplus(x, dtype):  # type: ignore[no-untyped-def]
+def softplus(x, dtype):
     """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)): finite wherever x is."""
     e = exp_of_negative(zeros(dtype) - absolute(x), dtype)
     return maximum(zeros(dtype), x) + log1p_of_fraction(e, dtype)

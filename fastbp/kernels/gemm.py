@@ -58,12 +58,12 @@ def private_bytes(itemsize: int) -> int:
 
 
 @jit
-def _round_up(n, step):  # type: ignore[no-untyped-def]
+def _round_up(n, step):
     return (n + step - 1) // step * step
 
 
 @jit
-def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):  # type: ignore[no-untyped-def]
+def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):
     """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
     lanes = lanes_of(dtype)
     nr = tile_constant(dtype, "nr")
@@ -81,7 +81,7 @@ def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):  # 
 
 
 @jit
-def _block_product(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):  # type: ignore[no-untyped-def]
+def _block_product(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):
     """C <- beta C + alpha A B for a packed block of A and consecutive packed panels of B."""
     mr = tile_constant(dtype, "mr")
     nr = tile_constant(dtype, "nr")
@@ -99,13 +99,11 @@ def _block_product(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):  
             if whole and height % step == 0:
                 tile_product(block, panel, k, tile, ldc, alpha, beta, height, width // lanes)
             else:
-                _ragged_tile(
-                    block, panel, k, tile, ldc, height, width, alpha, beta, spare, dtype
-                )
+                _ragged_tile(block, panel, k, tile, ldc, height, width, alpha, beta, spare, dtype)
 
 
 @jit
-def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):  # type: ignore[no-untyped-def]
+def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
     """B, the smaller operand, is packed for all; a task packs the rows of A that it multiplies."""
     mr = tile_constant(dtype, "mr")
     nr = tile_constant(dtype, "nr")
@@ -145,7 +143,8 @@ def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
                     pack_a(space.private, a, i, rows, p, length, dtype)
                     _block_product(
                         space.private, moved(space.shared, q * block_size), length,
-                        corner, ldc, rows, columns, alpha, beta if p == 0 else dtype(1), spare, dtype,
+                        corner, ldc, rows, columns, alpha, beta if p == 0 else dtype(1),
+                        spare, dtype,
                     )  # fmt: skip
                 if lc + deep == k:
                     write_back(
@@ -157,7 +156,7 @@ def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
 
 
 @jit
-def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):  # type: ignore[no-untyped-def]
+def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
     """A, the smaller operand, is packed for all; a task packs the columns of B it multiplies."""
     mr = tile_constant(dtype, "mr")
     nr = tile_constant(dtype, "nr")
@@ -201,7 +200,8 @@ def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
                         )  # fmt: skip
                     _block_product(
                         moved(space.shared, q * block_size), space.private, length,
-                        corner, ldc, rows, columns, alpha, beta if p == 0 else dtype(1), spare, dtype,
+                        corner, ldc, rows, columns, alpha, beta if p == 0 else dtype(1),
+                        spare, dtype,
                     )  # fmt: skip
                 if lc + deep == k:
                     write_back(
@@ -213,7 +213,7 @@ def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
 
 
 @jit
-def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):  # type: ignore[no-untyped-def]
+def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
     """C <- write-back(beta C + alpha A B), shared by the threads of a region.
 
     Parameters
@@ -237,7 +237,5 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):  # ty
         The number of the last phase that was used.
     """
     if n <= m:
-        return _product_sharing_b(
-            c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype
-        )
+        return _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype)
     return _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype)

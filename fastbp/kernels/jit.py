@@ -222,14 +222,13 @@ class Region:
     """An entry point ``(context, worker)`` of compiled code, compiled when first asked for."""
 
     def __init__(self, function: Callable[[int, int], None]) -> None:
-        functools.update_wrapper(self, function)
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
         self._function = function
 
     @functools.cached_property
-    def _compiled(self) -> CFunc:
-        result = CFunc(
-            self._function, ((types.int64, types.int64), types.void), {}, dict(_OPTIONS)
-        )
+    def _compiled(self) -> Any:
+        result: Any = CFunc(self._function, ((types.int64, types.int64), types.void), {}, dict(_OPTIONS))
         result._cache = _LazyCache(self._function)
         result.compile()
         return result
@@ -242,7 +241,7 @@ class Region:
     @functools.cached_property
     def serial(self) -> Callable[[int, int], None]:
         """The region as a function to call on this thread alone; it runs without the GIL."""
-        return self._compiled.ctypes  # type: ignore[no-any-return]
+        return self._compiled.ctypes
 
 
 def region(function: Callable[[int, int], None]) -> Region:

@@ -21,6 +21,7 @@ Scratch memory, in elements of ``dtype``, lanes = L and tile = L rows:
 from __future__ import annotations
 
 from collections import namedtuple
+from itertools import pairwise
 
 from numba import float32, float64, int64, uint8
 
@@ -64,13 +65,13 @@ def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> in
 
 def shard_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int, batch: int) -> int:
     """Bytes of scratch memory that the shards of a batch need together."""
-    above = sum((a + 1) * b for a, b in zip(layer_sizes[1:], layer_sizes[2:], strict=False))
+    above = sum((a + 1) * b for a, b in pairwise(layer_sizes[1:]))
     size = layer_sizes[1] * layer_sizes[0] + (layer_sizes[1] + above + 2) * lanes
     return min(_MOST_SHARDS, max(1, batch // _ROWS_OF_SHARD)) * size * itemsize
 
 
 @jit
-def _scratch(plan, worker, dtype):  # type: ignore[no-untyped-def]
+def _scratch(plan, worker, dtype):
     lanes = lanes_of(dtype)
     address = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
     sums = pointer(address + lanes * 8, dtype)
@@ -79,7 +80,7 @@ def _scratch(plan, worker, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _units(plan):  # type: ignore[no-untyped-def]
+def _units(plan):
     units = int64(0)
     for layer in range(plan[p.LAYERS]):
         units += layer_word(plan, layer, p.OUTPUTS)
@@ -87,7 +88,7 @@ def _units(plan):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _shard_size(plan, dtype):  # type: ignore[no-untyped-def]
+def _shard_size(plan, dtype):
     lanes = lanes_of(dtype)
     above = int64(0)
     for layer in range(1, plan[p.LAYERS]):
@@ -97,14 +98,14 @@ def _shard_size(plan, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _row_number(plan, i):  # type: ignore[no-untyped-def]
+def _row_number(plan, i):
     if plan[p.ORDER] != 0:
         return pointer(plan[p.ORDER], int64)[i]
     return i
 
 
 @jit
-def _first_layer(plan, x, mean, scale, start, rows, own, dtype):  # type: ignore[no-untyped-def]
+def _first_layer(plan, x, mean, scale, start, rows, own, dtype):
     """own.act[:n1] <- Z of the first layer for rows start ... start + rows <= lanes."""
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
@@ -133,7 +134,7 @@ def _first_layer(plan, x, mean, scale, start, rows, own, dtype):  # type: ignore
 
 
 @jit
-def _layers_above(plan, own, dtype):  # type: ignore[no-untyped-def]
+def _layers_above(plan, own, dtype):
     """Forward from Z of the first layer in own.act: activations there, Z of the last layer."""
     lanes = lanes_of(dtype)
     below = own.act
@@ -155,8 +156,8 @@ def _layers_above(plan, own, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _output_delta(plan, z, delta, start, rows, batch_rows, tally, dtype):  # type: ignore[no-untyped-def]
-    """delta of the last layer; the tile's log loss and right answers are added to ``tally``."""
+def _output_delta(plan, z, delta, start, rows, batch_rows, tally, dtype):
+    """The delta of the last layer; the tile's log loss and right answers are added to ``tally``."""
     lanes = lanes_of(dtype)
     outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
     y = pointer(plan[p.Y], dtype)
@@ -183,7 +184,7 @@ def _output_delta(plan, z, delta, start, rows, batch_rows, tally, dtype):  # typ
 
 
 @jit
-def _backward_above(plan, own, sums, dtype):  # type: ignore[no-untyped-def]
+def _backward_above(plan, own, sums, dtype):
     """From delta of the last layer to delta of the first; the gradients are added to ``sums``.
 
     ``sums`` holds, for each layer from the last to the first, that of b (outputs) and, above the
@@ -219,7 +220,7 @@ def _backward_above(plan, own, sums, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _tile(plan, x, mean, scale, start, rows, batch_rows, own, shard, target, keep, factor, dtype):  # type: ignore[no-untyped-def]
+def _tile(plan, x, mean, scale, start, rows, batch_rows, own, shard, target, keep, factor, dtype):
     """Forward and back for one tile: target <- keep * target + factor * its gradient of W1."""
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
@@ -239,7 +240,7 @@ def _tile(plan, x, mean, scale, start, rows, batch_rows, own, shard, target, kee
 
 
 @jit
-def _clear_sums(plan, shard, dtype):  # type: ignore[no-untyped-def]
+def _clear_sums(plan, shard, dtype):
     """Zero all of a shard but its gradient of W1, which the first tile overwrites."""
     n0 = layer_word(plan, 0, p.INPUTS)
     first = layer_word(plan, 0, p.OUTPUTS) * n0
@@ -248,7 +249,7 @@ def _clear_sums(plan, shard, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _add_shards(shards, size, at, count, dtype):  # type: ignore[no-untyped-def]
+def _add_shards(shards, size, at, count, dtype):
     """The sum over the shards of the vector at ``at``, in order."""
     total = load(shards, at, dtype)
     for s in range(1, count):
@@ -257,7 +258,7 @@ def _add_shards(shards, size, at, count, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _update_above(plan, shards, size, count, dtype):  # type: ignore[no-untyped-def]
+def _update_above(plan, shards, size, count, dtype):
     """Update b1 and all parameters above the first layer; add up loss and right answers."""
     lanes = lanes_of(dtype)
     settings = pointer(plan[p.SETTINGS], float64)
@@ -285,7 +286,7 @@ def _update_above(plan, shards, size, count, dtype):  # type: ignore[no-untyped-
 
 
 @jit
-def _update_first(plan, shards, size, count, j0, columns, dtype):  # type: ignore[no-untyped-def]
+def _update_first(plan, shards, size, count, j0, columns, dtype):
     """Update columns j0 ... j0 + columns of W1 with the sum of the shards."""
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
@@ -306,7 +307,7 @@ def _update_first(plan, shards, size, count, j0, columns, dtype):  # type: ignor
 
 
 @jit
-def _train(plan, x, mean, scale, worker, dtype):  # type: ignore[no-untyped-def]
+def _train(plan, x, mean, scale, worker, dtype):
     """Make steps FIRST ... LAST - 1."""
     lanes = lanes_of(dtype)
     team = pointer(plan[p.TEAM], int64)
@@ -361,7 +362,7 @@ def _train(plan, x, mean, scale, worker, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _forward(plan, x, mean, scale, worker, dtype):  # type: ignore[no-untyped-def]
+def _forward(plan, x, mean, scale, worker, dtype):
     """OUT <- Z of the last layer, or its sigmoid, for all rows."""
     lanes = lanes_of(dtype)
     team = pointer(plan[p.TEAM], int64)
@@ -385,7 +386,7 @@ def _forward(plan, x, mean, scale, worker, dtype):  # type: ignore[no-untyped-de
 
 
 @jit
-def _run(context, worker, source, dtype):  # type: ignore[no-untyped-def]
+def _run(context, worker, source, dtype):
     plan = pointer(context, int64)
     x = pointer(plan[p.X], source)
     if plan[p.OPERATION] == p.TRAIN:
@@ -395,7 +396,7 @@ def _run(context, worker, source, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _run_folded(context, worker, source, dtype):  # type: ignore[no-untyped-def]
+def _run_folded(context, worker, source, dtype):
     plan = pointer(context, int64)
     x = pointer(plan[p.X], source)
     mean = pointer(plan[p.MEAN], dtype)

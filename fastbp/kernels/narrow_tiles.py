@@ -94,9 +94,7 @@ def _optional(kind: Any, value: Any) -> Any:
     return None if isinstance(kind, types.NoneType) else value
 
 
-def _switch(
-    builder: ir.IRBuilder, key: ir.Value, cases: dict[int, Any], name: str
-) -> None:
+def _switch(builder: ir.IRBuilder, key: ir.Value, cases: dict[int, Any], name: str) -> None:
     """Emit a switch; ``cases`` maps a key to the function that emits its code."""
     after = builder.append_basic_block(f"{name}.end")
     choose = builder.switch(key, after)
@@ -163,9 +161,7 @@ def add_products(
                 for i in range(height):
                     value = source.load(starts[i], j, part, folds)
                     for o in range(width):
-                        updated.append(
-                            vector_fma(builder, value, weights[o], acc[i * width + o])
-                        )
+                        updated.append(vector_fma(builder, value, weights[o], acc[i * width + o]))
                 return updated
 
             acc = [vector_load(builder, slot, kind) for slot in slots]
@@ -246,9 +242,7 @@ def add_outer_products(
                     at = builder.gep(delta_, [builder.add(builder.mul(ldd_, _WORD(o)), i)])
                     share = vector_splat(builder, builder.load(at), kind)
                     for v in range(vectors):
-                        updated.append(
-                            vector_fma(builder, share, values[v], acc[o * vectors + v])
-                        )
+                        updated.append(vector_fma(builder, share, values[v], acc[o * vectors + v]))
                 return updated
 
             acc = emit_loop(builder, _WORD(0), rows_, 1, [zero] * (width * vectors), body)

@@ -65,9 +65,7 @@ def tile_constant(typingctx: Any, dtype: Any, name: Any) -> Any:
 
 
 @intrinsic
-def _transpose(
-    typingctx: Any, src: Any, src_step: Any, dst: Any, dst_step: Any, dtype: Any
-) -> Any:
+def _transpose(typingctx: Any, src: Any, src_step: Any, dst: Any, dst_step: Any, dtype: Any) -> Any:
     """Write the transpose of a lanes x lanes block: dst[i, p] = src[p, i], rows ``*_step`` apart.
 
     The 2 x 2 blocks of side s change places for s = 1, 2, 4 ...: lanes / 2 * log2(lanes) pairs of
@@ -105,20 +103,22 @@ def _transpose(
 
 
 @jit
-def fold(x, mean, scale, j, dtype):  # type: ignore[no-untyped-def]
+def fold(x, mean, scale, j, dtype):
     """(x - mean[j:]) * scale[j:] for a vector x of columns j, j + 1, ..."""
     return (x - load(mean, j, dtype)) * load(scale, j, dtype)
 
 
 @jit
-def _fold_part(x, mean, scale, j, count, dtype):  # type: ignore[no-untyped-def]
+def _fold_part(x, mean, scale, j, count, dtype):
     return (x - load_part(mean, j, count, dtype)) * load_part(scale, j, count, dtype)
 
 
 @jit
-def _copy_row(dst, src, mean, scale, folded, j0, count, dtype):  # type: ignore[no-untyped-def]
-    """dst[:count] = fold(src[:count]), columns j0 and on; dst may be written up to a full vector,
-    with zeros."""
+def _copy_row(dst, src, mean, scale, folded, j0, count, dtype):
+    """dst[:count] = fold(src[:count]), columns j0 and on.
+
+    dst is written up to a full vector, with zeros.
+    """
     lanes = lanes_of(dtype)
     whole = count // lanes * lanes
     if folded:
@@ -136,7 +136,7 @@ def _copy_row(dst, src, mean, scale, folded, j0, count, dtype):  # type: ignore[
 
 
 @jit
-def _copy_elements(dst, dst_row, dst_column, src, operand, i0, rows, j0, columns, dtype):  # type: ignore[no-untyped-def]
+def _copy_elements(dst, dst_row, dst_column, src, operand, i0, rows, j0, columns, dtype):
     """The general case, element by element: dst[i, j] = operand[i0 + i, j0 + j]."""
     index = pointer(operand.index, int64)
     mean = pointer(operand.mean, dtype)
@@ -151,7 +151,7 @@ def _copy_elements(dst, dst_row, dst_column, src, operand, i0, rows, j0, columns
 
 
 @jit
-def _pack_a(dst, src, operand, i0, rows, k0, k, dtype):  # type: ignore[no-untyped-def]
+def _pack_a(dst, src, operand, i0, rows, k0, k, dtype):
     step = tile_constant(dtype, "kc")
     lanes = lanes_of(dtype)
     folded = operand.mean != 0
@@ -183,7 +183,7 @@ def _pack_a(dst, src, operand, i0, rows, k0, k, dtype):  # type: ignore[no-untyp
 
 
 @jit
-def _pack_b(dst, src, operand, k0, k, j0, columns, dtype):  # type: ignore[no-untyped-def]
+def _pack_b(dst, src, operand, k0, k, j0, columns, dtype):
     nr = tile_constant(dtype, "nr")
     lanes = lanes_of(dtype)
     folded = operand.mean != 0
@@ -219,14 +219,14 @@ def _pack_b(dst, src, operand, k0, k, j0, columns, dtype):  # type: ignore[no-un
 
 
 @jit
-def _clear(dst, step, rows, dtype):  # type: ignore[no-untyped-def]
+def _clear(dst, step, rows, dtype):
     """Zero one vector at the head of each row, so that the edge of a panel adds nothing."""
     for i in range(rows):
         store(dst, i * step, zeros(dtype))
 
 
 @jit
-def pack_a(dst, operand, i0, rows, k0, k, dtype):  # type: ignore[no-untyped-def]
+def pack_a(dst, operand, i0, rows, k0, k, dtype):
     """Pack rows i0 ... i0 + rows, columns k0 ... k0 + k of the operand as a block of A.
 
     ``dst`` takes rows * kc elements of ``dtype``, k <= kc.
@@ -240,7 +240,7 @@ def pack_a(dst, operand, i0, rows, k0, k, dtype):  # type: ignore[no-untyped-def
 
 
 @jit
-def pack_b(dst, operand, k0, k, j0, columns, dtype):  # type: ignore[no-untyped-def]
+def pack_b(dst, operand, k0, k, j0, columns, dtype):
     """Pack rows k0 ... k0 + k, columns j0 ... j0 + columns of the operand as one panel of B.
 
     ``dst`` takes kc * nr elements of ``dtype``; columns <= nr, and the rest of the last vector

@@ -57,19 +57,19 @@ def plan_words(layers: int) -> int:
 
 
 @jit
-def layer_word(plan, layer, field):  # type: ignore[no-untyped-def]
+def layer_word(plan, layer, field):
     """A field of a layer."""
     return plan[LAYER + layer * LAYER_WORDS + field]
 
 
 @jit
-def layer_pointer(plan, layer, field, dtype):  # type: ignore[no-untyped-def]
+def layer_pointer(plan, layer, field, dtype):
     """A field of a layer that is an address, as a pointer."""
     return pointer(plan[LAYER + layer * LAYER_WORDS + field], dtype)
 
 
 @jit
-def operand_of_x(plan, start):  # type: ignore[no-untyped-def]
+def operand_of_x(plan, start):
     """Rows ``start`` and on of the epoch's X as an operand."""
     itemsize = int64(1) if plan[X_DTYPE] == 2 else int64(4) if plan[X_DTYPE] == 0 else int64(8)
     if plan[ORDER] != 0:

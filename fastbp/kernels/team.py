@@ -100,7 +100,7 @@ else:
 
 
 @jit
-def next_task(team, phase, tasks, completed):  # type: ignore[no-untyped-def]
+def next_task(team, phase, tasks, completed):
     """Take a task of a phase, after reporting the last one done if ``completed``.
 
     Returns the number of a task, 0 <= number < tasks, that no other thread gets; or -1 when the

@@ -25,8 +25,8 @@ from fastbp.kernels import machine
 
 __all__ = [
     "Vector",
-    "bits_shift_left",
     "absolute",
+    "bits_shift_left",
     "fma",
     "lanes_of",
     "load",
@@ -95,8 +95,10 @@ def _declare(builder: ir.IRBuilder, name: str, result: ir.Type, args: list[ir.Ty
 def vector_fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """Emit a * b + c, fused where the CPU has the instruction and two operations where not."""
     kind = a.type
-    name = _llvm_name(kind) if isinstance(kind, ir.VectorType) else {"float": "f32"}.get(
-        str(kind), "f64"
+    name = (
+        _llvm_name(kind)
+        if isinstance(kind, ir.VectorType)
+        else {"float": "f32"}.get(str(kind), "f64")
     )
     function = _declare(builder, f"llvm.fmuladd.{name}", kind, [kind] * 3)
     return builder.call(function, [a, b, c])
@@ -406,7 +408,7 @@ def reduce_add(typingctx: Any, a: Any) -> Any:
 
 
 def vector_sum(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Emit the sum of the lanes of a vector, the upper half added to the lower until one is left."""
+    """Emit the sum of the lanes of a vector, upper half to lower, until one is left."""
     half = value.type.count // 2
     index = ir.IntType(32)
     while half:

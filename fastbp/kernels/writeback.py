@@ -25,7 +25,7 @@ NOTHING, BIAS, BIAS_SIGMOID, DERIVATIVE = 0, 1, 2, 3
 
 
 @jit
-def _finish(x, other, kind, dtype):  # type: ignore[no-untyped-def]
+def _finish(x, other, kind, dtype):
     """One vector: x is of C, ``other`` the bias or the activation that belongs to it."""
     if kind == BIAS_SIGMOID:
         return sigmoid(x + other, dtype)
@@ -35,7 +35,7 @@ def _finish(x, other, kind, dtype):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _finish_row(row, other, columns, kind, dtype):  # type: ignore[no-untyped-def]
+def _finish_row(row, other, columns, kind, dtype):
     lanes = lanes_of(dtype)
     whole = columns // lanes * lanes
     for j in range(0, whole, lanes):
@@ -48,7 +48,7 @@ def _finish_row(row, other, columns, kind, dtype):  # type: ignore[no-untyped-de
 
 
 @jit
-def write_back(kind, c, ldc, rows, j0, columns, bias, other, ld_other, dtype):  # type: ignore[no-untyped-def]
+def write_back(kind, c, ldc, rows, j0, columns, bias, other, ld_other, dtype):
     """Apply a write-back to ``rows`` x ``columns`` elements at c.
 
     NOTHING        C as it is
@@ -59,8 +59,5 @@ def write_back(kind, c, ldc, rows, j0, columns, bias, other, ld_other, dtype):  
     if kind == NOTHING:
         return
     for i in range(rows):
-        if kind == DERIVATIVE:
-            beside = moved(other, i * ld_other)
-        else:
-            beside = moved(bias, j0)
+        beside = moved(other, i * ld_other) if kind == DERIVATIVE else moved(bias, j0)
         _finish_row(moved(c, i * ldc), beside, columns, kind, dtype)
