@@ -61,8 +61,8 @@ def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> list[int]:
     elif matrix.shape[0] == 1:
         row = matrix.shape[1] * size
     code = DTYPE_CODES[matrix.dtype.name]
-    mean, scale = (0, 0) if folding is None else (array.ctypes.data for array in folding)
-    return [matrix.ctypes.data, code, row // size, column // size, 0, mean, scale]
+    scale, shift = (0, 0) if folding is None else (array.ctypes.data for array in folding)
+    return [matrix.ctypes.data, code, row // size, column // size, 0, shift, scale]
 
 
 def product(
@@ -94,7 +94,7 @@ def product(
     bias : ndarray of shape (n,), optional
         Of C's dtype, contiguous; needed by the write-backs with a bias.
     folding : tuple of two ndarrays of shape (k,), optional
-        Mean and scale of A's columns, of C's dtype: A is taken as (A - mean) * scale.
+        Scale and shift of A's columns, of C's dtype: A is taken as A * scale + shift.
     folding_of_b : tuple of two ndarrays of shape (n,), optional
         The same for B.
     """

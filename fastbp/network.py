@@ -105,6 +105,7 @@ class Network:
         n0 = self.layer_sizes[0]
         self.input_mean = _check_folding(input_mean, "input_mean", n0, self.dtype)
         self.input_scale = _check_folding(input_scale, "input_scale", n0, self.dtype)
+        self._folding()  # to refuse what does not fit the dtype
         self.weights, self.biases = initialize(
             self.layer_sizes, init, seed=self.seed, dtype=self.dtype
         )
@@ -258,16 +259,21 @@ class Network:
         return Z, A
 
     def _folding(self) -> tuple[Array, Array] | None:
-        if np.ndim(self.input_mean) == np.ndim(self.input_scale) == 0 and (
-            self.input_mean == 0.0 and self.input_scale == 1.0
-        ):
+        """Scale and shift of each feature, so that the input is X * scale + shift; or None."""
+        mean, scale = self.input_mean, self.input_scale
+        if np.ndim(mean) == np.ndim(scale) == 0 and mean == 0.0 and scale == 1.0:
             return None
         n0 = self.layer_sizes[0]
-        mean, scale = (
-            np.ascontiguousarray(np.broadcast_to(np.asarray(value, self.dtype), n0))
-            for value in (self.input_mean, self.input_scale)
+        wide = np.float64
+        shift = -np.multiply(
+            np.asarray(mean, self.dtype), np.asarray(scale, self.dtype), dtype=wide
         )
-        return mean, scale
+        each = np.array(np.broadcast_to(scale, n0), self.dtype)
+        with np.errstate(over="ignore"):
+            moved = np.array(np.broadcast_to(shift, n0), self.dtype)
+        if not np.isfinite(moved).all():
+            raise ValueError(f"input_mean * input_scale must be finite in {self.dtype}")
+        return each, moved
 
     def gradients(self, X: npt.ArrayLike, y: npt.ArrayLike) -> list[tuple[Array, Array]]:
         """dJ/dW and dJ/db of every layer, layer 1 first, by the chain rule.

@@ -130,17 +130,17 @@ class NetworkPlan:
         self._lay_out()
 
     def _fold(self, X: Array) -> bool:
-        """Point to mean and scale, if X needs any; return whether it does."""
+        """Point to scale and shift, if X needs any; return whether it does."""
         network = self._network
-        n0 = network.layer_sizes[0]
-        mean, scale = network.input_mean, network.input_scale
-        plain = np.ndim(mean) == np.ndim(scale) == 0 and mean == 0.0 and scale == 1.0
-        if plain and (X.dtype == network.dtype or not self._narrow):
-            return False
-        for field, value in ((p.MEAN, mean), (p.SCALE, scale)):
-            each = np.ascontiguousarray(np.broadcast_to(np.asarray(value, network.dtype), n0))
-            self._keep.append(each)
-            self.words[field] = each.ctypes.data
+        folding = network._folding()
+        if folding is None:
+            if X.dtype == network.dtype or not self._narrow:
+                return False
+            ones = np.ones(network.layer_sizes[0], network.dtype)
+            folding = ones, 0 * ones
+        scale, shift = folding
+        self._keep += [scale, shift]
+        self.words[p.SCALE], self.words[p.SHIFT] = scale.ctypes.data, shift.ctypes.data
         return True
 
     def _fill_layers(self) -> None:

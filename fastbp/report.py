@@ -190,13 +190,15 @@ def _draw_curves(band: SubFigure, run: Run) -> None:
 
 
 def _draw_curve(axes: Axes, name: str, train: Sequence[float], test: Sequence[float]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for label, values in (("train", train), ("test", test)):
         if values:
             # A line of one point would show nothing.
             marker = "o" if len(values) == 1 else None
             axes.plot(range(1, len(values) + 1), values, label=label, marker=marker)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(name)
     axes.grid(alpha=0.3)
     axes.legend()

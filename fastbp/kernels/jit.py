@@ -228,7 +228,9 @@ class Region:
 
     @functools.cached_property
     def _compiled(self) -> Any:
-        result: Any = CFunc(self._function, ((types.int64, types.int64), types.void), {}, dict(_OPTIONS))
+        result: Any = CFunc(
+            self._function, ((types.int64, types.int64), types.void), {}, dict(_OPTIONS)
+        )
         result._cache = _LazyCache(self._function)
         result.compile()
         return result

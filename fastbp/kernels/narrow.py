@@ -13,7 +13,7 @@ In a tile, the rows are the lanes of a vector: the layers above the first comput
 for each unit, so that their few multiply-adds and sigmoids serve all rows of the tile at once.
 
 Scratch memory, in elements of ``dtype``, lanes = L and tile = L rows:
-    private   L int64 of row offsets; sums (n1, L, L); act (units, L); delta (units, L)
+    private   L int64 of row offsets, and of the next tile's; sums (n1, L, L); act (units, L); delta (units, L)
     shard     gradient of W1 (n1, n0); gradients of b1 and of the parameters above, L partial
               sums each; loss (L); correct (L)
 """
@@ -54,13 +54,13 @@ _CHUNK = 2048  # columns in one sweep over a tile: their part of W stays in the 
 _ROWS_OF_SHARD = 32
 _MOST_SHARDS = 16
 
-_Scratch = namedtuple("_Scratch", ["offsets", "sums", "act", "delta"])
+_Scratch = namedtuple("_Scratch", ["offsets", "ahead", "sums", "act", "delta"])
 
 
 def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> int:
     """Bytes of scratch memory that one thread needs."""
     units = sum(layer_sizes[1:])
-    return lanes * 8 + (layer_sizes[1] * lanes * lanes + 2 * units * lanes) * itemsize
+    return 2 * lanes * 8 + (layer_sizes[1] * lanes * lanes + 2 * units * lanes) * itemsize
 
 
 def shard_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int, batch: int) -> int:
@@ -74,9 +74,10 @@ def shard_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int, batch: 
 def _scratch(plan, worker, dtype):
     lanes = lanes_of(dtype)
     address = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
-    sums = pointer(address + lanes * 8, dtype)
+    ahead = pointer(address + lanes * 8, int64)
+    sums = pointer(address + 2 * lanes * 8, dtype)
     act = moved(sums, layer_word(plan, 0, p.OUTPUTS) * lanes * lanes)
-    return _Scratch(pointer(address, int64), sums, act, moved(act, _units(plan) * lanes))
+    return _Scratch(pointer(address, int64), ahead, sums, act, moved(act, _units(plan) * lanes))
 
 
 @jit
@@ -105,7 +106,7 @@ def _row_number(plan, i):
 
 
 @jit
-def _first_layer(plan, x, mean, scale, start, rows, own, dtype):
+def _first_layer(plan, x, shift, scale, start, rows, own, dtype):
     """own.act[:n1] <- Z of the first layer for rows start ... start + rows <= lanes."""
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
@@ -122,7 +123,7 @@ def _first_layer(plan, x, mean, scale, start, rows, own, dtype):
             for o in range(0, n1, OUTPUTS):
                 add_products(
                     moved(own.sums, (i * n1 + o * GROUP) * lanes), x, moved(own.offsets, i),
-                    mean, scale, moved(w, o * n0), n0, j0, count,
+                    shift, scale, moved(w, o * n0), n0, j0, count,
                     min(GROUP, rows - i), min(OUTPUTS, n1 - o),
                 )  # fmt: skip
     for o in range(n1):
@@ -220,22 +221,30 @@ def _backward_above(plan, own, sums, dtype):
 
 
 @jit
-def _tile(plan, x, mean, scale, start, rows, batch_rows, own, shard, target, keep, factor, dtype):
-    """Forward and back for one tile: target <- keep * target + factor * its gradient of W1."""
+def _tile(
+    plan, x, shift, scale, start, rows, batch_rows, ahead, own, shard, target, keep, factor, dtype
+):
+    """Forward and back for one tile: target <- keep * target + factor * its gradient of W1.
+
+    ``ahead`` is the number of the epoch's row at which this thread's next tile begins.
+    """
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
     tally = moved(shard, n1 * n0)
-    _first_layer(plan, x, mean, scale, start, rows, own, dtype)
+    _first_layer(plan, x, shift, scale, start, rows, own, dtype)
     z = _layers_above(plan, own, dtype)
     last = moved(own.delta, (_units(plan) - outputs) * lanes)
     _output_delta(plan, z, last, start, rows, batch_rows, tally, dtype)
     _backward_above(plan, own, moved(tally, 2 * lanes), dtype)
+    for i in range(rows):
+        row = min(ahead + i, plan[p.ROWS] - 1)
+        own.ahead[i] = _row_number(plan, row) * plan[p.X_ROW]
     for o in range(0, n1, OUTPUTS):
         add_outer_products(
-            moved(target, o * n0), n0, x, own.offsets, mean, scale, moved(own.delta, o * lanes),
-            lanes, int64(0), n0, rows, min(OUTPUTS, n1 - o), dtype(keep), dtype(factor),
+            moved(target, o * n0), n0, x, own.offsets, shift, scale, moved(own.delta, o * lanes),
+            lanes, int64(0), n0, rows, min(OUTPUTS, n1 - o), dtype(keep), dtype(factor), own.ahead,
         )  # fmt: skip
 
 
@@ -307,7 +316,7 @@ def _update_first(plan, shards, size, count, j0, columns, dtype):
 
 
 @jit
-def _train(plan, x, mean, scale, worker, dtype):
+def _train(plan, x, shift, scale, worker, dtype):
     """Make steps FIRST ... LAST - 1."""
     lanes = lanes_of(dtype)
     team = pointer(plan[p.TEAM], int64)
@@ -328,7 +337,10 @@ def _train(plan, x, mean, scale, worker, dtype):
             while task >= 0:
                 w = layer_pointer(plan, 0, p.WEIGHT, dtype)
                 _clear_sums(plan, shards, dtype)
-                _tile(plan, x, mean, scale, first, rows, rows, own, shards, w, keep, -rate, dtype)
+                _tile(
+                    plan, x, shift, scale, first, rows, rows, first + rows, own, shards, w, keep,
+                    -rate, dtype,
+                )  # fmt: skip
                 _update_above(plan, shards, size, 1, dtype)
                 task = next_task(team, phase, 1, True)
             continue
@@ -345,7 +357,8 @@ def _train(plan, x, mean, scale, worker, dtype):
                 height = min(lanes, rows - i)
                 old = 0.0 if i == begin else 1.0
                 _tile(
-                    plan, x, mean, scale, first + i, height, rows, own, shard, shard,
+                    plan, x, shift, scale, first + i, height, rows, first + i + height, own,
+                    shard, shard,
                     old, 1.0, dtype,
                 )  # fmt: skip
             task = next_task(team, phase, count, True)
@@ -362,7 +375,7 @@ def _train(plan, x, mean, scale, worker, dtype):
 
 
 @jit
-def _forward(plan, x, mean, scale, worker, dtype):
+def _forward(plan, x, shift, scale, worker, dtype):
     """OUT <- Z of the last layer, or its sigmoid, for all rows."""
     lanes = lanes_of(dtype)
     team = pointer(plan[p.TEAM], int64)
@@ -375,7 +388,7 @@ def _forward(plan, x, mean, scale, worker, dtype):
     while task >= 0:
         start = task * lanes
         rows = min(lanes, n - start)
-        _first_layer(plan, x, mean, scale, start, rows, own, dtype)
+        _first_layer(plan, x, shift, scale, start, rows, own, dtype)
         z = _layers_above(plan, own, dtype)
         for o in range(outputs):
             if plan[p.SIGMOID_OUT] != 0:
@@ -399,12 +412,12 @@ def _run(context, worker, source, dtype):
 def _run_folded(context, worker, source, dtype):
     plan = pointer(context, int64)
     x = pointer(plan[p.X], source)
-    mean = pointer(plan[p.MEAN], dtype)
+    shift = pointer(plan[p.SHIFT], dtype)
     scale = pointer(plan[p.SCALE], dtype)
     if plan[p.OPERATION] == p.TRAIN:
-        _train(plan, x, mean, scale, worker, dtype)
+        _train(plan, x, shift, scale, worker, dtype)
     else:
-        _forward(plan, x, mean, scale, worker, dtype)
+        _forward(plan, x, shift, scale, worker, dtype)
 
 
 @region
@@ -457,8 +470,8 @@ regions = {
     ("float64", "float32", True): _float64_of_float32_folded,
     ("float64", "uint8", True): _float64_of_uint8_folded,
 }
-"""The region for (dtype of the network, dtype of X, whether mean and scale are given).
+"""The region for (dtype of the network, dtype of X, whether shift and scale are given).
 
 A region is compiled when it is first used. Where X's dtype is not the network's there is no
-region without mean and scale: the caller passes zeros and ones, which leave every value as it is.
+region without shift and scale: the caller passes zeros and ones, which leave every value as it is.
 """

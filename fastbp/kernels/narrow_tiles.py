@@ -3,10 +3,10 @@
 A few rows of X against a few rows of W, both long and contiguous. Neither is packed: a panel
 would be used once. Both kernels read X where it lies, through a table of row offsets (so a
 shuffled batch needs no gathering), in its own dtype (bytes are widened in registers), and fold
-the preprocessing (x - mean) * scale in on the way, if ``mean`` is not None.
+the preprocessing x * scale + shift in on the way, if ``shift`` is not None.
 
 Arguments shared by both: ``x`` points to X's elements, of any of its dtypes; ``offsets`` to one
-int64 for each row, in elements; ``mean`` and ``scale`` to one value for each column, or None.
+int64 for each row, in elements; ``shift`` and ``scale`` to one value for each column, or None.
 Columns j0 ... j0 + count are meant; the last of them may be a part of a vector.
 """
 
@@ -22,6 +22,7 @@ from fastbp.kernels import machine
 from fastbp.kernels.vectors import (
     convert,
     emit_loop,
+    emit_prefetch,
     vector_fma,
     vector_load,
     vector_load_part,
@@ -36,6 +37,7 @@ __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
 GROUP = 4  # rows of X that one pass over W serves
 OUTPUTS = 4  # rows of W at most in one pass: GROUP x OUTPUTS accumulators
 
+_LINE = 64  # bytes that one prefetch brings
 _WORD = ir.IntType(64)
 
 
@@ -43,27 +45,35 @@ class _Rows:
     """Loads vectors of preprocessed rows of X."""
 
     def __init__(
-        self, builder: ir.IRBuilder, x: ir.Value, mean: Any, scale: Any, kind: ir.VectorType
+        self, builder: ir.IRBuilder, x: ir.Value, shift: Any, scale: Any, kind: ir.VectorType
     ):
-        self.builder, self.x, self.mean, self.scale, self.kind = builder, x, mean, scale, kind
+        self.builder, self.x, self.shift, self.scale, self.kind = builder, x, shift, scale, kind
         self.raw = ir.VectorType(x.type.pointee, kind.count)
 
     def statistics(self, j: ir.Value, count: ir.Value | None) -> tuple[Any, Any]:
-        """mean[j:] and scale[j:], or Nones."""
-        if self.mean is None:
+        """shift[j:] and scale[j:], or Nones."""
+        if self.shift is None:
             return None, None
-        return self._load(self.mean, j, count, self.kind), self._load(
+        return self._load(self.shift, j, count, self.kind), self._load(
             self.scale, j, count, self.kind
         )
 
     def load(self, offset: ir.Value, j: ir.Value, count: ir.Value | None, folds: Any) -> ir.Value:
-        """Row at ``offset``, columns j and on: (x - mean) * scale in the type of the product."""
+        """Row at ``offset``, columns j and on: x * scale + shift in the type of the product."""
         builder = self.builder
         raw = self._load(self.x, builder.add(offset, j), count, self.raw)
         value = convert(builder, raw, self.kind)
         if folds[0] is not None:
-            value = builder.fmul(builder.fsub(value, folds[0]), folds[1])
+            value = vector_fma(builder, value, folds[1], folds[0])
         return value
+
+    def ask_for(self, offset: ir.Value, j: ir.Value, vectors: int) -> None:
+        """Prefetch ``vectors`` vectors of the row at ``offset``, from column j on."""
+        element = {"float": 4, "double": 8, "i8": 1}[str(self.raw.element)]
+        each = _LINE // element
+        for at in range(0, vectors * self.kind.count, each):
+            column = self.builder.add(offset, self.builder.add(j, _WORD(at)))
+            emit_prefetch(self.builder, self.builder.gep(self.x, [column]))
 
     def _load(self, ptr: ir.Value, j: ir.Value, count: Any, kind: ir.VectorType) -> ir.Value:
         address = self.builder.gep(ptr, [j])
@@ -113,7 +123,7 @@ def add_products(
     sums: Any,
     x: Any,
     offsets: Any,
-    mean: Any,
+    shift: Any,
     scale: Any,
     w: Any,
     ldw: Any,
@@ -134,8 +144,8 @@ def add_products(
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ctx.get_value_type(vector)
-        sums_, x_, offsets_, mean_, scale_, w_, ldw_, j0_, count_, rows_, outputs_ = args
-        source = _Rows(builder, x_, _optional(mean, mean_), _optional(scale, scale_), kind)
+        sums_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, rows_, outputs_ = args
+        source = _Rows(builder, x_, _optional(shift, shift_), _optional(scale, scale_), kind)
 
         def emit(first: ir.Value, height: int, width: int) -> None:
             starts = [
@@ -186,7 +196,7 @@ def add_products(
         return ctx.get_dummy_value()
 
     word = types.int64
-    signature = types.void(sums, x, offsets, mean, scale, w, word, word, word, word, word)
+    signature = types.void(sums, x, offsets, shift, scale, w, word, word, word, word, word)
     return signature, codegen
 
 
@@ -197,7 +207,7 @@ def add_outer_products(
     ldt: Any,
     x: Any,
     offsets: Any,
-    mean: Any,
+    shift: Any,
     scale: Any,
     delta: Any,
     ldd: Any,
@@ -207,6 +217,7 @@ def add_outer_products(
     outputs: Any,
     keep: Any,
     factor: Any,
+    ahead: Any,
 ) -> Any:
     """target[o, j] <- keep * target[o, j] + factor * sum over rows of delta[o, i] X[i, j].
 
@@ -214,15 +225,18 @@ def add_outer_products(
     apart; keep = 0 means that it is not read. delta[o, i] lies at delta[o * ldd + i]. The sum runs
     over the ``rows`` >= 0 of X in order. With keep = 1 - learning rate * weight decay and factor =
     -learning rate, ``target`` is the weight matrix itself.
+
+    This loop reads X from the cache, so the memory bus is idle: meanwhile the same columns of the
+    rows at ``ahead`` (int64 offsets, as many as ``rows``) are asked for, for the next tile.
     """
     vector = vector_of(target.dtype)
     registers = machine.VECTOR_REGISTERS
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ctx.get_value_type(vector)
-        (target_, ldt_, x_, offsets_, mean_, scale_, delta_, ldd_, j0_, count_, rows_, outputs_,
-         keep_, factor_) = args  # fmt: skip
-        source = _Rows(builder, x_, _optional(mean, mean_), _optional(scale, scale_), kind)
+        (target_, ldt_, x_, offsets_, shift_, scale_, delta_, ldd_, j0_, count_, rows_, outputs_,
+         keep_, factor_, ahead_) = args  # fmt: skip
+        source = _Rows(builder, x_, _optional(shift, shift_), _optional(scale, scale_), kind)
         zero = ir.Constant(kind, [0.0] * kind.count)
         used = builder.fcmp_unordered("!=", keep_, ir.Constant(keep_.type, 0.0))
         keeps, factors = vector_splat(builder, keep_, kind), vector_splat(builder, factor_, kind)
@@ -233,6 +247,8 @@ def add_outer_products(
 
             def body(i: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
                 start = builder.load(builder.gep(offsets_, [i]))
+                if vectors > 1:
+                    source.ask_for(builder.load(builder.gep(ahead_, [i])), j, vectors)
                 values = [
                     source.load(start, column, part, fold)
                     for column, fold in zip(columns, folds, strict=True)
@@ -296,6 +312,7 @@ def add_outer_products(
 
     word, scalar = types.int64, target.dtype
     signature = types.void(
-        target, word, x, offsets, mean, scale, delta, word, word, word, word, word, scalar, scalar
-    )
+        target, word, x, offsets, shift, scale, delta, word, word, word, word, word, scalar, scalar,
+        ahead,
+    )  # fmt: skip
     return signature, codegen

@@ -23,6 +23,7 @@ from fastbp.kernels import machine
 from fastbp.kernels.jit import jit
 from fastbp.kernels.vectors import (
     convert,
+    fma,
     lanes_of,
     load,
     load_part,
@@ -40,14 +41,14 @@ __all__ = ["DTYPE_CODES", "Operand", "fold", "pack_a", "pack_b", "tile_constant"
 FLOAT32, FLOAT64, UINT8 = 0, 1, 2
 DTYPE_CODES = {"float32": FLOAT32, "float64": FLOAT64, "uint8": UINT8}
 
-Operand = namedtuple("Operand", ["address", "dtype", "row", "column", "index", "mean", "scale"])
+Operand = namedtuple("Operand", ["address", "dtype", "row", "column", "index", "shift", "scale"])
 """A matrix in memory, as integers that compiled code can pass on.
 
 address, and dtype as one of DTYPE_CODES; element (i, j) lies at address[i * row + j * column]
 (strides in elements, of any sign). If index is not 0 it is the address of int64 row numbers, and
-row i of the operand is row index[i] of the matrix. If mean is not 0, mean and scale are the
+row i of the operand is row index[i] of the matrix. If shift is not 0, shift and scale are the
 addresses of one value for each column, in the type of the product, and the operand is
-(matrix - mean) * scale.
+matrix * scale + shift: (matrix - mean) * scale with shift = -mean * scale, one multiply-add.
 """
 
 
@@ -103,18 +104,18 @@ def _transpose(typingctx: Any, src: Any, src_step: Any, dst: Any, dst_step: Any,
 
 
 @jit
-def fold(x, mean, scale, j, dtype):
-    """(x - mean[j:]) * scale[j:] for a vector x of columns j, j + 1, ..."""
-    return (x - load(mean, j, dtype)) * load(scale, j, dtype)
+def fold(x, shift, scale, j, dtype):
+    """The vector x scale[j:] + shift[j:] for columns j, j + 1, ... in x."""
+    return fma(x, load(scale, j, dtype), load(shift, j, dtype))
 
 
 @jit
-def _fold_part(x, mean, scale, j, count, dtype):
-    return (x - load_part(mean, j, count, dtype)) * load_part(scale, j, count, dtype)
+def _fold_part(x, shift, scale, j, count, dtype):
+    return fma(x, load_part(scale, j, count, dtype), load_part(shift, j, count, dtype))
 
 
 @jit
-def _copy_row(dst, src, mean, scale, folded, j0, count, dtype):
+def _copy_row(dst, src, shift, scale, folded, j0, count, dtype):
     """dst[:count] = fold(src[:count]), columns j0 and on.
 
     dst is written up to a full vector, with zeros.
@@ -123,10 +124,10 @@ def _copy_row(dst, src, mean, scale, folded, j0, count, dtype):
     whole = count // lanes * lanes
     if folded:
         for j in range(0, whole, lanes):
-            store(dst, j, fold(load(src, j, dtype), mean, scale, j0 + j, dtype))
+            store(dst, j, fold(load(src, j, dtype), shift, scale, j0 + j, dtype))
         if whole < count:
             rest = load_part(src, whole, count - whole, dtype)
-            rest = _fold_part(rest, mean, scale, j0 + whole, count - whole, dtype)
+            rest = _fold_part(rest, shift, scale, j0 + whole, count - whole, dtype)
             store(dst, whole, rest)
     else:
         for j in range(0, whole, lanes):
@@ -139,14 +140,14 @@ def _copy_row(dst, src, mean, scale, folded, j0, count, dtype):
 def _copy_elements(dst, dst_row, dst_column, src, operand, i0, rows, j0, columns, dtype):
     """The general case, element by element: dst[i, j] = operand[i0 + i, j0 + j]."""
     index = pointer(operand.index, int64)
-    mean = pointer(operand.mean, dtype)
+    shift = pointer(operand.shift, dtype)
     scale = pointer(operand.scale, dtype)
     for i in range(rows):
         row = index[i0 + i] if operand.index != 0 else i0 + i
         for j in range(columns):
             x = dtype(src[row * operand.row + (j0 + j) * operand.column])
-            if operand.mean != 0:
-                x = (x - mean[j0 + j]) * scale[j0 + j]
+            if operand.shift != 0:
+                x = x * scale[j0 + j] + shift[j0 + j]
             dst[i * dst_row + j * dst_column] = x
 
 
@@ -154,15 +155,15 @@ def _copy_elements(dst, dst_row, dst_column, src, operand, i0, rows, j0, columns
 def _pack_a(dst, src, operand, i0, rows, k0, k, dtype):
     step = tile_constant(dtype, "kc")
     lanes = lanes_of(dtype)
-    folded = operand.mean != 0
+    folded = operand.shift != 0
     if operand.column == 1:
         index = pointer(operand.index, int64)
-        mean = pointer(operand.mean, dtype)
+        shift = pointer(operand.shift, dtype)
         scale = pointer(operand.scale, dtype)
         for i in range(rows):
             row = index[i0 + i] if operand.index != 0 else i0 + i
             line = moved(src, row * operand.row + k0)
-            _copy_row(moved(dst, i * step), line, mean, scale, folded, k0, k, dtype)
+            _copy_row(moved(dst, i * step), line, shift, scale, folded, k0, k, dtype)
     elif operand.row == 1 and operand.index == 0 and not folded:
         whole_rows = rows // lanes * lanes
         whole_k = k // lanes * lanes
@@ -186,15 +187,15 @@ def _pack_a(dst, src, operand, i0, rows, k0, k, dtype):
 def _pack_b(dst, src, operand, k0, k, j0, columns, dtype):
     nr = tile_constant(dtype, "nr")
     lanes = lanes_of(dtype)
-    folded = operand.mean != 0
+    folded = operand.shift != 0
     if operand.column == 1:
         index = pointer(operand.index, int64)
-        mean = pointer(operand.mean, dtype)
+        shift = pointer(operand.shift, dtype)
         scale = pointer(operand.scale, dtype)
         for p in range(k):
             row = index[k0 + p] if operand.index != 0 else k0 + p
             line = moved(src, row * operand.row + j0)
-            _copy_row(moved(dst, p * nr), line, mean, scale, folded, j0, columns, dtype)
+            _copy_row(moved(dst, p * nr), line, shift, scale, folded, j0, columns, dtype)
     elif operand.row == 1 and operand.index == 0 and not folded:
         whole_k = k // lanes * lanes
         whole_columns = columns // lanes * lanes

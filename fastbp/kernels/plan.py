@@ -30,7 +30,7 @@ X = 11  # address of X
 X_DTYPE = 12  # one of packing.DTYPE_CODES
 X_ROW = 13  # strides of X, in elements
 X_COLUMN = 14
-MEAN = 15  # addresses of one value for each column of X, or 0: (X - mean) * scale
+SHIFT = 15  # addresses of one value for each column of X, or 0: X * scale + shift
 SCALE = 16
 Y = 17  # address of the targets (ROWS, outputs)
 SETTINGS = 18  # address of float64: learning rate, weight decay; loss and correct are added to
@@ -75,9 +75,9 @@ def operand_of_x(plan, start):
     if plan[ORDER] != 0:
         return Operand(
             plan[X], plan[X_DTYPE], plan[X_ROW], plan[X_COLUMN],
-            plan[ORDER] + 8 * start, plan[MEAN], plan[SCALE],
+            plan[ORDER] + 8 * start, plan[SHIFT], plan[SCALE],
         )  # fmt: skip
     return Operand(
         plan[X] + start * plan[X_ROW] * itemsize, plan[X_DTYPE], plan[X_ROW], plan[X_COLUMN],
-        int64(0), plan[MEAN], plan[SCALE],
+        int64(0), plan[SHIFT], plan[SCALE],
     )  # fmt: skip

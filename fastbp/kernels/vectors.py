@@ -35,7 +35,6 @@ __all__ = [
     "minimum",
     "moved",
     "pointer",
-    "prefetch",
     "reduce_add",
     "select_less",
     "splat",
@@ -420,19 +419,15 @@ def vector_sum(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return builder.extract_element(value, ir.Constant(index, 0))
 
 
-@intrinsic
-def prefetch(typingctx: Any, ptr: Any, index: Any) -> Any:
-    """``prefetch(ptr, index)``: ask for the cache line of ptr[index], for reading, into level 2."""
+def emit_prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
+    """Emit a request for the cache line at ``address``, for reading, into level 2.
 
-    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
-        byte = ir.IntType(8).as_pointer()
-        word = ir.IntType(32)
-        function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, word, word, word])
-        address = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
-        builder.call(function, [address, word(0), word(2), word(1)])
-        return ctx.get_dummy_value()
-
-    return types.void(ptr, types.int64), codegen
+    It never faults, so the address may be that of anything.
+    """
+    byte = ir.IntType(8).as_pointer()
+    word = ir.IntType(32)
+    function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, word, word, word])
+    builder.call(function, [builder.bitcast(address, byte), word(0), word(2), word(1)])
 
 
 def _register_operator(function: Any, emit: str) -> None:
