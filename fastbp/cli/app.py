@@ -112,7 +112,7 @@ def _help_hint(error: BaseException) -> str:
 
 
 @app.command(
-    epilog=_examples("fastbp demo", "fastbp demo --pictures 10000 --epochs 40 --out results")
+    epilog=_examples("fastbp demo", "fastbp demo --pictures 10000 --epochs 60 --out results")
 )
 def demo(
     out: Annotated[
@@ -123,7 +123,7 @@ def demo(
         int,
         typer.Option(metavar="N", min=64, help="Pictures to train on; a quarter as many to test."),
     ] = 4096,
-    epochs: Epochs = 20,
+    epochs: Epochs = 40,
     seed: Seed = 0,
 ) -> None:
     """Show all of it on generated pictures.
@@ -152,13 +152,13 @@ def train(
     ] = None,
     hidden: Hidden = "3,2",
     batch_size: BatchSize = 32,
-    epochs: Epochs = 40,
+    epochs: Epochs = 60,
     learning_rate: Annotated[
         float, typer.Option(metavar="X", help="Step along the gradient, more than 0.")
-    ] = 0.2,
+    ] = 0.1,
     weight_decay: Annotated[
         float, typer.Option(metavar="X", help="lambda of the L2 term lambda/2 |W|^2, 0 or more.")
-    ] = 0.001,
+    ] = 0.003,
     init: Annotated[
         str,
         typer.Option(
@@ -182,12 +182,19 @@ def train(
     """
     from fastbp.cli.training import TrainingPlan, run_training
 
+    _check_rate("--learning-rate", learning_rate, zero=False)
+    _check_rate("--weight-decay", weight_decay, zero=True)
+    if learning_rate * weight_decay >= 1:
+        raise typer.BadParameter(
+            "--learning-rate times --weight-decay must be less than 1, "
+            f"got {learning_rate} * {weight_decay}"
+        )
     plan = TrainingPlan(
         hidden=_parse_hidden(hidden),
         batch_size=batch_size,
         epochs=epochs,
-        learning_rate=_parse_rate("--learning-rate", learning_rate, zero=False),
-        weight_decay=_parse_rate("--weight-decay", weight_decay, zero=True),
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
         init=_parse_init(init),
         seed=seed,
     )
@@ -248,11 +255,10 @@ def _parse_hidden(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def _parse_rate(option: str, value: float, *, zero: bool) -> float:
+def _check_rate(option: str, value: float, *, zero: bool) -> None:
     if not (0 < value < float("inf") or (zero and value == 0)):
         kind = "a finite number, 0 or more" if zero else "a finite number above 0"
         raise typer.BadParameter(f"expected {kind}, got {value}", param_hint=option)
-    return value
 
 
 def _parse_init(text: str) -> str | float:

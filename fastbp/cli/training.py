@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingPlan", "check_writable", "run_training", "train_network", "write_plot"]
 
-# So many lines tell of a training at most, whatever its epochs.
+# About so many lines tell of a training at most, whatever its epochs.
 _LINES = 20
 
 
@@ -34,15 +34,15 @@ class TrainingPlan:
 
     hidden: tuple[int, ...] = (3, 2)
     batch_size: int = 32
-    epochs: int = 40
-    learning_rate: float = 0.2
-    weight_decay: float = 0.001
+    epochs: int = 60
+    learning_rate: float = 0.1
+    weight_decay: float = 0.003
     init: str | float = "xavier"
     seed: int = 0
 
 
 class EpochLines:
-    """A callback that prints a line for an epoch, for `_LINES` of them at most.
+    """A callback that prints lines on epochs, about `_LINES` of them, and stops at a NaN.
 
     Parameters
     ----------
@@ -55,11 +55,15 @@ class EpochLines:
         self.every = math.ceil(epochs / _LINES)
         self.completed = 0
 
-    def on_epoch_end(self, epoch: int, network: Network, history: History) -> None:
-        """Print loss, accuracies and speed of the epoch just completed."""
+    def on_epoch_end(self, epoch: int, network: Network, history: History) -> bool:
+        """Print loss, accuracies and speed of the epoch; stop if there is no loss to lower."""
         self.completed = epoch
-        if epoch != 1 and epoch % self.every and epoch != self.epochs:
-            return
+        diverged = not math.isfinite(history.loss[-1])
+        if epoch == 1 or epoch % self.every == 0 or epoch == self.epochs or diverged:
+            say(self._line(epoch, history))
+        return diverged
+
+    def _line(self, epoch: int, history: History) -> str:
         line = (
             f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}"
             f"  loss {history.loss[-1]:.4f}  accuracy {history.accuracy[-1]:.4f}"
@@ -69,7 +73,7 @@ class EpochLines:
                 f"  test loss {history.val_loss[-1]:.4f}"
                 f"  test accuracy {history.val_accuracy[-1]:.4f}"
             )
-        say(f"{line}  {history.samples_per_second[-1]:,.0f} pictures/s")
+        return f"{line}  {history.samples_per_second[-1]:,.0f} pictures/s"
 
 
 @dataclass(frozen=True)
