@@ -102,6 +102,7 @@ class NetworkPlan:
         self._network = network
         self._keep: list[Any] = [X, y]
         self.rows = len(X)
+        self._row_bytes = X.shape[1] * X.itemsize
         self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
         self.settings = np.zeros(4)
         sizes = network.layer_sizes
@@ -159,6 +160,7 @@ class NetworkPlan:
         sizes = network.layer_sizes
         lanes = machine.tiles(itemsize).lanes
         if self._narrow:
+            self.words[p.TILE] = narrow.tile_rows(self._row_bytes, lanes)
             shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
             private = narrow.private_bytes(sizes, lanes, itemsize)
             rows_at_once = self.batch_size if self._training else self.rows

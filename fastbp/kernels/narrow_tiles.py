@@ -22,7 +22,6 @@ from fastbp.kernels import machine
 from fastbp.kernels.vectors import (
     convert,
     emit_loop,
-    emit_prefetch,
     vector_fma,
     vector_load,
     vector_load_part,
@@ -37,7 +36,6 @@ __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
 GROUP = 4  # rows of X that one pass over W serves
 OUTPUTS = 4  # rows of W at most in one pass: GROUP x OUTPUTS accumulators
 
-_LINE = 64  # bytes that one prefetch brings
 _WORD = ir.IntType(64)
 
 
@@ -66,14 +64,6 @@ class _Rows:
         if folds[0] is not None:
             value = vector_fma(builder, value, folds[1], folds[0])
         return value
-
-    def ask_for(self, offset: ir.Value, j: ir.Value, vectors: int) -> None:
-        """Prefetch ``vectors`` vectors of the row at ``offset``, from column j on."""
-        element = {"float": 4, "double": 8, "i8": 1}[str(self.raw.element)]
-        each = _LINE // element
-        for at in range(0, vectors * self.kind.count, each):
-            column = self.builder.add(offset, self.builder.add(j, _WORD(at)))
-            emit_prefetch(self.builder, self.builder.gep(self.x, [column]))
 
     def _load(self, ptr: ir.Value, j: ir.Value, count: Any, kind: ir.VectorType) -> ir.Value:
         address = self.builder.gep(ptr, [j])
@@ -217,7 +207,6 @@ def add_outer_products(
     outputs: Any,
     keep: Any,
     factor: Any,
-    ahead: Any,
 ) -> Any:
     """target[o, j] <- keep * target[o, j] + factor * sum over rows of delta[o, i] X[i, j].
 
@@ -225,9 +214,6 @@ def add_outer_products(
     apart; keep = 0 means that it is not read. delta[o, i] lies at delta[o * ldd + i]. The sum runs
     over the ``rows`` >= 0 of X in order. With keep = 1 - learning rate * weight decay and factor =
     -learning rate, ``target`` is the weight matrix itself.
-
-    This loop reads X from the cache, so the memory bus is idle: meanwhile the same columns of the
-    rows at ``ahead`` (int64 offsets, as many as ``rows``) are asked for, for the next tile.
     """
     vector = vector_of(target.dtype)
     registers = machine.VECTOR_REGISTERS
@@ -235,7 +221,7 @@ def add_outer_products(
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ctx.get_value_type(vector)
         (target_, ldt_, x_, offsets_, shift_, scale_, delta_, ldd_, j0_, count_, rows_, outputs_,
-         keep_, factor_, ahead_) = args  # fmt: skip
+         keep_, factor_) = args  # fmt: skip
         source = _Rows(builder, x_, _optional(shift, shift_), _optional(scale, scale_), kind)
         zero = ir.Constant(kind, [0.0] * kind.count)
         used = builder.fcmp_unordered("!=", keep_, ir.Constant(keep_.type, 0.0))
@@ -247,8 +233,6 @@ def add_outer_products(
 
             def body(i: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
                 start = builder.load(builder.gep(offsets_, [i]))
-                if vectors > 1:
-                    source.ask_for(builder.load(builder.gep(ahead_, [i])), j, vectors)
                 values = [
                     source.load(start, column, part, fold)
                     for column, fold in zip(columns, folds, strict=True)
@@ -312,7 +296,6 @@ def add_outer_products(
 
     word, scalar = types.int64, target.dtype
     signature = types.void(
-        target, word, x, offsets, shift, scale, delta, word, word, word, word, word, scalar, scalar,
-        ahead,
-    )  # fmt: skip
+        target, word, x, offsets, shift, scale, delta, word, word, word, word, word, scalar, scalar
+    )
     return signature, codegen

@@ -36,6 +36,7 @@ Y = 17  # address of the targets (ROWS, outputs)
 SETTINGS = 18  # address of float64: learning rate, weight decay; loss and correct are added to
 OUT = 19  # address of the result of FORWARD, (ROWS, outputs)
 SIGMOID_OUT = 20  # whether FORWARD's result is sigmoid(Z) or Z of the last layer
+TILE = 21  # rows that go forward and back together in the narrow path, at most a vector's lanes
 LAYER = 32
 
 TRAIN, FORWARD, PRODUCT = 0, 1, 2

@@ -419,17 +419,6 @@ def vector_sum(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return builder.extract_element(value, ir.Constant(index, 0))
 
 
-def emit_prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
-    """Emit a request for the cache line at ``address``, for reading, into level 2.
-
-    It never faults, so the address may be that of anything.
-    """
-    byte = ir.IntType(8).as_pointer()
-    word = ir.IntType(32)
-    function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, word, word, word])
-    builder.call(function, [builder.bitcast(address, byte), word(0), word(2), word(1)])
-
-
 def _register_operator(function: Any, emit: str) -> None:
     """Give vectors of one type the operator ``function``, emitted by the builder's ``emit``."""
 
