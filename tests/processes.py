@@ -1,0 +1,39 @@
+"""Python in a process of its own: another environment, a crash, or a deadlock stays in there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fastbp
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 300
+"""Seconds after which a process counts as stuck; the slowest takes a tenth of that."""
+
+
+def run_python(
+    code: str, *args: Any, package_at: Path | None = None, **environment: str | None
+) -> str:
+    """Run `code` and return what it printed; fail with what it said if it fails or hangs.
+
+    It imports this fastbp, or the copy in the folder `package_at`, and the helpers of the tests.
+    `environment` changes the variables of this process: None takes one away.
+    """
+    variables = {**os.environ, **environment}
+    paths = [package_at or Path(fastbp.__file__).resolve().parent.parent, ROOT]
+    variables["PYTHONPATH"] = os.pathsep.join(str(path) for path in paths)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env={name: value for name, value in variables.items() if value is not None},
+    )
+    assert done.returncode == 0, (
+        f"the process ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
+    return done.stdout
