@@ -81,3 +81,22 @@ def test_nothing_is_pickled():
     text = "".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
     assert re.findall(r"^\s*(?:import|from) (?:pickle|joblib|shelve)", text, re.MULTILINE) == []
     assert "allow_pickle=True" not in text
+
+
+def test_the_readmes_example_runs(tmp_path):
+    readme = SOURCE.parent / "README.md"
+    if not readme.is_file():
+        pytest.skip("there is no README beside an installed package")
+    (example,) = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE.parent)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    loss, accuracy = map(float, done.stdout.splitlines()[0].split())
+    assert loss < 0.6
+    assert accuracy > 0.7
+    assert (tmp_path / "ball.safetensors").is_file()
