@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import threads
-from fastbp.kernels import epoch, gemm, machine, narrow
+from fastbp.kernels import epoch, gemm, machine, narrow, sweep
 from fastbp.kernels import plan as p
 from fastbp.kernels.packing import DTYPE_CODES
 
@@ -167,6 +167,8 @@ class NetworkPlan:
             parallel = rows_at_once > lanes
         else:
             shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
+            private = max(private, sweep.private_bytes(lanes, itemsize))
+            self._sweeps = self._training and self.batch_size <= sweep.MOST_ROWS
             parallel = True
         self._shared = -(-shared // 64) * 64
         self._private = -(-private // 64) * 64
@@ -177,7 +179,9 @@ class NetworkPlan:
         self._layers = 0
         if not self._narrow:
             copies = 2 if self._training else 1
-            self._layers = sum(-(-rows * n * itemsize // 64) * 64 for n in sizes[1:]) * copies
+            if self._sweeps:
+                self._layers = sweep.staged_bytes(sizes[0], itemsize)
+            self._layers += sum(-(-rows * n * itemsize // 64) * 64 for n in sizes[1:]) * copies
 
     def _run(self, operation: int) -> None:
         words = self.words
@@ -193,6 +197,10 @@ class NetworkPlan:
 
     def _place_activations(self, address: int) -> None:
         rows = self.batch_size
+        if self._sweeps:
+            self.words[p.STAGED] = address
+            sizes = self._network.layer_sizes
+            address += sweep.staged_bytes(sizes[0], self._network.dtype.itemsize)
         fields = (p.ACTIVATION, p.DELTA) if self._training else (p.ACTIVATION,)
         for layer, n in enumerate(self._network.layer_sizes[1:]):
             for field in fields:

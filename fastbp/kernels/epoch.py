@@ -15,6 +15,7 @@ from fastbp.kernels.gemm import Ending, Workspace, gemm
 from fastbp.kernels.jit import jit, region
 from fastbp.kernels.packing import Operand
 from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
+from fastbp.kernels.sweep import row_step, stage, sweep
 from fastbp.kernels.vectors import moved, pointer
 
 __all__ = ["PRODUCT_WORDS", "regions"]
@@ -46,10 +47,10 @@ def _product(plan, space, dtype):
 
 
 @jit
-def _forward_layers(plan, x, rows, last, space, phase, dtype):
-    """The forward pass of a batch: activations of every layer, Z of the last one in ``last``."""
+def _forward_layers(plan, x, first, rows, last, space, phase, dtype):
+    """Forward through layers ``first`` and on: activations of each, the last one's in ``last``."""
     layers = plan[p.LAYERS]
-    for layer in range(layers):
+    for layer in range(first, layers):
         outputs = layer_word(plan, layer, p.OUTPUTS)
         inputs = layer_word(plan, layer, p.INPUTS)
         top = layer == layers - 1
@@ -65,18 +66,12 @@ def _forward_layers(plan, x, rows, last, space, phase, dtype):
 
 
 @jit
-def _step(plan, start, rows, space, phase, dtype):
-    """One step of gradient descent on rows start ... start + rows of the epoch."""
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = settings[p.LEARNING_RATE]
-    keep = 1.0 - rate * settings[p.WEIGHT_DECAY]
+def _backward_layers(plan, start, rows, space, phase, dtype):
+    """From Z of the last layer to delta of every layer, for rows ``start`` and on."""
     top = plan[p.LAYERS] - 1
-    x = operand_of_x(plan, start)
-    z = layer_pointer(plan, top, p.ACTIVATION, dtype)
-    phase = _forward_layers(plan, x, rows, z, space, phase, dtype)
     phase = output_delta(
-        z, layer_pointer(plan, top, p.DELTA, dtype), pointer(plan[p.Y], dtype), plan[p.ORDER],
-        start, rows, layer_word(plan, top, p.OUTPUTS),
+        layer_pointer(plan, top, p.ACTIVATION, dtype), layer_pointer(plan, top, p.DELTA, dtype),
+        pointer(plan[p.Y], dtype), plan[p.ORDER], start, rows, layer_word(plan, top, p.OUTPUTS),
         pointer(plan[p.SETTINGS] + 8 * p.LOSS, float64), space, phase, dtype,
     )  # fmt: skip
     for below in range(top):
@@ -89,7 +84,16 @@ def _step(plan, start, rows, space, phase, dtype):
             layer_word(plan, layer, p.DELTA), layer_word(plan, layer, p.WEIGHT),
             rows, outputs, inputs, space, phase, dtype,
         )  # fmt: skip
-    for layer in range(plan[p.LAYERS]):
+    return phase
+
+
+@jit
+def _update_layers(plan, x, first, rows, space, phase, dtype):
+    """Update the parameters of layers ``first`` and on."""
+    settings = pointer(plan[p.SETTINGS], float64)
+    rate = settings[p.LEARNING_RATE]
+    keep = 1.0 - rate * settings[p.WEIGHT_DECAY]
+    for layer in range(first, plan[p.LAYERS]):
         outputs = layer_word(plan, layer, p.OUTPUTS)
         inputs = layer_word(plan, layer, p.INPUTS)
         if layer > 0:
@@ -103,6 +107,46 @@ def _step(plan, start, rows, space, phase, dtype):
 
 
 @jit
+def _rows_of_step(plan, step):
+    return min(plan[p.BATCH], plan[p.ROWS] - step * plan[p.BATCH])
+
+
+@jit
+def _train(plan, space, phase, dtype):
+    """Steps FIRST ... LAST - 1, each three passes over the layers."""
+    top = plan[p.LAYERS] - 1
+    for step in range(plan[p.FIRST], plan[p.LAST]):
+        start = step * plan[p.BATCH]
+        rows = _rows_of_step(plan, step)
+        x = operand_of_x(plan, start)
+        z = layer_pointer(plan, top, p.ACTIVATION, dtype)
+        phase = _forward_layers(plan, x, 0, rows, z, space, phase, dtype)
+        phase = _backward_layers(plan, start, rows, space, phase, dtype)
+        phase = _update_layers(plan, x, 0, rows, space, phase, dtype)
+
+
+@jit
+def _train_sweeping(plan, worker, space, phase, dtype):
+    """The same for batches of few rows: W1 is passed over once for each step, see `sweep`."""
+    top = plan[p.LAYERS] - 1
+    x = operand_of_x(plan, int64(0))
+    z = layer_pointer(plan, top, p.ACTIVATION, dtype)
+    here = pointer(plan[p.STAGED], dtype)
+    there = moved(here, plan[p.BATCH] * row_step(plan, dtype))
+    rows = int64(0)
+    for step in range(plan[p.FIRST], plan[p.LAST]):
+        start = step * plan[p.BATCH]
+        ahead = _rows_of_step(plan, step)
+        phase = stage(plan, start, ahead, there, space.team, phase, dtype)
+        phase = sweep(plan, worker, here, rows, there, ahead, top == 0, phase, dtype)
+        here, there, rows = there, here, ahead
+        phase = _forward_layers(plan, x, 1, rows, z, space, phase, dtype)
+        phase = _backward_layers(plan, start, rows, space, phase, dtype)
+        phase = _update_layers(plan, x, 1, rows, space, phase, dtype)
+    sweep(plan, worker, here, rows, there, int64(0), top == 0, phase, dtype)
+
+
+@jit
 def _run(context, worker, dtype):
     plan = pointer(context, int64)
     space = _workspace(plan, worker, dtype)
@@ -111,10 +155,10 @@ def _run(context, worker, dtype):
     if operation == p.PRODUCT:
         _product(plan, space, dtype)
     elif operation == p.TRAIN:
-        for step in range(plan[p.FIRST], plan[p.LAST]):
-            start = step * plan[p.BATCH]
-            rows = min(plan[p.BATCH], plan[p.ROWS] - start)
-            phase = _step(plan, start, rows, space, phase, dtype)
+        if plan[p.STAGED] != 0:
+            _train_sweeping(plan, worker, space, phase, dtype)
+        else:
+            _train(plan, space, phase, dtype)
     else:
         out = pointer(plan[p.OUT], dtype)
         outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
@@ -122,7 +166,7 @@ def _run(context, worker, dtype):
             rows = min(plan[p.BATCH], plan[p.ROWS] - start)
             last = moved(out, start * outputs)
             x = operand_of_x(plan, start)
-            phase = _forward_layers(plan, x, rows, last, space, phase, dtype)
+            phase = _forward_layers(plan, x, 0, rows, last, space, phase, dtype)
 
 
 @region

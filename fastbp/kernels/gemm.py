@@ -63,6 +63,13 @@ def _round_up(n, step):
 
 
 @jit
+def _even_share(n, most, step):
+    """Cut n into as few pieces as ``most`` allows; the size of one, a multiple of ``step``."""
+    pieces = (n + most - 1) // most
+    return _round_up((n + pieces - 1) // pieces, step)
+
+
+@jit
 def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):
     """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
     lanes = lanes_of(dtype)
@@ -109,14 +116,15 @@ def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
     nr = tile_constant(dtype, "nr")
     kc = tile_constant(dtype, "kc")
     mc = tile_constant(dtype, "mc")
-    nc = tile_constant(dtype, "nc")
+    shared = tile_constant(dtype, "shared")
+    nc = _even_share(n, shared // kc // nr * nr, nr)
     strip = min(mc, _round_up((m + _STRIPS - 1) // _STRIPS, mr))
     spare = moved(space.private, mc * kc)
     for jc in range(0, n, nc):
         columns = min(nc, n - jc)
         panels = (columns + nr - 1) // nr
         block_size = panels * nr * kc
-        depth = max(1, tile_constant(dtype, "shared") // block_size) * kc
+        depth = _even_share(k, shared // block_size * kc, kc)
         for lc in range(0, k, depth):
             deep = min(depth, k - lc)
             blocks = (deep + kc - 1) // kc
@@ -161,14 +169,15 @@ def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
     mr = tile_constant(dtype, "mr")
     nr = tile_constant(dtype, "nr")
     kc = tile_constant(dtype, "kc")
-    nc = tile_constant(dtype, "nc")
+    shared = tile_constant(dtype, "shared")
     widest = tile_constant(dtype, "strip")
     strip = min(widest, _round_up((n + _STRIPS - 1) // _STRIPS, nr))
     spare = moved(space.private, widest * kc)
-    for ic in range(0, m, nc):
-        rows = min(nc, m - ic)
+    most = _even_share(m, shared // kc // mr * mr, mr)
+    for ic in range(0, m, most):
+        rows = min(most, m - ic)
         block_size = _round_up(rows, mr) * kc
-        depth = max(1, tile_constant(dtype, "shared") // block_size) * kc
+        depth = _even_share(k, shared // block_size * kc, kc)
         groups = (rows + 4 * mr - 1) // (4 * mr)
         for lc in range(0, k, depth):
             deep = min(depth, k - lc)

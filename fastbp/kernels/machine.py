@@ -47,7 +47,6 @@ class Tiles:
     kc: int
     mc: int
     strip: int
-    nc: int
     shared: int
 
 
@@ -133,7 +132,7 @@ def tiles(itemsize: int) -> Tiles:
     lanes = VECTOR_BITS // 8 // itemsize
     nv, mr, row_step = (3, 8, 4) if VECTOR_REGISTERS == 32 else (2, 6, 2)
     nr = nv * lanes
-    kc = 384
+    kc = int(__import__("os").environ.get("KC", "384"))
     return Tiles(
         lanes=lanes,
         nv=nv,
@@ -141,8 +140,10 @@ def tiles(itemsize: int) -> Tiles:
         row_step=row_step,
         nr=nr,
         kc=kc,
-        mc=max(1, 96 // mr) * mr,
-        strip=2 * nr,
-        nc=1024 // (mr * nr) * mr * nr if mr * nr <= 1024 else mr * nr,
-        shared=8 * 1024 * 1024 // itemsize,
+        mc=max(1, int(__import__("os").environ.get("MC", "96")) // mr) * mr,
+        strip=int(__import__("os").environ.get("ST", "2")) * nr,
+        shared=max(
+            CACHES.l2 * int(__import__("os").environ.get("SH", "5")) // 8 // itemsize,
+            kc * max(mr, nr),
+        ),
     )

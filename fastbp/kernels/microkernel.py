@@ -26,7 +26,14 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastbp.kernels import machine
-from fastbp.kernels.vectors import emit_loop, vector_fma, vector_load, vector_splat, vector_store
+from fastbp.kernels.vectors import (
+    emit_loop,
+    emit_prefetch,
+    vector_fma,
+    vector_load,
+    vector_splat,
+    vector_store,
+)
 
 __all__ = ["tile_product"]
 
@@ -99,6 +106,13 @@ class _Tile:
 
     def emit(self) -> None:
         builder = self.builder
+        import os
+
+        if os.environ.get("PF", "1") == "1":
+            for i in range(self.rows):
+                row = builder.gep(self.c, [builder.mul(self.ldc, _WORD(i))])
+                for v in range(self.vectors):
+                    emit_prefetch(builder, builder.gep(row, [_WORD(v * self.shape.lanes)]))
         zero = ir.Constant(self.kind, [0.0] * self.kind.count)
         sums: list[Any] = [zero] * (self.rows * self.vectors)
         whole = builder.and_(self.k, _WORD(-_UNROLL))

@@ -36,7 +36,7 @@ from fastbp.kernels.vectors import (
     zeros,
 )
 
-__all__ = ["DTYPE_CODES", "Operand", "fold", "pack_a", "pack_b", "tile_constant"]
+__all__ = ["DTYPE_CODES", "Operand", "copy_rows", "fold", "pack_a", "pack_b", "tile_constant"]
 
 FLOAT32, FLOAT64, UINT8 = 0, 1, 2
 DTYPE_CODES = {"float32": FLOAT32, "float64": FLOAT64, "uint8": UINT8}
@@ -152,8 +152,7 @@ def _copy_elements(dst, dst_row, dst_column, src, operand, i0, rows, j0, columns
 
 
 @jit
-def _pack_a(dst, src, operand, i0, rows, k0, k, dtype):
-    step = tile_constant(dtype, "kc")
+def _copy_rows(dst, step, src, operand, i0, rows, k0, k, dtype):
     lanes = lanes_of(dtype)
     folded = operand.shift != 0
     if operand.column == 1:
@@ -227,17 +226,26 @@ def _clear(dst, step, rows, dtype):
 
 
 @jit
+def copy_rows(dst, step, operand, i0, rows, k0, k, dtype):
+    """Copy rows i0 ... i0 + rows, columns k0 ... k0 + k of the operand to rows ``step`` apart.
+
+    A row is written up to a whole vector, with zeros; rows are written in order.
+    """
+    if operand.dtype == UINT8:
+        _copy_rows(dst, step, pointer(operand.address, uint8), operand, i0, rows, k0, k, dtype)
+    elif operand.dtype == FLOAT32:
+        _copy_rows(dst, step, pointer(operand.address, float32), operand, i0, rows, k0, k, dtype)
+    else:
+        _copy_rows(dst, step, pointer(operand.address, float64), operand, i0, rows, k0, k, dtype)
+
+
+@jit
 def pack_a(dst, operand, i0, rows, k0, k, dtype):
     """Pack rows i0 ... i0 + rows, columns k0 ... k0 + k of the operand as a block of A.
 
     ``dst`` takes rows * kc elements of ``dtype``, k <= kc.
     """
-    if operand.dtype == UINT8:
-        _pack_a(dst, pointer(operand.address, uint8), operand, i0, rows, k0, k, dtype)
-    elif operand.dtype == FLOAT32:
-        _pack_a(dst, pointer(operand.address, float32), operand, i0, rows, k0, k, dtype)
-    else:
-        _pack_a(dst, pointer(operand.address, float64), operand, i0, rows, k0, k, dtype)
+    copy_rows(dst, tile_constant(dtype, "kc"), operand, i0, rows, k0, k, dtype)
 
 
 @jit

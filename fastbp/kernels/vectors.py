@@ -419,6 +419,14 @@ def vector_sum(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return builder.extract_element(value, ir.Constant(index, 0))
 
 
+def emit_prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
+    """Emit a request for the cache line at ``address``; it never faults, wherever that is."""
+    byte = ir.IntType(8).as_pointer()
+    word = ir.IntType(32)
+    function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, word, word, word])
+    builder.call(function, [builder.bitcast(address, byte), word(0), word(3), word(1)])
+
+
 def _register_operator(function: Any, emit: str) -> None:
     """Give vectors of one type the operator ``function``, emitted by the builder's ``emit``."""
 

@@ -1,0 +1,155 @@
+"""Small batches and a wide first layer: one sweep over W1 for each step.
+
+With few rows a step is bound by reading and writing W1. So the update of one step and the forward
+pass of the next are made together: a task takes a few rows of W1, a chunk of columns at a time,
+updates them with the last batch and multiplies them with the next one while they lie in the
+level-1 cache. W1 crosses the memory bus once in each direction for each step, nothing is packed,
+and dW is never stored.
+
+The batch itself is small: its rows are gathered, widened and folded into a buffer beforehand,
+one for the last batch and one for the next, which stay in the level-2 cache during the sweep.
+"""
+
+from __future__ import annotations
+
+from numba import float64, int64
+
+from fastbp.kernels import machine
+from fastbp.kernels import plan as p
+from fastbp.kernels.functions import sigmoid
+from fastbp.kernels.jit import jit
+from fastbp.kernels.narrow_tiles import GROUP, OUTPUTS, add_outer_products, add_products
+from fastbp.kernels.packing import copy_rows
+from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
+from fastbp.kernels.team import next_task
+from fastbp.kernels.vectors import lanes_of, load, moved, pointer, reduce_add, store, zeros
+
+__all__ = ["MOST_ROWS", "private_bytes", "row_step", "stage", "staged_bytes", "sweep"]
+
+MOST_ROWS = 16  # of a batch: with more, its two buffers leave the level-2 cache
+_CHUNK = 2048  # columns: OUTPUTS rows of W1 take 32 KiB of float32
+
+
+def staged_bytes(n0: int, itemsize: int) -> int:
+    """Bytes of shared scratch memory: the rows of two batches."""
+    return 2 * MOST_ROWS * (n0 + machine.tiles(itemsize).lanes) * itemsize
+
+
+def private_bytes(lanes: int, itemsize: int) -> int:
+    """Bytes of scratch memory that one thread needs: row offsets, sums, delta and Z."""
+    return MOST_ROWS * 8 + (MOST_ROWS * OUTPUTS * lanes + 2 * MOST_ROWS * OUTPUTS) * itemsize
+
+
+@jit
+def row_step(plan, dtype):
+    """Elements from one row of a staged batch to the next: whole vectors."""
+    lanes = lanes_of(dtype)
+    return (layer_word(plan, 0, p.INPUTS) + lanes - 1) // lanes * lanes
+
+
+@jit
+def stage(plan, start, rows, batch, team, phase, dtype):
+    """Write rows ``start`` and on of the epoch to ``batch``, as the network sees them."""
+    n0 = layer_word(plan, 0, p.INPUTS)
+    step = row_step(plan, dtype)
+    x = operand_of_x(plan, start)
+    phase += 1
+    task = next_task(team, phase, rows, False)
+    while task >= 0:
+        copy_rows(moved(batch, task * step), step, x, task, 1, 0, n0, dtype)
+        task = next_task(team, phase, rows, True)
+    return phase
+
+
+@jit
+def _update_rows(plan, last, last_rows, o, outputs, j0, count, offsets, delta, dtype):
+    """Columns j0 ... of rows o ... of W1, changed by the batch ``last``."""
+    settings = pointer(plan[p.SETTINGS], float64)
+    rate = settings[p.LEARNING_RATE]
+    n0 = layer_word(plan, 0, p.INPUTS)
+    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    add_outer_products(
+        moved(w, o * n0), n0, last, offsets, None, None, delta, int64(MOST_ROWS), j0, count,
+        last_rows, outputs, dtype(1.0 - rate * settings[p.WEIGHT_DECAY]), dtype(-rate),
+    )  # fmt: skip
+
+
+@jit
+def _take_delta(plan, rows, o, outputs, delta, dtype):
+    """Transpose delta of outputs o ... into ``delta``, and change their biases."""
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    b = layer_pointer(plan, 0, p.BIAS, dtype)
+    d = layer_pointer(plan, 0, p.DELTA, dtype)
+    rate = dtype(pointer(plan[p.SETTINGS], float64)[p.LEARNING_RATE])
+    for u in range(outputs):
+        total = dtype(0)
+        for i in range(rows):
+            delta[u * MOST_ROWS + i] = d[i * n1 + o + u]
+            total += d[i * n1 + o + u]
+        b[o + u] -= rate * total
+
+
+@jit
+def _give_activation(plan, sums, z, rows, o, outputs, linear, dtype):
+    """From the sums of products to the activations of outputs o ..., or their Z if ``linear``."""
+    lanes = lanes_of(dtype)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    b = layer_pointer(plan, 0, p.BIAS, dtype)
+    a = layer_pointer(plan, 0, p.ACTIVATION, dtype)
+    for u in range(outputs):
+        for i in range(rows):
+            group = i // GROUP * GROUP
+            at = (group * OUTPUTS + u * GROUP + i - group) * lanes
+            z[u * MOST_ROWS + i] = reduce_add(load(sums, at, dtype)) + b[o + u]
+    if not linear:
+        for i in range(0, outputs * MOST_ROWS, lanes):
+            store(z, i, sigmoid(load(z, i, dtype), dtype))
+    for u in range(outputs):
+        for i in range(rows):
+            a[i * n1 + o + u] = z[u * MOST_ROWS + i]
+
+
+@jit
+def sweep(plan, worker, last, last_rows, ahead, ahead_rows, linear, phase, dtype):
+    """W1 <- W1 changed by the batch ``last``; A1 <- its forward pass of the batch ``ahead``.
+
+    Both batches are as `stage` leaves them; either may have no rows, and is left out then. delta
+    of ``last`` is in layer 0's DELTA, the activations go to its ACTIVATION.
+    """
+    lanes = lanes_of(dtype)
+    team = pointer(plan[p.TEAM], int64)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    private = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
+    offsets = pointer(private, int64)
+    sums = pointer(private + MOST_ROWS * 8, dtype)
+    delta = moved(sums, MOST_ROWS * OUTPUTS * lanes)
+    z = moved(delta, MOST_ROWS * OUTPUTS)
+    for i in range(MOST_ROWS):
+        offsets[i] = i * row_step(plan, dtype)
+    tasks = (n1 + OUTPUTS - 1) // OUTPUTS
+    phase += 1
+    task = next_task(team, phase, tasks, False)
+    while task >= 0:
+        o = task * OUTPUTS
+        outputs = min(OUTPUTS, n1 - o)
+        if last_rows > 0:
+            _take_delta(plan, last_rows, o, outputs, delta, dtype)
+        for i in range(MOST_ROWS * OUTPUTS):
+            store(sums, i * lanes, zeros(dtype))
+        for j0 in range(0, n0, _CHUNK):
+            count = min(_CHUNK, n0 - j0)
+            if last_rows > 0:
+                _update_rows(
+                    plan, last, last_rows, o, outputs, j0, count, offsets, delta, dtype
+                )
+            for i in range(0, ahead_rows, GROUP):
+                add_products(
+                    moved(sums, i * OUTPUTS * lanes), ahead, moved(offsets, i), None, None,
+                    moved(w, o * n0), n0, j0, count, min(GROUP, ahead_rows - i), outputs,
+                )  # fmt: skip
+        if ahead_rows > 0:
+            _give_activation(plan, sums, z, ahead_rows, o, outputs, linear, dtype)
+        task = next_task(team, phase, tasks, True)
+    return phase
