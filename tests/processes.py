@@ -27,7 +27,7 @@ def run_python(
     paths = [package_at or Path(fastbp.__file__).resolve().parent.parent, ROOT]
     variables["PYTHONPATH"] = os.pathsep.join(str(path) for path in paths)
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, args)],
+        [sys.executable, "-P", "-c", code, *map(str, args)],  # -P: not what lies in this folder
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -198,11 +198,10 @@ def test_out_must_be_an_array(out):
     ids=str,
 )
 def test_shapes_that_do_not_fit(left, right):
-    with pytest.raises(ValueError, match="columns|broadcast"):
+    with pytest.raises(ValueError, match=r"columns|broadcast"):
         fastbp.matmul(np.ones(left), np.ones(right))
-    with pytest.raises(
-        ValueError, match="mismatch|broadcast"
-    ):  # as NumPy does, so that the list above is right
+    # As NumPy does, so that the list above is right.
+    with pytest.raises(ValueError, match=r"mismatch|broadcast"):
         np.matmul(np.ones(left), np.ones(right))
 
 

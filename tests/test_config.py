@@ -1,0 +1,120 @@
+"""``fastbp.show_config`` and ``fastbp.warmup``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+import fastbp
+from tests.processes import run_python
+
+KEYS = [
+    "version",
+    "numba",
+    "numpy",
+    "cpu",
+    "vector_bits",
+    "tiles",
+    "threading_layer",
+    "num_threads",
+    "cache_folder",
+]
+
+
+def test_the_configuration_is_a_mapping_of_facts():
+    config = fastbp.show_config()
+    assert isinstance(config, dict)
+    assert list(config) == KEYS
+    assert config["version"] == fastbp.__version__
+    assert config["numba"] == numba.__version__
+    assert config["numpy"] == np.__version__
+    assert isinstance(config["cpu"], str)
+    assert config["cpu"]
+    assert config["vector_bits"] in {128, 256, 512}
+    assert config["num_threads"] == fastbp.get_num_threads()
+
+
+def test_the_tiles_fit_the_vector_width():
+    config = fastbp.show_config()
+    assert list(config["tiles"]) == ["float32", "float64"]
+    for name, shape in config["tiles"].items():
+        assert shape["lanes"] * np.dtype(name).itemsize * 8 == config["vector_bits"]
+        assert shape["nr"] == shape["nv"] * shape["lanes"]
+        assert shape["mr"] % shape["row_step"] == 0
+        assert shape["mc"] % shape["mr"] == shape["strip"] % shape["nr"] == 0
+        assert shape["nc"] % shape["mr"] == shape["nc"] % shape["nr"] == 0
+
+
+def test_it_reads_as_a_table_of_one_fact_a_line():
+    config = fastbp.show_config()
+    lines = str(config).splitlines()
+    assert [line.split()[0] for line in lines] == KEYS
+    for line, value in zip(lines, config.values(), strict=True):
+        assert line.endswith(str(value))
+    assert len({line.index(str(v)) for line, v in zip(lines, config.values(), strict=True)}) == 1
+    assert repr(config) == str(config)
+
+
+def test_it_follows_the_number_of_threads(set_num_threads):
+    for threads in (1, 2):
+        set_num_threads(threads)
+        assert fastbp.show_config()["num_threads"] == threads
+
+
+def test_it_prints_nothing(capfd):
+    fastbp.show_config()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_threading_layer_is_unknown_before_the_first_parallel_call(tmp_path):
+    printed = run_python(
+        "import fastbp; c = fastbp.show_config(); print(c['threading_layer'], c['cache_folder'])",
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+    layer, folder = printed.split()
+    assert layer == "None"
+    assert Path(folder).parent == tmp_path
+
+
+WARM = """
+import sys
+import numpy as np, fastbp
+from fastbp.kernels import epoch, narrow
+
+def ready():  # what this process has compiled or loaded from the disk
+    tables = {"narrow": narrow.regions, "wide": epoch.regions}
+    return {
+        (table, key)
+        for table, regions in tables.items()
+        for key, region in regions.items()
+        if "_compiled" in vars(region)
+    }
+
+dtype, data_dtype = sys.argv[1:]
+assert not ready()
+fastbp.warmup(dtype, data_dtype)
+warm = ready()
+assert {table for table, _ in warm} == {"narrow", "wide"}
+rng = np.random.default_rng(0)
+X, y = rng.integers(0, 2, (50, 40)).astype(data_dtype), rng.integers(0, 2, 50)
+for hidden in ((3, 2), (40,)):
+    network = fastbp.Network((40, *hidden, 1), dtype=dtype, input_scale=1 / 255)
+    network.fit(X, y, epochs=2)
+    network.predict(X)
+print(ready() - warm)
+"""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "data_dtype"), [("float32", "uint8"), ("float32", "float32"), ("float64", "float64")]
+)
+def test_after_a_warmup_nothing_is_left_to_load(dtype, data_dtype):
+    assert run_python(WARM, dtype, data_dtype) == "set()\n"
+
+
+def test_warmup_takes_the_dtypes_of_a_network_only():
+    with pytest.raises((TypeError, ValueError), match="dtype"):
+        fastbp.warmup("int32")

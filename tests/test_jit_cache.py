@@ -1,0 +1,150 @@
+"""The policy for compiled kernels: where they are kept, and that none is ever stale."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from numba.core import config
+
+import fastbp
+from fastbp.kernels import jit, machine
+from tests.processes import run_python
+
+PACKAGE = Path(fastbp.__file__).resolve().parent
+
+# The element-wise kernels are the smallest: half a second to compile.
+RUN = """
+import numpy as np, fastbp
+from fastbp.kernels import elementwise
+print(fastbp.sigmoid(np.float32([0, 1, -3])).tolist())
+"""
+CACHE_HITS = """
+region = elementwise.regions['float32']
+print(region._compiled.cache_hits)
+"""
+FOLDER = "import fastbp; print(fastbp.show_config()['cache_folder'])"
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Return the folder of a copy of fastbp that a test may change."""
+    shutil.copytree(PACKAGE, tmp_path / "copy" / "fastbp", ignore=lambda *_: ["__pycache__"])
+    return tmp_path / "copy"
+
+
+def fingerprint() -> str:
+    return jit._fingerprint.__wrapped__()  # computed, not remembered
+
+
+def files(folder: Path) -> set[str]:
+    """Names of the kernels below `folder`: Numba's index and data files."""
+    return {path.name for path in folder.rglob("*.nb[ic]")}
+
+
+# ------------------------------------------------------------------ where kernels are kept
+
+
+def test_importing_touches_no_disk_and_compiles_nothing(tmp_path, package):
+    run_python("import fastbp", package_at=package, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+    assert not files(package)
+
+
+def test_the_cache_folder_is_that_of_numba(tmp_path):
+    cache = tmp_path / "cache"
+    printed = run_python(RUN + FOLDER, NUMBA_CACHE_DIR=str(cache))
+    folder = Path(printed.splitlines()[-1])
+    assert folder.parent == cache
+    assert files(folder)
+    assert files(folder) == files(cache)
+
+
+def test_without_a_setting_kernels_are_kept_beside_the_package(package):
+    run_python(RUN, package_at=package, NUMBA_CACHE_DIR=None)
+    assert files(package / "fastbp" / "__pycache__")
+
+
+def test_where_the_package_cannot_be_written_the_users_cache_serves(tmp_path, package):
+    (package / "fastbp" / "__pycache__").write_text("in the way, even of the superuser")
+    variables = {"NUMBA_CACHE_DIR": None, "PYTHONDONTWRITEBYTECODE": "1"}
+    run_python(RUN, package_at=package, XDG_CACHE_HOME=str(tmp_path / "user"), **variables)
+    assert files(tmp_path / "user")
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_where_nothing_can_be_written_everything_works(tmp_path, package, configured):
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder can be made below a file")
+    (package / "fastbp" / "__pycache__").write_text("in the way")
+    variables = {"NUMBA_CACHE_DIR": str(blocked / "cache") if configured else None}
+    variables |= {"XDG_CACHE_HOME": str(blocked / "user"), "PYTHONDONTWRITEBYTECODE": "1"}
+    printed = run_python(RUN + FOLDER, package_at=package, **variables)
+    values, folder = printed.splitlines()
+    assert values.startswith("[0.5, 0.73")
+    assert folder == "None"
+    assert not files(tmp_path)
+
+
+# ------------------------------------------------------------------ fresh and stale
+
+
+def test_the_second_process_loads_what_the_first_compiled(tmp_path):
+    cache = str(tmp_path / "cache")
+    compiled = run_python(RUN + CACHE_HITS, NUMBA_CACHE_DIR=cache)
+    kept = files(tmp_path)
+    loaded = run_python(RUN + CACHE_HITS, NUMBA_CACHE_DIR=cache)
+    assert compiled.splitlines()[0] == loaded.splitlines()[0]
+    assert (compiled.splitlines()[-1], loaded.splitlines()[-1]) == ("0", "1")
+    assert files(tmp_path) == kept
+
+
+def test_a_kernel_with_a_changed_constant_elsewhere_is_compiled_anew(tmp_path, package):
+    variables = {"package_at": package, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    before = run_python(RUN + CACHE_HITS, **variables).splitlines()
+    constants = package / "fastbp" / "kernels" / "functions.py"
+    assert "\n_TAYLOR = " in constants.read_text(encoding="utf-8")
+    with constants.open("a", encoding="utf-8") as file:
+        file.write("\n_TAYLOR = (1.0, 1.0) + (0.0,) * 12  # exp(r) is 1 + r\n")
+
+    after = run_python(RUN + CACHE_HITS, **variables).splitlines()
+
+    assert after[-1] == "0"
+    assert after[0] != before[0]
+    assert after[0].startswith("[0.5, 0.7")
+
+
+@pytest.mark.parametrize(
+    ("source", "matters"),
+    [
+        ("kernels/vectors.py", True),
+        ("kernels/machine.py", True),
+        ("kernels/gemm.py", True),
+        ("datasets/rendering.py", True),  # holds compiled code of its own
+        ("arrays.py", False),
+        ("network.py", False),
+    ],
+)
+def test_the_fingerprint_changes_if_and_only_if_compiled_code_does(
+    package, monkeypatch, source, matters
+):
+    monkeypatch.setattr(jit, "_PACKAGE", package / "fastbp")
+    before = fingerprint()
+    with (package / "fastbp" / source).open("a", encoding="utf-8") as file:
+        file.write("\n# a change\n")
+    assert (fingerprint() != before) is matters
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "other"),
+    [
+        (machine, "VECTOR_BITS", 64),
+        (machine, "VECTOR_REGISTERS", 48 - machine.VECTOR_REGISTERS),  # 16 for 32, 32 for 16
+        (config, "OPT", 1),
+    ],
+)
+def test_the_fingerprint_knows_the_machine_and_the_compiler(monkeypatch, module, name, other):
+    before = fingerprint()
+    monkeypatch.setattr(module, name, other)
+    assert fingerprint() != before

@@ -1,0 +1,121 @@
+"""The kernels compiled for other vector widths and CPUs than this one's, and run.
+
+LLVM splits vectors that the CPU lacks, so every width runs everywhere. Each case compiles for
+itself, in a process and a cache folder of its own.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import llvmlite.binding as llvm
+import pytest
+
+from fastbp.kernels import machine
+from tests.processes import run_python
+
+X86 = platform.machine().lower() in {"x86_64", "amd64"}
+
+# A CPU with AVX2 and no more (x86-64-v3): 16 registers, where those with AVX-512 have 32.
+AVX2 = (
+    "+avx,+avx2,+bmi,+bmi2,+cmov,+cx16,+cx8,+f16c,+fma,+fxsr,+lzcnt,+mmx,+movbe,+popcnt,+sahf,"
+    "+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3,+xsave"
+)
+
+CHECKS = """
+import numpy as np
+
+import fastbp
+from fastbp.kernels import epoch, machine
+from tests import oracle
+from tests.problems import make_problem
+from tests.test_linear import assert_update
+from tests.test_matmul import TRANSPOSITIONS, assert_multiplies, around, tiles
+from tests.training import assert_training_follows_the_oracle
+
+
+def check_matmul(dtype):
+    shape = tiles(dtype)
+    for transposition in TRANSPOSITIONS:
+        for m in around(1, shape.row_step, shape.mr):
+            for n in around(1, shape.lanes, shape.nr):
+                for k in (1, 5, shape.lanes, shape.lanes + 1):
+                    assert_multiplies(m, n, k, dtype, transposition)
+        assert_multiplies(shape.nr + 1, shape.nr + 2, shape.kc + 1, dtype, transposition)
+        assert_multiplies(shape.nc + 1, shape.nc + 2, 3, dtype, transposition)
+
+
+def check_sigmoid():
+    x = np.linspace(-120, 120, 1001, dtype=np.float32)
+    exact = oracle.sigmoid(x)
+    ulp = np.spacing(exact.astype(np.float32)).astype(np.float64)
+    assert (np.abs(fastbp.sigmoid(x) - exact) < 4 * ulp).all()
+
+
+def check_training():
+    for rows, outputs, inputs in [(5, 3, 17), (17, 33, 65), (65, 7, 1)]:
+        for x_dtype in ("float32", "uint8"):
+            assert_update("float32", rows, outputs, inputs, x_dtype=x_dtype)
+    for layer_sizes in [(33, 40, 3, 2), (33, 3, 2, 1)]:  # wide and narrow: two code paths
+        problem = make_problem(layer_sizes, 37)
+        assert_training_follows_the_oracle(problem, batch_size=16, epochs=3, weight_decay=0.1)
+"""
+
+
+def environment(tmp_path, bits=None, **cpu):
+    """Variables for a process that compiles for `bits` wide vectors, sharing no kernels."""
+    variables = {"FASTBP_VECTOR_BITS": bits, "NUMBA_CPU_NAME": None, "NUMBA_CPU_FEATURES": None}
+    return {**variables, **cpu, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+
+@pytest.mark.parametrize("bits", ["128", "256", "512"])
+def test_kernels_at_any_vector_width(bits, tmp_path):
+    if int(bits) == machine.VECTOR_BITS:
+        pytest.skip("this CPU's own width: what all other tests run at")
+    printed = run_python(
+        CHECKS + "check_matmul('float32')\ncheck_sigmoid()\ncheck_training()\n"
+        "print(machine.VECTOR_BITS)",
+        **environment(tmp_path, bits),
+    )
+    assert printed == f"{bits}\n"
+
+
+@pytest.mark.skipif(machine.VECTOR_BITS == 128, reason="all other tests run at this width")
+def test_the_product_in_float64_with_two_lanes(tmp_path):
+    run_python(CHECKS + "check_matmul('float64')", **environment(tmp_path, "128"))
+
+
+@pytest.mark.skipif(not X86, reason="AVX2 belongs to x86")
+def test_the_register_tile_of_a_cpu_with_avx2(tmp_path):
+    if not llvm.get_host_cpu_features().get("avx2"):
+        pytest.skip("this CPU has no AVX2")
+    if machine.VECTOR_BITS == 256:
+        pytest.skip("this CPU's own width: what all other tests run at")
+    printed = run_python(
+        CHECKS + "check_matmul('float64')\nprint(machine.VECTOR_BITS, machine.VECTOR_REGISTERS)",
+        **environment(tmp_path, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES=AVX2),
+    )
+    assert printed == "256 16\n"
+
+
+@pytest.mark.skipif(not X86, reason="other CPUs always have fused multiply-add")
+def test_without_fused_multiply_add_no_slow_library_function_is_called(tmp_path):
+    printed = run_python(
+        CHECKS + "check_matmul('float32')\n"
+        "print(machine.VECTOR_BITS)\n"
+        "print(epoch.regions['float32']._compiled._library.get_asm_str())",
+        **environment(tmp_path, NUMBA_CPU_NAME="generic"),
+    )
+    bits, assembly = printed.split("\n", 1)
+    assert bits == "128"
+    assert "mulps" in assembly
+    assert "fma" not in assembly
+
+
+@pytest.mark.parametrize("bits", ["64", "1024", "wide"])
+def test_a_width_that_there_is_not(bits):
+    printed = run_python(
+        "try:\n    import fastbp\nexcept ValueError as error:\n    print(error)",
+        FASTBP_VECTOR_BITS=bits,
+    )
+    assert printed == f"FASTBP_VECTOR_BITS must be 128, 256 or 512, got {bits!r}\n"
