@@ -143,7 +143,8 @@ def _load_tbb() -> None:
 
     Finding none is no error: Numba then takes the next layer.
     """
-    if config.THREADING_LAYER not in {"default", "tbb", "safe", "threadsafe", "forksafe"}:
+    wanted = str(config.THREADING_LAYER).lower()  # Numba takes any case
+    if wanted not in {"default", "tbb", "safe", "threadsafe", "forksafe"}:
         return
     name = _TBB_NAMES.get(sys.platform)
     if name is None:
