@@ -395,7 +395,7 @@ def linear(
         _check_out(out, shape, result_dtype, "linear")
     flat = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
     a, c = _as_computed(flat, computed), _as_computed(w, computed).T
-    added = np.zeros(w.shape[0], computed) if b is None else np.ascontiguousarray(b, computed)
+    added = np.zeros(w.shape[0], computed) if b is None else np.require(b, computed, ["C", "A"])
     target = None
     if out is not None and out.flags.c_contiguous and out.dtype == computed:
         target = out.reshape(len(flat), w.shape[0])
