@@ -12,6 +12,8 @@ one for the last batch and one for the next, which stay in the level-2 cache dur
 
 from __future__ import annotations
 
+from collections import namedtuple
+
 from numba import float64, int64
 
 from fastbp.kernels import machine
@@ -27,24 +29,42 @@ from fastbp.kernels.vectors import lanes_of, load, moved, pointer, reduce_add, s
 __all__ = ["MOST_ROWS", "private_bytes", "row_step", "stage", "staged_bytes", "sweep"]
 
 MOST_ROWS = 16  # of a batch: with more, its two buffers leave the level-2 cache
-_CHUNK = 2048  # columns: OUTPUTS rows of W1 take 32 KiB of float32
+_PADDING = 4  # vectors
+_OUTPUTS_OF_TASK = 8  # rows of W1
+_CHUNK = 512  # columns: MOST_ROWS rows of a batch take 32 KiB of float32
+
+_Scratch = namedtuple("_Scratch", ["offsets", "sums", "delta", "z"])
 
 
 def staged_bytes(n0: int, itemsize: int) -> int:
     """Bytes of shared scratch memory: the rows of two batches."""
-    return 2 * MOST_ROWS * (n0 + machine.tiles(itemsize).lanes) * itemsize
+    lanes = machine.tiles(itemsize).lanes
+    return 2 * MOST_ROWS * (n0 + (1 + _PADDING) * lanes) * itemsize
 
 
 def private_bytes(lanes: int, itemsize: int) -> int:
     """Bytes of scratch memory that one thread needs: row offsets, sums, delta and Z."""
-    return MOST_ROWS * 8 + (MOST_ROWS * OUTPUTS * lanes + 2 * MOST_ROWS * OUTPUTS) * itemsize
+    return MOST_ROWS * (8 + _OUTPUTS_OF_TASK * (lanes + 2) * itemsize)
+
+
+@jit
+def _scratch(plan, worker, dtype):
+    private = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
+    sums = pointer(private + MOST_ROWS * 8, dtype)
+    delta = moved(sums, MOST_ROWS * _OUTPUTS_OF_TASK * lanes_of(dtype))
+    z = moved(delta, MOST_ROWS * _OUTPUTS_OF_TASK)
+    return _Scratch(pointer(private, int64), sums, delta, z)
 
 
 @jit
 def row_step(plan, dtype):
-    """Elements from one row of a staged batch to the next: whole vectors."""
+    """Elements from one row of a staged batch to the next: whole vectors, and some more.
+
+    Rows a multiple of 4 KiB apart (12,288 float32 are) would all fall into the same few sets of
+    the level-1 cache, and push each other out.
+    """
     lanes = lanes_of(dtype)
-    return (layer_word(plan, 0, p.INPUTS) + lanes - 1) // lanes * lanes
+    return (layer_word(plan, 0, p.INPUTS) + lanes - 1) // lanes * lanes + _PADDING * lanes
 
 
 @jit
@@ -62,16 +82,28 @@ def stage(plan, start, rows, batch, team, phase, dtype):
 
 
 @jit
-def _update_rows(plan, last, last_rows, o, outputs, j0, count, offsets, delta, dtype):
-    """Columns j0 ... of rows o ... of W1, changed by the batch ``last``."""
+def _chunk(plan, last, last_rows, ahead, ahead_rows, o, outputs, j0, count, own, dtype):
+    """Columns j0 ... of rows o ... of W1: changed by the batch ``last``, then times ``ahead``."""
     settings = pointer(plan[p.SETTINGS], float64)
     rate = settings[p.LEARNING_RATE]
+    keep = dtype(1.0 - rate * settings[p.WEIGHT_DECAY])
+    lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-    add_outer_products(
-        moved(w, o * n0), n0, last, offsets, None, None, delta, int64(MOST_ROWS), j0, count,
-        last_rows, outputs, dtype(1.0 - rate * settings[p.WEIGHT_DECAY]), dtype(-rate),
-    )  # fmt: skip
+    if last_rows > 0:
+        for u in range(0, outputs, OUTPUTS):
+            add_outer_products(
+                moved(w, (o + u) * n0), n0, last, own.offsets, None, None,
+                moved(own.delta, u * MOST_ROWS), int64(MOST_ROWS), j0, count, last_rows,
+                min(OUTPUTS, outputs - u), keep, dtype(-rate),
+            )  # fmt: skip
+    for i in range(0, ahead_rows, GROUP):
+        for u in range(0, outputs, OUTPUTS):
+            add_products(
+                moved(own.sums, (u * MOST_ROWS + i * OUTPUTS) * lanes), ahead,
+                moved(own.offsets, i), None, None, moved(w, (o + u) * n0), n0, j0, count,
+                min(GROUP, ahead_rows - i), min(OUTPUTS, outputs - u),
+            )  # fmt: skip
 
 
 @jit
@@ -99,8 +131,9 @@ def _give_activation(plan, sums, z, rows, o, outputs, linear, dtype):
     for u in range(outputs):
         for i in range(rows):
             group = i // GROUP * GROUP
-            at = (group * OUTPUTS + u * GROUP + i - group) * lanes
-            z[u * MOST_ROWS + i] = reduce_add(load(sums, at, dtype)) + b[o + u]
+            first = u // OUTPUTS * OUTPUTS
+            at = first * MOST_ROWS + group * OUTPUTS + (u - first) * GROUP + i - group
+            z[u * MOST_ROWS + i] = reduce_add(load(sums, at * lanes, dtype)) + b[o + u]
     if not linear:
         for i in range(0, outputs * MOST_ROWS, lanes):
             store(z, i, sigmoid(load(z, i, dtype), dtype))
@@ -120,36 +153,23 @@ def sweep(plan, worker, last, last_rows, ahead, ahead_rows, linear, phase, dtype
     team = pointer(plan[p.TEAM], int64)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
-    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-    private = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
-    offsets = pointer(private, int64)
-    sums = pointer(private + MOST_ROWS * 8, dtype)
-    delta = moved(sums, MOST_ROWS * OUTPUTS * lanes)
-    z = moved(delta, MOST_ROWS * OUTPUTS)
+    own = _scratch(plan, worker, dtype)
     for i in range(MOST_ROWS):
-        offsets[i] = i * row_step(plan, dtype)
-    tasks = (n1 + OUTPUTS - 1) // OUTPUTS
+        own.offsets[i] = i * row_step(plan, dtype)
+    tasks = (n1 + _OUTPUTS_OF_TASK - 1) // _OUTPUTS_OF_TASK
     phase += 1
     task = next_task(team, phase, tasks, False)
     while task >= 0:
-        o = task * OUTPUTS
-        outputs = min(OUTPUTS, n1 - o)
+        o = task * _OUTPUTS_OF_TASK
+        outputs = min(_OUTPUTS_OF_TASK, n1 - o)
         if last_rows > 0:
-            _take_delta(plan, last_rows, o, outputs, delta, dtype)
-        for i in range(MOST_ROWS * OUTPUTS):
-            store(sums, i * lanes, zeros(dtype))
+            _take_delta(plan, last_rows, o, outputs, own.delta, dtype)
+        for i in range(MOST_ROWS * _OUTPUTS_OF_TASK):
+            store(own.sums, i * lanes, zeros(dtype))
         for j0 in range(0, n0, _CHUNK):
             count = min(_CHUNK, n0 - j0)
-            if last_rows > 0:
-                _update_rows(
-                    plan, last, last_rows, o, outputs, j0, count, offsets, delta, dtype
-                )
-            for i in range(0, ahead_rows, GROUP):
-                add_products(
-                    moved(sums, i * OUTPUTS * lanes), ahead, moved(offsets, i), None, None,
-                    moved(w, o * n0), n0, j0, count, min(GROUP, ahead_rows - i), outputs,
-                )  # fmt: skip
+            _chunk(plan, last, last_rows, ahead, ahead_rows, o, outputs, j0, count, own, dtype)
         if ahead_rows > 0:
-            _give_activation(plan, sums, z, ahead_rows, o, outputs, linear, dtype)
+            _give_activation(plan, own.sums, own.z, ahead_rows, o, outputs, linear, dtype)
         task = next_task(team, phase, tasks, True)
     return phase
