@@ -84,7 +84,7 @@ def draw_report(
     runs : sequence of Run
         One or several; of each, the curves and the first layer are drawn.
     X : array_like of uint8, shape (n, height * width * 3)
-        Pictures, the first of which are shown with what the last run's network says of them.
+        Pictures, some of which are shown with what the last run's network says of them.
     y : array_like of int, shape (n,)
         Their labels, 0 or 1.
     class_names : sequence of str
@@ -114,7 +114,10 @@ def draw_report(
     weights = [
         first_layer_pictures(run.network, size)[_neurons_that_count(run.network)] for run in runs
     ]
-    pictures, labels = np.asarray(X)[:_SAMPLES], np.asarray(y)[:_SAMPLES]
+    pictures, labels = np.asarray(X), np.asarray(y)
+    # Folders come sorted by class: samples from everywhere show both.
+    samples = np.linspace(0, len(labels) - 1, min(len(labels), _SAMPLES)).astype(int)
+    pictures, labels = pictures[samples], labels[samples]
 
     # One band a run's curves, one a run's weights, one the predictions; heights in inches.
     rows = [_rows(len(w)) for w in weights]

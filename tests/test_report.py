@@ -80,7 +80,8 @@ def test_predictions_name_the_class_and_mark_what_is_wrong(data):
     probabilities = run.network.predict_proba(X)[:, 0]
     cells = [axes for axes in figure.subfigs[-1].axes if axes.images]
     assert len(cells) == 24
-    for cell, p in zip(cells, probabilities, strict=False):
+    rows = [int(29 * i / 23) for i in range(24)]  # from the first to the last of 30
+    for cell, p in zip(cells, probabilities[rows], strict=True):
         expected = f"bright {p:.2f}" if p >= 0.5 else f"dark {1 - p:.2f}"
         assert cell.get_title() == expected
         assert cell.title.get_color() == "red"
