@@ -9,9 +9,12 @@ float product are widened in registers, without a copy. Complex and object array
 
 from __future__ import annotations
 
+import ctypes
 import math
+import struct
+import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +22,14 @@ import numpy.typing as npt
 from fastbp import threads
 from fastbp.kernels import elementwise, epoch, gemm, plan, writeback
 from fastbp.kernels.packing import DTYPE_CODES
+from fastbp.kernels.team import TEAM_WORDS
 
 __all__ = ["linear", "linear_update", "matmul", "product", "sigmoid", "sigmoid_derivative"]
 
 Array = npt.NDArray[Any]
 
 _COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
+_PLAIN = frozenset(_COMPUTED)  # finds a dtype several times faster than the tuple
 _DIRECT = (*_COMPUTED, np.dtype(np.uint8))
 # Multiply-adds below which a second thread costs more than it gains: it takes some microseconds
 # to start and to meet at the end of each phase (benchmarks/bench_arrays.py).
@@ -53,16 +58,63 @@ def _readable(array: Array) -> Array:
     return array
 
 
-def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> list[int]:
+class _Call(threading.local):
+    """The words of one calling thread's product: team, plan, and alpha and beta.
+
+    Packing them into memory that is kept costs a tenth of making arrays of them.
+    """
+
+    # 16 words of team, which pad bytes zero; 29 words of plan; alpha and beta.
+    layout = struct.Struct(f"={8 * TEAM_WORDS}x29q2d")
+
+    def __init__(self) -> None:
+        self.memory = np.zeros(self.layout.size // 8 + 8, np.int64)
+        address = self.memory.ctypes.data
+        self.buffer = self.memory.data.cast("B")
+        self.start = -address % 64
+        self.team = address + self.start
+        self.plan = self.team + 8 * TEAM_WORDS
+        self.factors = self.plan + 8 * 29
+
+
+_call = _Call()
+_SHARED = {4: gemm.shared_bytes(4), 8: gemm.shared_bytes(8)}
+_PRIVATE = {size: -(-gemm.private_bytes(size) // 64) * 64 for size in (4, 8)}
+_CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
+_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
+
+
+def _address(array: Array) -> int:
+    """Where the array's first element lies: ``array.ctypes.data`` in a seventh of its time.
+
+    A PyArrayObject begins with CPython's object header and then the pointer to the data, in every
+    version of NumPy's C API (``PyArrayObject.data``).
+    """
+    return ctypes.c_size_t.from_address(id(array) + object.__basicsize__).value
+
+
+def _slow_address(array: Array) -> int:
+    return array.ctypes.data
+
+
+if _address(_call.memory) != _slow_address(_call.memory):  # another interpreter's object header
+    _address = _slow_address
+
+
+def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, ...]:
     size = matrix.itemsize
     row, column = matrix.strides
     if matrix.shape[1] == 1:
         column = size  # a stride that no element uses may be anything; this one packs fastest
     elif matrix.shape[0] == 1:
         row = matrix.shape[1] * size
-    code = DTYPE_CODES[matrix.dtype.name]
-    scale, shift = (0, 0) if folding is None else (array.ctypes.data for array in folding)
-    return [matrix.ctypes.data, code, row // size, column // size, 0, shift, scale]
+    code = _CODES[matrix.dtype]
+    if folding is None:
+        return _address(matrix), code, row // size, column // size, 0, 0, 0
+    scale, shift = folding
+    return (
+        _address(matrix), code, row // size, column // size, 0, _address(shift), _address(scale)
+    )  # fmt: skip
 
 
 def product(
@@ -106,21 +158,18 @@ def product(
         a, b = np.zeros((m, 1), c.dtype), np.zeros((1, n), c.dtype)  # an empty sum is zero
         k, folding, folding_of_b = 1, None, None
     itemsize = c.itemsize
-    private = -(-gemm.private_bytes(itemsize) // 64) * 64
+    shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
     workers = 1 if m * n * k <= _SERIAL_PRODUCT else threads.get_num_threads()
-    shared = gemm.shared_bytes(itemsize)
     address = threads.scratch(shared + private * workers)
-    factors = np.array([alpha, beta])
-    words = np.array(
-        [
-            threads.new_team(), address, address + shared, private, plan.PRODUCT,
-            *_operand(a, folding), *_operand(b, folding_of_b),
-            c.ctypes.data, c.strides[0] // itemsize, m, n, k, factors.ctypes.data,
-            kind, 0 if bias is None else bias.ctypes.data, 0, 0,
-        ],
-        np.int64,
+    call = _call
+    call.layout.pack_into(
+        call.buffer, call.start,
+        call.team, address, address + shared, private, plan.PRODUCT,
+        *_operand(a, folding), *_operand(b, folding_of_b),
+        _address(c), c.strides[0] // itemsize, m, n, k, call.factors,
+        kind, 0 if bias is None else _address(bias), 0, 0, alpha, beta,
     )  # fmt: skip
-    threads.run(epoch.regions[c.dtype.name], words.ctypes.data, workers)
+    threads.run(_REGIONS[c.dtype], call.plan, workers)
 
 
 def _writable_rows(c: Array, readers: Sequence[Array]) -> bool:
@@ -159,6 +208,17 @@ def _multiply(a: Array, b: Array, c: Array, dtype: np.dtype[Any]) -> None:
         np.copyto(c, computed, casting="same_kind")
 
 
+def _is_plain(x: npt.ArrayLike) -> TypeGuard[Array]:
+    """Whether ``x`` is a matrix that needs none of the rules for anything else."""
+    return (
+        type(x) is np.ndarray
+        and x.ndim == 2
+        and x.dtype in _PLAIN
+        and x.flags.forc
+        and x.flags.aligned
+    )
+
+
 def matmul(x1: npt.ArrayLike, x2: npt.ArrayLike, /, out: Array | None = None) -> Any:
     """Matrix product of two arrays, as `numpy.matmul`.
 
@@ -190,6 +250,16 @@ def matmul(x1: npt.ArrayLike, x2: npt.ArrayLike, /, out: Array | None = None) ->
     the error is at most k eps / (1 - k eps) times (abs(x1) @ abs(x2)), and the bits do not depend
     on the number of threads. The product of two integer arrays is left to NumPy.
     """
+    if (
+        out is None
+        and _is_plain(x1)
+        and _is_plain(x2)
+        and x1.dtype == x2.dtype
+        and x1.shape[1] == x2.shape[0]
+    ):
+        result = np.empty((x1.shape[0], x2.shape[1]), x1.dtype)
+        product(x1, x2, result)
+        return result
     a, b = _numeric(x1, "x1"), _numeric(x2, "x2")
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError("matmul: inputs must have at least one dimension, got a scalar")

@@ -54,13 +54,16 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.buffer = np.empty(0, np.uint8)
+        self.start = self.size = 0
         self.team = np.zeros(TEAM_WORDS + 8, np.int64)
 
     def address(self, nbytes: int) -> int:
-        if self.buffer.size < nbytes + _PAGE:
+        if self.size < nbytes:
             self.buffer = np.empty(0, np.uint8)  # let the old one go first
             self.buffer = np.empty(nbytes + _PAGE, np.uint8)
-        return -(-self.buffer.ctypes.data // _PAGE) * _PAGE
+            self.start = -(-self.buffer.ctypes.data // _PAGE) * _PAGE
+            self.size = nbytes
+        return self.start
 
     def new_team(self) -> int:
         self.team[:] = 0

@@ -117,7 +117,7 @@ def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
     kc = tile_constant(dtype, "kc")
     mc = tile_constant(dtype, "mc")
     shared = tile_constant(dtype, "shared")
-    nc = _even_share(n, shared // kc // nr * nr, nr)
+    nc = _even_share(n, tile_constant(dtype, "nc"), nr)
     strip = min(mc, _round_up((m + _STRIPS - 1) // _STRIPS, mr))
     spare = moved(space.private, mc * kc)
     for jc in range(0, n, nc):

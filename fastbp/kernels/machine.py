@@ -8,6 +8,7 @@ the CPU's own: LLVM splits vectors that the CPU lacks, so that every width runs 
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from dataclasses import dataclass
@@ -35,8 +36,7 @@ class Tiles:
     ``mr`` x ``nr`` is the tile of C held in registers, ``nr`` being ``nv`` vectors. ``row_step``
     is the granularity of tiles with fewer rows. A block of A is ``mc`` x ``kc``, a panel of B
     ``kc`` x ``nr``; a thread packs ``mc`` rows of A or ``strip`` columns of B for itself at a
-    time, and ``shared`` elements of the smaller operand, at most ``nc`` of its rows or columns
-    (a multiple of both mr and nr), are packed at a time for all threads.
+    time, and ``shared`` elements of the smaller operand are packed at a time for all threads.
     """
 
     lanes: int
@@ -48,6 +48,11 @@ class Tiles:
     mc: int
     strip: int
     shared: int
+
+    @property
+    def nc(self) -> int:
+        """Columns of B that are packed at a time at most: whole panels, one block deep."""
+        return self.shared // self.kc // self.nr * self.nr
 
 
 def _target() -> tuple[str, set[str]]:
@@ -113,6 +118,7 @@ CACHES = Caches(
 )
 
 
+@functools.cache
 def tiles(itemsize: int) -> Tiles:
     """Return the tile and block sizes for elements of ``itemsize`` bytes (4 or 8).
 
@@ -126,13 +132,13 @@ def tiles(itemsize: int) -> Tiles:
       kc * mr * nv multiply-adds, short enough that a panel of B, kc * nr elements, stays near.
     * mc, strip: a thread's own packed block, mc * kc or kc * strip elements, takes a part of the
       level-2 cache that leaves room for the panels that stream past.
-    * nc, shared: what is packed for all threads is bounded by 8 MiB, so that it lives in the
-      level-2 and level-3 caches and scratch memory stays small.
+    * shared: what is packed for all threads takes half of the level-2 cache of each, from where
+      it is read again for every strip.
     """
     lanes = VECTOR_BITS // 8 // itemsize
     nv, mr, row_step = (3, 8, 4) if VECTOR_REGISTERS == 32 else (2, 6, 2)
     nr = nv * lanes
-    kc = int(__import__("os").environ.get("KC", "384"))
+    kc = 384
     return Tiles(
         lanes=lanes,
         nv=nv,
@@ -140,10 +146,7 @@ def tiles(itemsize: int) -> Tiles:
         row_step=row_step,
         nr=nr,
         kc=kc,
-        mc=max(1, int(__import__("os").environ.get("MC", "96")) // mr) * mr,
-        strip=int(__import__("os").environ.get("ST", "2")) * nr,
-        shared=max(
-            CACHES.l2 * int(__import__("os").environ.get("SH", "5")) // 8 // itemsize,
-            kc * max(mr, nr),
-        ),
+        mc=192 // mr * mr,
+        strip=2 * nr,
+        shared=max(CACHES.l2 // 2 // itemsize, kc * max(mr, nr)),
     )

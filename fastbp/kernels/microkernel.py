@@ -106,13 +106,8 @@ class _Tile:
 
     def emit(self) -> None:
         builder = self.builder
-        import os
-
-        if os.environ.get("PF", "1") == "1":
-            for i in range(self.rows):
-                row = builder.gep(self.c, [builder.mul(self.ldc, _WORD(i))])
-                for v in range(self.vectors):
-                    emit_prefetch(builder, builder.gep(row, [_WORD(v * self.shape.lanes)]))
+        for address, _ in self.targets([None] * (self.rows * self.vectors)):
+            emit_prefetch(builder, address)
         zero = ir.Constant(self.kind, [0.0] * self.kind.count)
         sums: list[Any] = [zero] * (self.rows * self.vectors)
         whole = builder.and_(self.k, _WORD(-_UNROLL))
