@@ -26,16 +26,29 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from numba import int64
+
 from fastbp.kernels import machine
 from fastbp.kernels.jit import jit
-from fastbp.kernels.microkernel import tile_product
-from fastbp.kernels.packing import pack_a, pack_b, tile_constant
-from fastbp.kernels.team import next_task
-from fastbp.kernels.vectors import fma, lanes_of, load, load_part, moved, splat, store_part
+from fastbp.kernels.microkernel import TURNS, tile_product
+from fastbp.kernels.packing import lines_of, pack_a, pack_b, tile_constant
+from fastbp.kernels.team import claim, first_task, following_task, next_task
+from fastbp.kernels.vectors import (
+    address_of,
+    fma,
+    lanes_of,
+    load,
+    load_part,
+    moved,
+    recast,
+    splat,
+    store_part,
+)
 from fastbp.kernels.writeback import write_back
 
 __all__ = ["Ending", "Workspace", "gemm", "private_bytes", "shared_bytes"]
 
+_LINES = 4096  # cache lines of the next block that are asked for while one is multiplied
 _STRIPS = 32  # strips of C aimed at, so that a few threads find equal shares
 
 Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
@@ -44,6 +57,8 @@ Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
 Workspace = namedtuple("Workspace", ["team", "shared", "private"])
 """Typed pointers: the team's words, the shared buffer, and this thread's own buffer."""
 
+_Own = namedtuple("_Own", ["block", "spare", "lines"])
+
 
 def shared_bytes(itemsize: int) -> int:
     """Bytes of the buffer that all threads of a product share."""
@@ -51,10 +66,10 @@ def shared_bytes(itemsize: int) -> int:
 
 
 def private_bytes(itemsize: int) -> int:
-    """Bytes of the buffer that each thread needs for itself: a packed block, and a tile of C."""
+    """Bytes of the buffer that each thread needs: a packed block, a tile of C, lines to fetch."""
     shape = machine.tiles(itemsize)
     block = max(shape.mc, shape.strip) * shape.kc
-    return (block + shape.mr * shape.nr) * itemsize
+    return (block + shape.mr * shape.nr) * itemsize + (_LINES + TURNS) * 8
 
 
 @jit
@@ -70,13 +85,13 @@ def _even_share(n, most, step):
 
 
 @jit
-def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):
+def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, ahead, spare, dtype):
     """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
     lanes = lanes_of(dtype)
     nr = tile_constant(dtype, "nr")
     vectors = (columns + lanes - 1) // lanes
     whole_rows = _round_up(rows, tile_constant(dtype, "row_step"))
-    tile_product(a, b, k, spare, nr, alpha, dtype(0), whole_rows, vectors)
+    tile_product(a, b, k, spare, nr, alpha, dtype(0), ahead, whole_rows, vectors)
     keep = splat(beta, dtype)
     for i in range(rows):
         for j in range(0, columns, lanes):
@@ -88,13 +103,30 @@ def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):
 
 
 @jit
-def _block_product(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):
-    """C <- beta C + alpha A B for a packed block of A and consecutive packed panels of B."""
+def _own_buffers(space, dtype):
+    """The parts of a thread's own buffer: see `private_bytes`."""
+    kc = tile_constant(dtype, "kc")
+    most = max(tile_constant(dtype, "mc"), tile_constant(dtype, "strip"))
+    spare = moved(space.private, most * kc)
+    lines = moved(spare, tile_constant(dtype, "mr") * tile_constant(dtype, "nr"))
+    return _Own(space.private, spare, recast(lines, int64))
+
+
+@jit
+def _block_product(a, b, k, c, ldc, rows, columns, alpha, beta, own, lines, dtype):
+    """C <- beta C + alpha A B for a packed block of A and consecutive packed panels of B.
+
+    Meanwhile the first ``lines`` cache lines in ``own.lines`` are asked for.
+    """
     mr = tile_constant(dtype, "mr")
     nr = tile_constant(dtype, "nr")
     kc = tile_constant(dtype, "kc")
     lanes = lanes_of(dtype)
     step = tile_constant(dtype, "row_step")
+    here = address_of(own.block)
+    for n in range(TURNS):
+        own.lines[lines + n] = here  # for the turns that have nothing to ask for
+    asked = int64(0)
     for j in range(0, columns, nr):
         width = min(nr, columns - j)
         panel = moved(b, j * kc)
@@ -103,10 +135,15 @@ def _block_product(a, b, k, c, ldc, rows, columns, alpha, beta, spare, dtype):
             height = min(mr, rows - i)
             block = moved(a, i * kc)
             tile = moved(c, i * ldc + j)
+            ahead = moved(own.lines, asked)
+            asked = min(asked + TURNS, lines)
             if whole and height % step == 0:
-                tile_product(block, panel, k, tile, ldc, alpha, beta, height, width // lanes)
+                tile_product(block, panel, k, tile, ldc, alpha, beta, ahead, height, width // lanes)
             else:
-                _ragged_tile(block, panel, k, tile, ldc, height, width, alpha, beta, spare, dtype)
+                _ragged_tile(
+                    block, panel, k, tile, ldc, height, width, alpha, beta, ahead, own.spare,
+                    dtype,
+                )  # fmt: skip
 
 
 @jit
@@ -119,7 +156,7 @@ def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
     shared = tile_constant(dtype, "shared")
     nc = _even_share(n, tile_constant(dtype, "nc"), nr)
     strip = min(mc, _round_up((m + _STRIPS - 1) // _STRIPS, mr))
-    spare = moved(space.private, mc * kc)
+    own = _own_buffers(space, dtype)
     for jc in range(0, n, nc):
         columns = min(nc, n - jc)
         panels = (columns + nr - 1) // nr
@@ -140,26 +177,35 @@ def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
                 task = next_task(space.team, phase, blocks * panels, True)
             strips = (m + strip - 1) // strip
             phase += 1
-            task = next_task(space.team, phase, strips, False)
+            task = first_task(space.team, phase, strips)
             while task >= 0:
+                upcoming = claim(space.team, phase, strips)
                 i = task * strip
                 rows = min(strip, m - i)
                 corner = moved(c, i * ldc + jc)
                 for q in range(blocks):
                     p = lc + q * kc
                     length = min(kc, deep - q * kc)
-                    pack_a(space.private, a, i, rows, p, length, dtype)
+                    pack_a(own.block, a, i, rows, p, length, dtype)
+                    if q + 1 < blocks:
+                        lines = lines_of(
+                            own.lines, _LINES, a, i, rows, p + kc, min(kc, deep - (q + 1) * kc)
+                        )
+                    else:
+                        then = upcoming * strip
+                        lines = lines_of(
+                            own.lines, _LINES, a, then, min(strip, m - then), lc, min(kc, deep)
+                        )
                     _block_product(
-                        space.private, moved(space.shared, q * block_size), length,
-                        corner, ldc, rows, columns, alpha, beta if p == 0 else dtype(1),
-                        spare, dtype,
+                        own.block, moved(space.shared, q * block_size), length, corner, ldc,
+                        rows, columns, alpha, beta if p == 0 else dtype(1), own, lines, dtype,
                     )  # fmt: skip
                 if lc + deep == k:
                     write_back(
                         ending.kind, corner, ldc, rows, jc, columns, ending.bias,
                         moved(ending.other, i * ending.ld_other + jc), ending.ld_other, dtype,
                     )  # fmt: skip
-                task = next_task(space.team, phase, strips, True)
+                task = following_task(space.team, phase, strips, upcoming)
     return phase
 
 
@@ -172,7 +218,7 @@ def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
     shared = tile_constant(dtype, "shared")
     widest = tile_constant(dtype, "strip")
     strip = min(widest, _round_up((n + _STRIPS - 1) // _STRIPS, nr))
-    spare = moved(space.private, widest * kc)
+    own = _own_buffers(space, dtype)
     most = _even_share(m, shared // kc // mr * mr, mr)
     for ic in range(0, m, most):
         rows = min(most, m - ic)
@@ -194,8 +240,9 @@ def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
                 task = next_task(space.team, phase, blocks * groups, True)
             strips = (n + strip - 1) // strip
             phase += 1
-            task = next_task(space.team, phase, strips, False)
+            task = first_task(space.team, phase, strips)
             while task >= 0:
+                upcoming = claim(space.team, phase, strips)
                 j = task * strip
                 columns = min(strip, n - j)
                 corner = moved(c, ic * ldc + j)
@@ -204,20 +251,29 @@ def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
                     length = min(kc, deep - q * kc)
                     for jr in range(0, columns, nr):
                         pack_b(
-                            moved(space.private, jr * kc), b, p, length, j + jr,
+                            moved(own.block, jr * kc), b, p, length, j + jr,
                             min(nr, columns - jr), dtype,
                         )  # fmt: skip
+                    if q + 1 < blocks:
+                        then = min(kc, deep - (q + 1) * kc)
+                        lines = lines_of(own.lines, _LINES, b, p + kc, then, j, columns)
+                    elif upcoming >= 0:
+                        then = upcoming * strip
+                        lines = lines_of(
+                            own.lines, _LINES, b, lc, min(kc, deep), then, min(strip, n - then)
+                        )
+                    else:
+                        lines = 0
                     _block_product(
-                        moved(space.shared, q * block_size), space.private, length,
-                        corner, ldc, rows, columns, alpha, beta if p == 0 else dtype(1),
-                        spare, dtype,
+                        moved(space.shared, q * block_size), own.block, length, corner, ldc,
+                        rows, columns, alpha, beta if p == 0 else dtype(1), own, lines, dtype,
                     )  # fmt: skip
                 if lc + deep == k:
                     write_back(
                         ending.kind, corner, ldc, rows, j, columns, ending.bias,
                         moved(ending.other, ic * ending.ld_other + j), ending.ld_other, dtype,
                     )  # fmt: skip
-                task = next_task(space.team, phase, strips, True)
+                task = following_task(space.team, phase, strips, upcoming)
     return phase
 
 

@@ -1,6 +1,6 @@
 """The micro-kernel: one register tile of a matrix product, emitted as LLVM instructions.
 
-Contract of ``tile_product(a, b, k, c, ldc, alpha, beta, rows, vectors)``:
+Contract of ``tile_product(a, b, k, c, ldc, alpha, beta, ahead, rows, vectors)``:
 
 * computes C <- beta * C + alpha * A B for a tile of C, ``rows`` x ``vectors`` registers wide;
 * ``a`` points to a packed panel of A: row i begins at a[i * kc] and its k elements follow each
@@ -9,6 +9,8 @@ Contract of ``tile_product(a, b, k, c, ldc, alpha, beta, rows, vectors)``:
 * ``c`` points to C's first element; row i begins at c[i * ldc], columns are contiguous. Nothing
   needs more alignment than one element. C must not overlap the panels;
 * beta = 0 means that C is not read, so it may hold anything, NaN included;
+* ``ahead`` points to TURNS addresses (int64) of cache lines that will be needed soon, one of which
+  is asked for in each turn of the loop over k; they may be of anything;
 * k >= 0; the sum over k runs in order, one fused multiply-add for each step, in each element, so
   the bits do not depend on the tile that an element fell into.
 
@@ -35,10 +37,14 @@ from fastbp.kernels.vectors import (
     vector_store,
 )
 
-__all__ = ["tile_product"]
+__all__ = ["TURNS", "tile_product"]
 
 _UNROLL = 4  # steps of k in one turn of the loop; 4 against 1 and 8 in benchmarks/sweep_blocks.py
+_TO_LEVEL_1, _TO_LEVEL_2 = 3, 2  # LLVM's degrees of locality
 _WORD = ir.IntType(64)
+
+TURNS = max(machine.tiles(4).kc, machine.tiles(8).kc) // _UNROLL
+"""Turns of the loop over the deepest block: how many lines a tile asks for ahead of time."""
 
 
 class _Tile:
@@ -46,7 +52,7 @@ class _Tile:
 
     def __init__(self, builder: ir.IRBuilder, args: list[ir.Value], rows: int, vectors: int):
         self.builder = builder
-        self.a, self.b, self.k, self.c, self.ldc, self.alpha, self.beta = args
+        self.a, self.b, self.k, self.c, self.ldc, self.alpha, self.beta, self.ahead = args
         self.rows, self.vectors = rows, vectors
         element = self.a.type.pointee
         itemsize = 4 if isinstance(element, ir.FloatType) else 8
@@ -57,6 +63,11 @@ class _Tile:
         """Emit ``for p in range(start, stop, unroll)`` around ``unroll`` rank-1 updates."""
 
         def body(p: ir.Value, sums: list[Any]) -> list[Any]:
+            if unroll > 1:
+                turn = self.builder.lshr(p, _WORD(_UNROLL.bit_length() - 1))
+                line = self.builder.load(self.builder.gep(self.ahead, [turn]))
+                byte = ir.IntType(8).as_pointer()
+                emit_prefetch(self.builder, self.builder.inttoptr(line, byte), _TO_LEVEL_2)
             for u in range(unroll):
                 sums = self.rank_one_update(self.builder.add(p, _WORD(u)), sums)
             return sums
@@ -107,7 +118,7 @@ class _Tile:
     def emit(self) -> None:
         builder = self.builder
         for address, _ in self.targets([None] * (self.rows * self.vectors)):
-            emit_prefetch(builder, address)
+            emit_prefetch(builder, address, _TO_LEVEL_1)
         zero = ir.Constant(self.kind, [0.0] * self.kind.count)
         sums: list[Any] = [zero] * (self.rows * self.vectors)
         whole = builder.and_(self.k, _WORD(-_UNROLL))
@@ -126,10 +137,11 @@ def tile_product(
     ldc: Any,
     alpha: Any,
     beta: Any,
+    ahead: Any,
     rows: Any,
     vectors: Any,
 ) -> Any:
-    """``tile_product(a, b, k, c, ldc, alpha, beta, rows, vectors)``; see the module's contract.
+    """``tile_product(a, b, k, c, ldc, alpha, beta, ahead, rows, vectors)``: see the module.
 
     ``rows`` is a multiple of row_step up to mr, ``vectors`` is 1 ... nv: a switch picks the code.
     """
@@ -151,4 +163,4 @@ def tile_product(
         return ctx.get_dummy_value()
 
     word = types.int64
-    return types.void(a, b, word, c, word, c.dtype, c.dtype, word, word), codegen
+    return types.void(a, b, word, c, word, c.dtype, c.dtype, ahead, word, word), codegen

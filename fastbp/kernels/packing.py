@@ -36,7 +36,16 @@ from fastbp.kernels.vectors import (
     zeros,
 )
 
-__all__ = ["DTYPE_CODES", "Operand", "copy_rows", "fold", "pack_a", "pack_b", "tile_constant"]
+__all__ = [
+    "DTYPE_CODES",
+    "Operand",
+    "copy_rows",
+    "fold",
+    "lines_of",
+    "pack_a",
+    "pack_b",
+    "tile_constant",
+]
 
 FLOAT32, FLOAT64, UINT8 = 0, 1, 2
 DTYPE_CODES = {"float32": FLOAT32, "float64": FLOAT64, "uint8": UINT8}
@@ -261,3 +270,31 @@ def pack_b(dst, operand, k0, k, j0, columns, dtype):
         _pack_b(dst, pointer(operand.address, float32), operand, k0, k, j0, columns, dtype)
     else:
         _pack_b(dst, pointer(operand.address, float64), operand, k0, k, j0, columns, dtype)
+
+
+@jit
+def lines_of(table, most, operand, i0, rows, j0, columns):
+    """Write the addresses of the cache lines of a block of the operand to ``table``.
+
+    At most ``most`` of them; returns how many. None if the operand's rows are not contiguous, or
+    ``i0`` < 0, which stands for "no block".
+    """
+    if operand.column != 1 or i0 < 0:
+        return 0
+    itemsize = int64(1)
+    if operand.dtype == FLOAT32:
+        itemsize = int64(4)
+    elif operand.dtype == FLOAT64:
+        itemsize = int64(8)
+    index = pointer(operand.index, int64)
+    count = 0
+    for i in range(rows):
+        row = index[i0 + i] if operand.index != 0 else i0 + i
+        begin = operand.address + (row * operand.row + j0) * itemsize
+        end = begin + columns * itemsize
+        line = begin & -64
+        while line < end and count < most:
+            table[count] = line
+            count += 1
+            line += 64
+    return count

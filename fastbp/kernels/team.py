@@ -30,7 +30,7 @@ from numba.extending import intrinsic
 
 from fastbp.kernels.jit import jit
 
-__all__ = ["TEAM_WORDS", "next_task"]
+__all__ = ["TEAM_WORDS", "claim", "first_task", "following_task", "next_task"]
 
 TEAM_WORDS = 16
 _DONE = 8
@@ -100,6 +100,53 @@ else:
 
 
 @jit
+def claim(team, phase, tasks):
+    """Take a task of a phase if one is left: its number, or -1. Does not wait."""
+    while True:
+        ticket = _read(team, 0)
+        task = ticket & 0xFFFFFFFF
+        if ticket >> 32 != phase or task >= tasks:
+            return -1
+        if _exchange_if(team, 0, ticket, ticket + 1):
+            return task
+
+
+@jit
+def _wait(team, phase):
+    """Return when the phase is over."""
+    spins = 0
+    while _read(team, 0) >> 32 == phase:
+        _pause()
+        spins += 1
+        if spins > _SPINS_BEFORE_YIELD:
+            _yield_core()
+
+
+@jit
+def first_task(team, phase, tasks):
+    """Like `next_task` with nothing completed."""
+    task = claim(team, phase, tasks)
+    if task < 0:
+        _wait(team, phase)
+    return task
+
+
+@jit
+def following_task(team, phase, tasks, claimed):
+    """Report a task as done, and go on with the one that was claimed meanwhile, if not -1.
+
+    For tasks that want to know in time which one comes next: `claim` it before the work begins.
+    Returns ``claimed``; or -1 when the phase is over.
+    """
+    if _add(team, _DONE, 1) + 1 == tasks:
+        _write(team, _DONE, 0)
+        _write(team, 0, (phase + 1) << 32)
+    elif claimed < 0:
+        _wait(team, phase)
+    return claimed
+
+
+@jit
 def next_task(team, phase, tasks, completed):
     """Take a task of a phase, after reporting the last one done if ``completed``.
 
@@ -107,21 +154,6 @@ def next_task(team, phase, tasks, completed):
     phase is over. All threads must pass the same ``tasks`` >= 1 for a phase, and phases in turn,
     beginning with 0.
     """
-    if completed and _add(team, _DONE, 1) + 1 == tasks:
-        _write(team, _DONE, 0)
-        _write(team, 0, (phase + 1) << 32)
-        return -1
-    spins = 0
-    while True:
-        ticket = _read(team, 0)
-        if ticket >> 32 != phase:
-            return -1
-        task = ticket & 0xFFFFFFFF
-        if task < tasks:
-            if _exchange_if(team, 0, ticket, ticket + 1):
-                return task
-        else:
-            _pause()
-            spins += 1
-            if spins > _SPINS_BEFORE_YIELD:
-                _yield_core()
+    if completed:
+        return following_task(team, phase, tasks, claim(team, phase, tasks))
+    return first_task(team, phase, tasks)

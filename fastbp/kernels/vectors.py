@@ -26,6 +26,7 @@ from fastbp.kernels import machine
 __all__ = [
     "Vector",
     "absolute",
+    "address_of",
     "bits_shift_left",
     "fma",
     "lanes_of",
@@ -35,6 +36,7 @@ __all__ = [
     "minimum",
     "moved",
     "pointer",
+    "recast",
     "reduce_add",
     "select_less",
     "splat",
@@ -185,6 +187,27 @@ def moved(typingctx: Any, ptr: Any, count: Any) -> Any:
         return builder.gep(args[0], [args[1]])
 
     return ptr(ptr, types.int64), codegen
+
+
+@intrinsic
+def address_of(typingctx: Any, ptr: Any) -> Any:
+    """``address_of(ptr)``: the integer behind a pointer."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.int64(ptr), codegen
+
+
+@intrinsic
+def recast(typingctx: Any, ptr: Any, dtype: Any) -> Any:
+    """``recast(ptr, dtype)``: the same address as a pointer to another type."""
+    kind = types.CPointer(_element(dtype))
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ctx.get_value_type(kind))
+
+    return kind(ptr, dtype), codegen
 
 
 @intrinsic
@@ -419,12 +442,15 @@ def vector_sum(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return builder.extract_element(value, ir.Constant(index, 0))
 
 
-def emit_prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
-    """Emit a request for the cache line at ``address``; it never faults, wherever that is."""
+def emit_prefetch(builder: ir.IRBuilder, address: ir.Value, locality: int) -> None:
+    """Emit a request for the cache line at ``address``; it never faults, wherever that is.
+
+    ``locality`` is LLVM's: 3 asks for the line in the level-1 cache, 2 in level 2.
+    """
     byte = ir.IntType(8).as_pointer()
     word = ir.IntType(32)
     function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, word, word, word])
-    builder.call(function, [builder.bitcast(address, byte), word(0), word(3), word(1)])
+    builder.call(function, [builder.bitcast(address, byte), word(0), word(locality), word(1)])
 
 
 def _register_operator(function: Any, emit: str) -> None:
