@@ -9,8 +9,7 @@ gradient, tile by tile, in a buffer of its own (a narrow layer's, small enough f
 cache); a second phase adds the shards in order and updates the weights. A batch of one tile needs
 no shards: its gradient goes straight from registers into the weights.
 
-In a tile, the rows are the lanes of a vector: the layers above the first compute on one vector
-for each unit, so that their few multiply-adds and sigmoids serve all rows of the tile at once.
+The layers above the first are in `narrow_layers`; the inner loops are in `narrow_tiles`.
 
 Scratch memory, in elements of ``dtype``, lanes = L and tile = L rows:
     private   L int64 of row offsets; sums (n1, L, L); act (units, L); delta (units, L)
@@ -27,8 +26,19 @@ from numba import float32, float64, int64, uint8
 
 from fastbp.kernels import machine
 from fastbp.kernels import plan as p
-from fastbp.kernels.functions import sigmoid, softplus
+from fastbp.kernels.functions import sigmoid
 from fastbp.kernels.jit import jit, region
+from fastbp.kernels.narrow_layers import (
+    add_shards,
+    backward_above,
+    clear_sums,
+    layers_above,
+    output_delta,
+    row_number,
+    shard_size,
+    units,
+    update_above,
+)
 from fastbp.kernels.narrow_tiles import GROUP, OUTPUTS, add_outer_products, add_products
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.team import next_task
@@ -40,7 +50,6 @@ from fastbp.kernels.vectors import (
     moved,
     pointer,
     reduce_add,
-    select_less,
     splat,
     store,
     store_part,
@@ -94,32 +103,7 @@ def _scratch(plan, worker, dtype):
     address = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
     sums = pointer(address + lanes * 8, dtype)
     act = moved(sums, layer_word(plan, 0, p.OUTPUTS) * lanes * lanes)
-    return _Scratch(pointer(address, int64), sums, act, moved(act, _units(plan) * lanes))
-
-
-@jit
-def _units(plan):
-    units = int64(0)
-    for layer in range(plan[p.LAYERS]):
-        units += layer_word(plan, layer, p.OUTPUTS)
-    return units
-
-
-@jit
-def _shard_size(plan, dtype):
-    lanes = lanes_of(dtype)
-    above = int64(0)
-    for layer in range(1, plan[p.LAYERS]):
-        above += layer_word(plan, layer, p.OUTPUTS) * (layer_word(plan, layer, p.INPUTS) + 1)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    return n1 * layer_word(plan, 0, p.INPUTS) + (n1 + above + 2) * lanes
-
-
-@jit
-def _row_number(plan, i):
-    if plan[p.ORDER] != 0:
-        return pointer(plan[p.ORDER], int64)[i]
-    return i
+    return _Scratch(pointer(address, int64), sums, act, moved(act, units(plan) * lanes))
 
 
 @jit
@@ -131,7 +115,7 @@ def _first_layer(plan, x, shift, scale, start, rows, own, dtype):
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
     b = layer_pointer(plan, 0, p.BIAS, dtype)
     for i in range(rows):
-        own.offsets[i] = _row_number(plan, start + i) * plan[p.X_ROW]
+        own.offsets[i] = row_number(plan, start + i) * plan[p.X_ROW]
     for i in range(n1 * lanes):
         store(own.sums, i * lanes, zeros(dtype))
     for j0 in range(0, n0, _CHUNK):
@@ -152,92 +136,6 @@ def _first_layer(plan, x, shift, scale, start, rows, own, dtype):
 
 
 @jit
-def _layers_above(plan, own, dtype):
-    """Forward from Z of the first layer in own.act: activations there, Z of the last layer."""
-    lanes = lanes_of(dtype)
-    below = own.act
-    for layer in range(1, plan[p.LAYERS]):
-        inputs = layer_word(plan, layer, p.INPUTS)
-        outputs = layer_word(plan, layer, p.OUTPUTS)
-        w = layer_pointer(plan, layer, p.WEIGHT, dtype)
-        b = layer_pointer(plan, layer, p.BIAS, dtype)
-        above = moved(below, inputs * lanes)
-        for i in range(inputs):
-            store(below, i * lanes, sigmoid(load(below, i * lanes, dtype), dtype))
-        for o in range(outputs):
-            z = splat(b[o], dtype)
-            for i in range(inputs):
-                z = fma(splat(w[o * inputs + i], dtype), load(below, i * lanes, dtype), z)
-            store(above, o * lanes, z)
-        below = above
-    return below
-
-
-@jit
-def _output_delta(plan, z, delta, start, rows, batch_rows, tally, dtype):
-    """The delta of the last layer; the tile's log loss and right answers are added to ``tally``."""
-    lanes = lanes_of(dtype)
-    outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
-    y = pointer(plan[p.Y], dtype)
-    for o in range(outputs):
-        for i in range(rows):
-            delta[o * lanes + i] = y[_row_number(plan, start + i) * outputs + o]
-    one = splat(1.0, dtype)
-    zero = zeros(dtype)
-    share = splat(1.0 / batch_rows, dtype)
-    loss = zero
-    right = one
-    for o in range(outputs):
-        target = load_part(delta, o * lanes, rows, dtype)
-        x = load(z, o * lanes, dtype)
-        loss += softplus(x, dtype) - target * x
-        answer = select_less(x, zero, zero, one)
-        truth = select_less(target, splat(0.5, dtype), zero, one)
-        right *= one - (answer - truth) * (answer - truth)
-        store(delta, o * lanes, zero)
-        store_part(delta, o * lanes, rows, (sigmoid(x, dtype) - target) * share)
-    correct = moved(tally, lanes)
-    store_part(tally, 0, rows, load(tally, 0, dtype) + loss)
-    store_part(correct, 0, rows, load(correct, 0, dtype) + right)
-
-
-@jit
-def _backward_above(plan, own, sums, dtype):
-    """From delta of the last layer to delta of the first; the gradients are added to ``sums``.
-
-    ``sums`` holds, for each layer from the last to the first, that of b (outputs) and, above the
-    first layer, that of W (outputs, inputs): lanes partial sums each.
-    """
-    lanes = lanes_of(dtype)
-    units = _units(plan)
-    layer = plan[p.LAYERS] - 1
-    at = units
-    while layer >= 0:
-        outputs = layer_word(plan, layer, p.OUTPUTS)
-        inputs = layer_word(plan, layer, p.INPUTS)
-        w = layer_pointer(plan, layer, p.WEIGHT, dtype)
-        at -= outputs
-        delta = moved(own.delta, at * lanes)
-        for o in range(outputs):
-            store(sums, o * lanes, load(sums, o * lanes, dtype) + load(delta, o * lanes, dtype))
-        sums = moved(sums, outputs * lanes)
-        if layer > 0:
-            act = moved(own.act, (at - inputs) * lanes)
-            below = moved(own.delta, (at - inputs) * lanes)
-            for i in range(inputs):
-                a = load(act, i * lanes, dtype)
-                back = zeros(dtype)
-                for o in range(outputs):
-                    d = load(delta, o * lanes, dtype)
-                    back = fma(splat(w[o * inputs + i], dtype), d, back)
-                    k = (o * inputs + i) * lanes
-                    store(sums, k, fma(d, a, load(sums, k, dtype)))
-                store(below, i * lanes, back * (a * (splat(1.0, dtype) - a)))
-            sums = moved(sums, outputs * inputs * lanes)
-        layer -= 1
-
-
-@jit
 def _tile(plan, x, shift, scale, start, rows, batch_rows, own, shard, target, keep, factor, dtype):
     """Forward and back for one tile: target <- keep * target + factor * its gradient of W1."""
     lanes = lanes_of(dtype)
@@ -246,61 +144,15 @@ def _tile(plan, x, shift, scale, start, rows, batch_rows, own, shard, target, ke
     outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
     tally = moved(shard, n1 * n0)
     _first_layer(plan, x, shift, scale, start, rows, own, dtype)
-    z = _layers_above(plan, own, dtype)
-    last = moved(own.delta, (_units(plan) - outputs) * lanes)
-    _output_delta(plan, z, last, start, rows, batch_rows, tally, dtype)
-    _backward_above(plan, own, moved(tally, 2 * lanes), dtype)
+    z = layers_above(plan, own, dtype)
+    last = moved(own.delta, (units(plan) - outputs) * lanes)
+    output_delta(plan, z, last, start, rows, batch_rows, tally, dtype)
+    backward_above(plan, own, moved(tally, 2 * lanes), dtype)
     for o in range(0, n1, OUTPUTS):
         add_outer_products(
             moved(target, o * n0), n0, x, own.offsets, shift, scale, moved(own.delta, o * lanes),
             lanes, int64(0), n0, rows, min(OUTPUTS, n1 - o), dtype(keep), dtype(factor),
         )  # fmt: skip
-
-
-@jit
-def _clear_sums(plan, shard, dtype):
-    """Zero all of a shard but its gradient of W1, which the first tile overwrites."""
-    n0 = layer_word(plan, 0, p.INPUTS)
-    first = layer_word(plan, 0, p.OUTPUTS) * n0
-    for i in range(first, _shard_size(plan, dtype), lanes_of(dtype)):
-        store(shard, i, zeros(dtype))
-
-
-@jit
-def _add_shards(shards, size, at, count, dtype):
-    """The sum over the shards of the vector at ``at``, in order."""
-    total = load(shards, at, dtype)
-    for s in range(1, count):
-        total += load(shards, s * size + at, dtype)
-    return total
-
-
-@jit
-def _update_above(plan, shards, size, count, dtype):
-    """Update b1 and all parameters above the first layer; add up loss and right answers."""
-    lanes = lanes_of(dtype)
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = dtype(settings[p.LEARNING_RATE])
-    keep = dtype(1.0 - settings[p.LEARNING_RATE] * settings[p.WEIGHT_DECAY])
-    at = layer_word(plan, 0, p.OUTPUTS) * layer_word(plan, 0, p.INPUTS)
-    settings[p.LOSS] += reduce_add(_add_shards(shards, size, at, count, dtype))
-    settings[p.CORRECT] += reduce_add(_add_shards(shards, size, at + lanes, count, dtype))
-    at += 2 * lanes
-    layer = plan[p.LAYERS] - 1
-    while layer >= 0:
-        outputs = layer_word(plan, layer, p.OUTPUTS)
-        inputs = layer_word(plan, layer, p.INPUTS)
-        w = layer_pointer(plan, layer, p.WEIGHT, dtype)
-        b = layer_pointer(plan, layer, p.BIAS, dtype)
-        for o in range(outputs):
-            b[o] -= rate * reduce_add(_add_shards(shards, size, at, count, dtype))
-            at += lanes
-        if layer > 0:
-            for i in range(outputs * inputs):
-                slope = reduce_add(_add_shards(shards, size, at, count, dtype))
-                w[i] = keep * w[i] - rate * slope
-                at += lanes
-        layer -= 1
 
 
 @jit
@@ -315,7 +167,7 @@ def _update_first(plan, shards, size, count, j0, columns, dtype):
     for o in range(layer_word(plan, 0, p.OUTPUTS)):
         for j in range(j0, j0 + columns, lanes):
             at = o * n0 + j
-            slope = _add_shards(shards, size, at, count, dtype)
+            slope = add_shards(shards, size, at, count, dtype)
             rest = min(lanes, j0 + columns - j)
             if rest == lanes:
                 store(w, at, fma(rate, slope, keep * load(w, at, dtype)))
@@ -331,7 +183,7 @@ def _train(plan, x, shift, scale, worker, dtype):
     team = pointer(plan[p.TEAM], int64)
     own = _scratch(plan, worker, dtype)
     shards = pointer(plan[p.SHARED], dtype)
-    size = _shard_size(plan, dtype)
+    size = shard_size(plan, dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     settings = pointer(plan[p.SETTINGS], float64)
     rate = settings[p.LEARNING_RATE]
@@ -345,11 +197,11 @@ def _train(plan, x, shift, scale, worker, dtype):
             task = next_task(team, phase, 1, False)
             while task >= 0:
                 w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-                _clear_sums(plan, shards, dtype)
+                clear_sums(plan, shards, dtype)
                 _tile(
                     plan, x, shift, scale, first, rows, rows, own, shards, w, keep, -rate, dtype,
                 )  # fmt: skip
-                _update_above(plan, shards, size, 1, dtype)
+                update_above(plan, shards, size, 1, dtype)
                 task = next_task(team, phase, 1, True)
             continue
         count = min(_MOST_SHARDS, max(1, rows // _ROWS_OF_SHARD))
@@ -360,7 +212,7 @@ def _train(plan, x, shift, scale, worker, dtype):
         task = next_task(team, phase, count, False)
         while task >= 0:
             shard = moved(shards, task * size)
-            _clear_sums(plan, shard, dtype)
+            clear_sums(plan, shard, dtype)
             begin = task * each
             for i in range(begin, min(begin + each, rows), tile):
                 height = min(tile, rows - i)
@@ -375,7 +227,7 @@ def _train(plan, x, shift, scale, worker, dtype):
         task = next_task(team, phase, chunks + 1, False)
         while task >= 0:
             if task == chunks:
-                _update_above(plan, shards, size, count, dtype)
+                update_above(plan, shards, size, count, dtype)
             else:
                 j0 = task * _CHUNK
                 _update_first(plan, shards, size, count, j0, min(_CHUNK, n0 - j0), dtype)
@@ -397,7 +249,7 @@ def _forward(plan, x, shift, scale, worker, dtype):
         start = task * lanes
         rows = min(lanes, n - start)
         _first_layer(plan, x, shift, scale, start, rows, own, dtype)
-        z = _layers_above(plan, own, dtype)
+        z = layers_above(plan, own, dtype)
         for o in range(outputs):
             if plan[p.SIGMOID_OUT] != 0:
                 store(z, o * lanes, sigmoid(load(z, o * lanes, dtype), dtype))
