@@ -231,6 +231,67 @@ def predict(
     run_predict(model, files)
 
 
+@app.command(
+    epilog=_examples(
+        "fastbp bench --quick",
+        "fastbp bench --workload step --workload epoch --json bench.json --plot bench.png",
+        "fastbp bench --workload matmul --systems fastbp,numpy --threads 1",
+    )
+)
+def bench(
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="a or matmul, b or step, c or epoch, d or inference; may be repeated. "
+            "All of them by default.",
+        ),
+    ] = None,
+    systems: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Some of fastbp, numpy, scipy, torch, torch.compile, jax, sklearn. "
+            "Those that are installed by default.",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads of each system; all cores by default.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(metavar="N", help="Turns of each system in each case; 5.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Tiny sizes: shows that it runs, in seconds.")
+    ] = False,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a PNG of throughput against batch size."),
+    ] = None,
+) -> None:
+    """Compare fastbp with its peers and with the machine's limits.
+
+    Measures what the machine can do, then the same work in fastbp, NumPy, SciPy's BLAS, PyTorch,
+    JAX and scikit-learn, each in a process of its own, in turns. Before a system is timed, what it
+    computes is checked. The whole of it takes about an hour and some gigabytes of memory; let
+    nothing else run.
+    """
+    from fastbp.cli.bench import run_bench
+
+    run_bench(
+        workloads=workload or (),
+        systems=systems,
+        threads=threads,
+        rounds=rounds,
+        quick=quick,
+        json_path=json_path,
+        plot=plot,
+    )
+
+
 @app.command(epilog=_examples("fastbp info"))
 def info() -> None:
     """Describe this installation and machine.

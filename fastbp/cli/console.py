@@ -35,6 +35,7 @@ __all__ = [
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
 
+_WIDEST = 300  # columns of a table in a file
 _COMPILING = "compiling kernels (first run only)"
 
 
@@ -47,14 +48,20 @@ def say(text: str) -> None:
     _out.print(text, soft_wrap=True, markup=False)
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table to standard output: the first column to the left, numbers to the right."""
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, whole: bool = False
+) -> None:
+    """Print a table to standard output: the first column to the left, numbers to the right.
+
+    If `whole`, a file or pipe gets lines as long as they need to be.
+    """
     table = Table(box=SIMPLE_HEAD)
     for index, title in enumerate(header):
         table.add_column(Text(title), justify="right" if index else "left")
     for row in rows:
         table.add_row(*map(Text, row))
-    _out.print(table)
+    console = Console(highlight=False, width=_WIDEST) if whole and not _out.is_terminal else _out
+    console.print(table)
 
 
 def report_error(message: str) -> None:
