@@ -41,6 +41,7 @@ def show_config() -> Config:
         table.
     """
     shapes = {"float32": machine.tiles(4), "float64": machine.tiles(8)}
+    tiles = {name: {**dataclasses.asdict(shape), "nc": shape.nc} for name, shape in shapes.items()}
     folder = cache_folder()
     return Config(
         version=__version__,
@@ -48,7 +49,7 @@ def show_config() -> Config:
         numpy=np.__version__,
         cpu=machine.CPU_NAME or llvm.get_host_cpu_name(),
         vector_bits=machine.VECTOR_BITS,
-        tiles={name: dataclasses.asdict(shape) for name, shape in shapes.items()},
+        tiles=tiles,
         threading_layer=threads.threading_layer(),
         num_threads=threads.get_num_threads(),
         cache_folder=None if folder is None else str(folder),

@@ -45,7 +45,7 @@ def test_the_tiles_fit_the_vector_width():
         assert shape["nr"] == shape["nv"] * shape["lanes"]
         assert shape["mr"] % shape["row_step"] == 0
         assert shape["mc"] % shape["mr"] == shape["strip"] % shape["nr"] == 0
-        assert shape["nc"] % shape["mr"] == shape["nc"] % shape["nr"] == 0
+        assert shape["shared"] >= shape["kc"] * max(shape["mr"], shape["nr"])
 
 
 def test_it_reads_as_a_table_of_one_fact_a_line():

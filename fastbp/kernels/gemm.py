@@ -49,6 +49,7 @@ from fastbp.kernels.writeback import write_back
 __all__ = ["Ending", "Workspace", "gemm", "private_bytes", "shared_bytes"]
 
 _LINES = 4096  # cache lines of the next block that are asked for while one is multiplied
+_FEW_STRIPS = 8  # with fewer panels than this, and more row tiles, the rows are what is shared out
 _STRIPS = 32  # strips of C aimed at, so that a few threads find equal shares
 
 Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
@@ -301,6 +302,8 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
     phase : int64
         The number of the last phase that was used.
     """
-    if n <= m:
+    mr = tile_constant(dtype, "mr")
+    nr = tile_constant(dtype, "nr")
+    if n <= m or (n + nr - 1) // nr < min(_FEW_STRIPS, (m + mr - 1) // mr):
         return _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype)
     return _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype)

@@ -54,6 +54,7 @@ def _fingerprint() -> str:
         numba.__version__,
         llvmlite.__version__,
         machine.VECTOR_BITS,
+        machine.VECTOR_REGISTERS,
         machine.tiles(4),
         machine.tiles(8),
         config.OPT,
