@@ -90,12 +90,20 @@ def test_every_edge_of_a_strip(dtype, transposition):
         assert_multiplies(few, long, k, dtype, transposition)  # A is
 
 
+def widest_chunk(shape: machine.Tiles, step: int) -> int:
+    """Rows or columns of the smaller operand that fit the shared buffer, in whole panels."""
+    return shape.shared // shape.kc // step * step
+
+
+@pytest.mark.parametrize("d", [-1, 0, 1])
+@pytest.mark.parametrize("chunks", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("dm", [-1, 0, 1])
-@pytest.mark.parametrize("dn", [-1, 0, 1])
-def test_every_edge_of_the_widest_chunk(dm, dn, dtype):
-    nc = tiles(dtype).nc
-    assert_multiplies(nc + dm, nc + dn, 5, dtype)
+def test_every_edge_of_the_widest_chunk(dtype, chunks, d):
+    shape = tiles(dtype)
+    n = chunks * widest_chunk(shape, shape.nr) + d
+    assert_multiplies(n + 3, n, 5, dtype)  # B is the smaller operand
+    m = chunks * widest_chunk(shape, shape.mr) + d
+    assert_multiplies(m, m + 3, 5, dtype)  # A is
 
 
 @pytest.mark.parametrize("d", [-1, 0, 1])

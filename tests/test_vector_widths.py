@@ -30,7 +30,7 @@ from fastbp.kernels import epoch, machine
 from tests import oracle
 from tests.problems import make_problem
 from tests.test_linear import assert_update
-from tests.test_matmul import TRANSPOSITIONS, assert_multiplies, around, tiles
+from tests.test_matmul import TRANSPOSITIONS, assert_multiplies, around, tiles, widest_chunk
 from tests.training import assert_training_follows_the_oracle
 
 
@@ -42,7 +42,8 @@ def check_matmul(dtype):
                 for k in (1, 5, shape.lanes, shape.lanes + 1):
                     assert_multiplies(m, n, k, dtype, transposition)
         assert_multiplies(shape.nr + 1, shape.nr + 2, shape.kc + 1, dtype, transposition)
-        assert_multiplies(shape.nc + 1, shape.nc + 2, 3, dtype, transposition)
+        widest = widest_chunk(shape, shape.nr)
+        assert_multiplies(widest + 1, widest + 2, 3, dtype, transposition)
 
 
 def check_sigmoid():
