@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 
 _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in scratch memory
 # Multiply-adds of a step below which one thread is faster than two.
-_SERIAL_WORK = 1 << 19
+_SERIAL_WORK = 1 << 17
 _PRODUCT_DTYPES = tuple(DTYPE_CODES)
 
 
@@ -164,7 +164,7 @@ class NetworkPlan:
             shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
             private = narrow.private_bytes(sizes, lanes, itemsize)
             rows_at_once = self.batch_size if self._training else self.rows
-            parallel = rows_at_once > lanes
+            parallel = rows_at_once > lanes or narrow.is_by_columns(sizes[0], rows_at_once)
         else:
             shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
             private = max(private, sweep.private_bytes(lanes, itemsize))
