@@ -49,7 +49,7 @@ from fastbp.kernels.writeback import write_back
 __all__ = ["Ending", "Workspace", "gemm", "private_bytes", "shared_bytes"]
 
 _LINES = 4096  # cache lines of the next block that are asked for while one is multiplied
-_FEW_STRIPS = 8  # with fewer panels than this, and more row tiles, the rows are what is shared out
+_SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth keeping near
 _STRIPS = 32  # strips of C aimed at, so that a few threads find equal shares
 
 Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
@@ -114,8 +114,11 @@ def _own_buffers(space, dtype):
 
 
 @jit
-def _block_product(a, b, k, c, ldc, rows, columns, alpha, beta, own, lines, dtype):
-    """C <- beta C + alpha A B for a packed block of A and consecutive packed panels of B.
+def _block_product(a, b, depth, k, c, ldc, rows, columns, alpha, beta, own, lines, dtype):
+    """C <- beta C + alpha A B for a packed block of A and packed panels of B, ``depth`` apart.
+
+    Deep blocks go down C panel by panel, so that a panel of B stays in the level-1 cache. In
+    shallow ones C itself is most of what is moved: they go along its rows.
 
     Meanwhile the first ``lines`` cache lines in ``own.lines`` are asked for.
     """
@@ -128,23 +131,29 @@ def _block_product(a, b, k, c, ldc, rows, columns, alpha, beta, own, lines, dtyp
     for n in range(TURNS):
         own.lines[lines + n] = here  # for the turns that have nothing to ask for
     asked = int64(0)
-    for j in range(0, columns, nr):
+    tall = (rows + mr - 1) // mr
+    wide = (columns + nr - 1) // nr
+    shallow = k <= _SHALLOW
+    for t in range(tall * wide):
+        if shallow:
+            i = t // wide * mr
+            j = t % wide * nr
+        else:
+            i = t % tall * mr
+            j = t // tall * nr
         width = min(nr, columns - j)
-        panel = moved(b, j * kc)
-        whole = width % lanes == 0
-        for i in range(0, rows, mr):
-            height = min(mr, rows - i)
-            block = moved(a, i * kc)
-            tile = moved(c, i * ldc + j)
-            ahead = moved(own.lines, asked)
-            asked = min(asked + TURNS, lines)
-            if whole and height % step == 0:
-                tile_product(block, panel, k, tile, ldc, alpha, beta, ahead, height, width // lanes)
-            else:
-                _ragged_tile(
-                    block, panel, k, tile, ldc, height, width, alpha, beta, ahead, own.spare,
-                    dtype,
-                )  # fmt: skip
+        height = min(mr, rows - i)
+        panel = moved(b, j * depth)
+        block = moved(a, i * kc)
+        tile = moved(c, i * ldc + j)
+        ahead = moved(own.lines, asked)
+        asked = min(asked + TURNS, lines)
+        if width % lanes == 0 and height % step == 0:
+            tile_product(block, panel, k, tile, ldc, alpha, beta, ahead, height, width // lanes)
+        else:
+            _ragged_tile(
+                block, panel, k, tile, ldc, height, width, alpha, beta, ahead, own.spare, dtype
+            )
 
 
 @jit
@@ -198,7 +207,7 @@ def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
                             own.lines, _LINES, a, then, min(strip, m - then), lc, min(kc, deep)
                         )
                     _block_product(
-                        own.block, moved(space.shared, q * block_size), length, corner, ldc,
+                        own.block, moved(space.shared, q * block_size), kc, length, corner, ldc,
                         rows, columns, alpha, beta if p == 0 else dtype(1), own, lines, dtype,
                     )  # fmt: skip
                 if lc + deep == k:
@@ -218,7 +227,14 @@ def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
     kc = tile_constant(dtype, "kc")
     shared = tile_constant(dtype, "shared")
     widest = tile_constant(dtype, "strip")
+    if k <= _SHALLOW:  # as wide as the block has room for
+        widest = widest * kc // k // nr * nr
     strip = min(widest, _round_up((n + _STRIPS - 1) // _STRIPS, nr))
+    pieces = 1
+    while pieces * nr < n:
+        pieces *= 2
+    if pieces <= 8:  # so few that they had better be equal, if narrower than a panel
+        strip = _round_up((n + pieces - 1) // pieces, lanes_of(dtype))
     own = _own_buffers(space, dtype)
     most = _even_share(m, shared // kc // mr * mr, mr)
     for ic in range(0, m, most):
@@ -252,7 +268,7 @@ def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
                     length = min(kc, deep - q * kc)
                     for jr in range(0, columns, nr):
                         pack_b(
-                            moved(own.block, jr * kc), b, p, length, j + jr,
+                            moved(own.block, jr * length), b, p, length, j + jr,
                             min(nr, columns - jr), dtype,
                         )  # fmt: skip
                     if q + 1 < blocks:
@@ -266,7 +282,7 @@ def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
                     else:
                         lines = 0
                     _block_product(
-                        moved(space.shared, q * block_size), own.block, length, corner, ldc,
+                        moved(space.shared, q * block_size), own.block, length, length, corner, ldc,
                         rows, columns, alpha, beta if p == 0 else dtype(1), own, lines, dtype,
                     )  # fmt: skip
                 if lc + deep == k:
@@ -302,8 +318,6 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
     phase : int64
         The number of the last phase that was used.
     """
-    mr = tile_constant(dtype, "mr")
-    nr = tile_constant(dtype, "nr")
-    if n <= m or (n + nr - 1) // nr < min(_FEW_STRIPS, (m + mr - 1) // mr):
+    if n <= m:
         return _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype)
     return _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype)
