@@ -72,8 +72,7 @@ def warmup(dtype: npt.DTypeLike = "float32", data_dtype: npt.DTypeLike | None = 
     rows = threads.get_num_threads() * 64
     X = np.zeros((rows, 1024), data)
     y = np.zeros(rows)
-    scale = 0.5  # so that the kernels that fold the input in are the ones made ready
-    for hidden in ((3, 2), (32,)):
+    for hidden, scale in (((3, 2), 0.5), ((3, 2), 1.0), ((32,), 0.5)):  # folded in, and not
         network = Network((1024, *hidden, 1), init="zeros", dtype=dtype, input_scale=scale)
         network.fit(X, y, epochs=1, batch_size=rows)
         network.predict_proba(X)

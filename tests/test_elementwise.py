@@ -2,9 +2,11 @@
 
 Accuracy is stated in ULP, the distance to the next number of the result's dtype. With u = eps / 2
 the formulas round as follows: e = exp(-abs(x)) to 2 u (its last addition, and what comes before
-it), 1 + e to u, the product (1 + e)^2 and the division to u each. That makes 4 u for e / (1 + e),
-at most 4 ULP, and 7 u for e / (1 + e)^2. What is asserted is nearer to what is found: over all
-finite float32 the largest errors are 2.402 ULP (at -4.157294) and 4.217 ULP (at 4.8399496).
+it); sigmoid's quotient is corrected and adds u; in the derivative 1 + e adds u, its square and the
+division u each. That makes 3 u for e / (1 + e), at most 3 ULP, and 7 u for e / (1 + e)^2. What is
+asserted is nearer to what is found: 1.56 ULP for sigmoid over all float32
+(``benchmarks/sigmoid_ulp.py``), and 4.22 ULP for the derivative, at 4.8399496, over every float32
+from 2^-15 to 256.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from tests.layouts import LAYOUTS
 from tests.tolerance import assert_within
 
 DTYPES = ["float32", "float64"]
-MOST_ULP = {"sigmoid": 3.0, "sigmoid_derivative": 5.0}
+MOST_ULP = {"sigmoid": 2.0, "sigmoid_derivative": 5.0}
 FUNCTIONS = [fastbp.sigmoid, fastbp.sigmoid_derivative]
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -115,12 +117,12 @@ def test_sigmoid_grows(dtype):
 @each_dtype
 @pytest.mark.parametrize("exponent", range(-4, 7))
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_sigmoid_of_neighbours_goes_back_by_one_ulp_at_most(dtype, exponent, sign):
+def test_sigmoid_of_neighbours_never_goes_back(dtype, exponent, sign):
     start = np.array([2.0**exponent], dtype)
     integers = start.view(f"i{start.itemsize}")
     x = sign * (integers + np.arange(100_000)).astype(integers.dtype).view(dtype)
     y = fastbp.sigmoid(x)
-    assert (sign * np.diff(y) >= -np.spacing(y[1:])).all()
+    assert (sign * np.diff(y) >= 0).all()
 
 
 # ------------------------------------------------------------------ special values

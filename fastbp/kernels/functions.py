@@ -94,10 +94,21 @@ def _exp_overload(x, dtype):
 
 @jit
 def sigmoid(x, dtype):
-    """1 / (1 + exp(-x)), from exp(-|x|) on either side: exact 0.5 at 0, no overflow, NaN stays."""
+    """1 / (1 + exp(-x)), from e = exp(-|x|) on either side: exact 0.5 at 0, NaN stays.
+
+    1 / (1 + e) or e / (1 + e), the rounding of 1 + e and of the quotient put right by one Newton
+    step: with the plain quotient, neighbouring x were now and then in the wrong order.
+    """
     e = exp_of_negative(zeros(dtype) - absolute(x), dtype)
     one = splat(1.0, dtype)
-    return select_less(x, zeros(dtype), e, one) / (one + e)
+    zero = zeros(dtype)
+    above = select_less(x, zero, e, one)
+    below = one + e
+    lost = (one - below) + e  # exactly what rounding took from 1 + e (Dekker's fast two-sum)
+    inverse = one / below
+    quotient = above * inverse
+    residue = fma(zero - quotient, lost, fma(zero - quotient, below, above))
+    return fma(residue, inverse, quotient)
 
 
 @jit

@@ -74,8 +74,10 @@ def cache_folder() -> Path | None:
         candidates.append(Path(config.CACHE_DIR))
     else:
         candidates.append(_PACKAGE / "__pycache__")
-        home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        candidates.append(Path(home))
+        # expanduser leaves "~" where there is no home folder, which Path.home would raise for.
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        if os.path.isabs(home):
+            candidates.append(Path(home))
     for candidate in candidates:
         folder = candidate / f"fastbp-{_fingerprint()}"
         try:
