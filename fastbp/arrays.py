@@ -385,7 +385,9 @@ def sigmoid(x: npt.ArrayLike, /, out: Array | None = None) -> Any:
     Notes
     -----
     Exactly 0.5 at 0, 0 and 1 far out, no overflow on the way, NaN stays NaN. Computed from
-    exp(-abs(x)) on either side of 0.
+    exp(-abs(x)) on either side of 0. In float32 the error is at most 1.56 ULP and a larger x
+    never gives a smaller result, over all 2^32 inputs (``benchmarks/sigmoid_ulp.py``); in float64
+    it is below 2 ULP in samples.
     """
     return _elementwise(x, out, elementwise.SIGMOID, "sigmoid")
 
@@ -394,7 +396,8 @@ def sigmoid_derivative(x: npt.ArrayLike, /, out: Array | None = None) -> Any:
     """Derivative of the logistic function, sigmoid(x) (1 - sigmoid(x)), element by element.
 
     Parameters, result and errors are those of `sigmoid`. It is computed as e / (1 + e)^2 with
-    e = exp(-abs(x)), which keeps its relative accuracy where 1 - sigmoid(x) would lose it.
+    e = exp(-abs(x)), which keeps its relative accuracy where 1 - sigmoid(x) would lose it: the
+    error is below 5 ULP in samples.
     """
     return _elementwise(x, out, elementwise.SIGMOID_DERIVATIVE, "sigmoid_derivative")
 

@@ -30,7 +30,7 @@ from numba import int64
 
 from fastbp.kernels import machine
 from fastbp.kernels.jit import jit
-from fastbp.kernels.microkernel import TURNS, tile_product
+from fastbp.kernels.microkernel import TURNS, UNROLL, tile_product
 from fastbp.kernels.packing import lines_of, pack_a, pack_b, tile_constant
 from fastbp.kernels.team import claim, first_task, following_task, next_task
 from fastbp.kernels.vectors import (
@@ -147,7 +147,7 @@ def _block_product(a, b, depth, k, c, ldc, rows, columns, alpha, beta, own, line
         block = moved(a, i * kc)
         tile = moved(c, i * ldc + j)
         ahead = moved(own.lines, asked)
-        asked = min(asked + TURNS, lines)
+        asked = min(asked + k // UNROLL, lines)
         if width % lanes == 0 and height % step == 0:
             tile_product(block, panel, k, tile, ldc, alpha, beta, ahead, height, width // lanes)
         else:

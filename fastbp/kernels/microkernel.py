@@ -9,8 +9,8 @@ Contract of ``tile_product(a, b, k, c, ldc, alpha, beta, ahead, rows, vectors)``
 * ``c`` points to C's first element; row i begins at c[i * ldc], columns are contiguous. Nothing
   needs more alignment than one element. C must not overlap the panels;
 * beta = 0 means that C is not read, so it may hold anything, NaN included;
-* ``ahead`` points to TURNS addresses (int64) of cache lines that will be needed soon, one of which
-  is asked for in each turn of the loop over k; they may be of anything;
+* ``ahead`` points to the addresses (int64) of cache lines that will be needed soon, one of which is
+  asked for in each of the k // UNROLL <= TURNS turns of the loop; they may be of anything;
 * k >= 0; the sum over k runs in order, one fused multiply-add for each step, in each element, so
   the bits do not depend on the tile that an element fell into.
 
@@ -37,13 +37,13 @@ from fastbp.kernels.vectors import (
     vector_store,
 )
 
-__all__ = ["TURNS", "tile_product"]
+__all__ = ["TURNS", "UNROLL", "tile_product"]
 
-_UNROLL = 4  # steps of k in one turn of the loop; 4 against 1 and 8 in benchmarks/sweep_blocks.py
+UNROLL = 4  # steps of k in one turn of the loop; the tile ran as fast with 2 and with 8
 _TO_LEVEL_1, _TO_LEVEL_2 = 3, 2  # LLVM's degrees of locality
 _WORD = ir.IntType(64)
 
-TURNS = max(machine.tiles(4).kc, machine.tiles(8).kc) // _UNROLL
+TURNS = max(machine.tiles(4).kc, machine.tiles(8).kc) // UNROLL
 """Turns of the loop over the deepest block: how many lines a tile asks for ahead of time."""
 
 
@@ -64,7 +64,7 @@ class _Tile:
 
         def body(p: ir.Value, sums: list[Any]) -> list[Any]:
             if unroll > 1:
-                turn = self.builder.lshr(p, _WORD(_UNROLL.bit_length() - 1))
+                turn = self.builder.lshr(p, _WORD(UNROLL.bit_length() - 1))
                 line = self.builder.load(self.builder.gep(self.ahead, [turn]))
                 byte = ir.IntType(8).as_pointer()
                 emit_prefetch(self.builder, self.builder.inttoptr(line, byte), _TO_LEVEL_2)
@@ -121,8 +121,8 @@ class _Tile:
             emit_prefetch(builder, address, _TO_LEVEL_1)
         zero = ir.Constant(self.kind, [0.0] * self.kind.count)
         sums: list[Any] = [zero] * (self.rows * self.vectors)
-        whole = builder.and_(self.k, _WORD(-_UNROLL))
-        sums = self.loop_over_k(_WORD(0), whole, _UNROLL, sums)
+        whole = builder.and_(self.k, _WORD(-UNROLL))
+        sums = self.loop_over_k(_WORD(0), whole, UNROLL, sums)
         sums = self.loop_over_k(whole, self.k, 1, sums)
         self.write_back(sums)
 
