@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.activations import check_activation
-from fastbp.arrays import product, sigmoid
+from fastbp.arrays import sigmoid
 from fastbp.initializers import Init, canonical_init, initialize
 from fastbp.kernels import writeback
 from fastbp.losses import check_targets, l2_penalty, log_loss
 from fastbp.plans import NetworkPlan, as_input
+from fastbp.products import product
 
 if TYPE_CHECKING:
     from fastbp.training import Callback, History, Progress

@@ -1,0 +1,174 @@
+"""The compiled matrix product as Python calls it: addresses, strides and scratch memory.
+
+Nothing is checked here; `fastbp.arrays` and `fastbp.network` come with arrays that fit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp import threads
+from fastbp.kernels import epoch, gemm, plan, writeback
+from fastbp.kernels.packing import DTYPE_CODES
+from fastbp.kernels.team import TEAM_WORDS
+
+__all__ = ["COMPUTED", "DIRECT", "product", "readable", "writable_rows"]
+
+Array = npt.NDArray[Any]
+
+COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
+"""What products are computed in."""
+
+DIRECT = (*COMPUTED, np.dtype(np.uint8))
+"""What operands are read as they are."""
+
+# Multiply-adds below which a second thread costs more than it gains: it takes some microseconds
+# to start and to meet at the end of each phase (benchmarks/bench_arrays.py).
+_SERIAL_PRODUCT = 1 << 20
+
+
+def readable(array: Array) -> Array:
+    """``array``, or a copy if compiled code could not read it where it lies."""
+    size = array.dtype.itemsize
+    if (
+        array.dtype not in DIRECT
+        or not array.dtype.isnative
+        or not array.flags.aligned
+        or any(stride % size for stride in array.strides)
+    ):
+        return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    return array
+
+
+def writable_rows(c: Array, readers: Sequence[Array]) -> bool:
+    """Whether the kernels may write the matrix ``c`` in place while they read ``readers``."""
+    return (
+        c.dtype in COMPUTED
+        and c.dtype.isnative
+        and c.flags.aligned
+        and (c.shape[1] <= 1 or c.strides[1] == c.itemsize)
+        and c.strides[0] % c.itemsize == 0
+        and (c.shape[0] <= 1 or c.strides[0] >= c.shape[1] * c.itemsize)
+        and not any(np.may_share_memory(c, other) for other in readers)
+    )
+
+
+class _Call(threading.local):
+    """The words of one calling thread's product: team, plan, and alpha and beta.
+
+    Packing them into memory that is kept costs a tenth of making arrays of them.
+    """
+
+    # 16 words of team, which pad bytes zero; 29 words of plan; alpha and beta.
+    layout = struct.Struct(f"={8 * TEAM_WORDS}x29q2d")
+
+    def __init__(self) -> None:
+        self.memory = np.zeros(self.layout.size // 8 + 8, np.int64)
+        address = self.memory.ctypes.data
+        self.buffer = self.memory.data.cast("B")
+        self.start = -address % 64
+        self.team = address + self.start
+        self.plan = self.team + 8 * TEAM_WORDS
+        self.factors = self.plan + 8 * 29
+
+
+_call = _Call()
+_SHARED = {4: gemm.shared_bytes(4), 8: gemm.shared_bytes(8)}
+_PRIVATE = {size: -(-gemm.private_bytes(size) // 64) * 64 for size in (4, 8)}
+_CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
+_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
+
+
+def _address(array: Array) -> int:
+    """Where the array's first element lies: ``array.ctypes.data`` in a seventh of its time.
+
+    A PyArrayObject begins with CPython's object header and then the pointer to the data, in every
+    version of NumPy's C API (``PyArrayObject.data``).
+    """
+    return ctypes.c_size_t.from_address(id(array) + object.__basicsize__).value
+
+
+def _slow_address(array: Array) -> int:
+    return array.ctypes.data
+
+
+if _address(_call.memory) != _slow_address(_call.memory):  # another interpreter's object header
+    _address = _slow_address
+
+
+def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, ...]:
+    size = matrix.itemsize
+    row, column = matrix.strides
+    if matrix.shape[1] == 1:
+        column = size  # a stride that no element uses may be anything; this one packs fastest
+    elif matrix.shape[0] == 1:
+        row = matrix.shape[1] * size
+    code = _CODES[matrix.dtype]
+    if folding is None:
+        return _address(matrix), code, row // size, column // size, 0, 0, 0
+    scale, shift = folding
+    return (
+        _address(matrix), code, row // size, column // size, 0, _address(shift), _address(scale)
+    )  # fmt: skip
+
+
+def product(
+    a: Array,
+    b: Array,
+    c: Array,
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    kind: int = writeback.NOTHING,
+    bias: Array | None = None,
+    folding: tuple[Array, Array] | None = None,
+    folding_of_b: tuple[Array, Array] | None = None,
+) -> None:
+    """C <- write-back(beta * C + alpha * A B), in place; nothing is checked.
+
+    Parameters
+    ----------
+    a : ndarray of shape (m, k)
+        float32, float64 or uint8, as `readable` leaves it.
+    b : ndarray of shape (k, n)
+        The same.
+    c : ndarray of shape (m, n)
+        float32 or float64, rows contiguous, no memory shared with `a`, `b` or `bias`.
+    alpha, beta : float, optional
+        beta = 0: what is in C does not matter.
+    kind : int, optional
+        A write-back of `fastbp.kernels.writeback`.
+    bias : ndarray of shape (n,), optional
+        Of C's dtype, contiguous; needed by the write-backs with a bias.
+    folding : tuple of two ndarrays of shape (k,), optional
+        Scale and shift of A's columns, of C's dtype: A is taken as A * scale + shift.
+    folding_of_b : tuple of two ndarrays of shape (n,), optional
+        The same for B.
+    """
+    m, n = c.shape
+    k = a.shape[1]
+    if m == 0 or n == 0:
+        return
+    if k == 0:
+        a, b = np.zeros((m, 1), c.dtype), np.zeros((1, n), c.dtype)  # an empty sum is zero
+        k, folding, folding_of_b = 1, None, None
+    itemsize = c.itemsize
+    shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
+    workers = 1 if m * n * k <= _SERIAL_PRODUCT else threads.get_num_threads()
+    address = threads.scratch(shared + private * workers)
+    call = _call
+    call.layout.pack_into(
+        call.buffer, call.start,
+        call.team, address, address + shared, private, plan.PRODUCT,
+        *_operand(a, folding), *_operand(b, folding_of_b),
+        _address(c), c.strides[0] // itemsize, m, n, k, call.factors,
+        kind, 0 if bias is None else _address(bias), 0, 0, alpha, beta,
+    )  # fmt: skip
+    threads.run(_REGIONS[c.dtype], call.plan, workers)
