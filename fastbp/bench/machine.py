@@ -145,4 +145,4 @@ def _read(array: npt.NDArray[np.float32], workers: int, seconds: float) -> float
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))))
+    json.dump(measure(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])), sys.stdout)
