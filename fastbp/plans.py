@@ -105,6 +105,7 @@ class NetworkPlan:
         self._row_bytes = X.shape[1] * X.itemsize
         self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
         self.settings = np.zeros(4)
+        self.steps_at_once = 1  # how many steps `fit` makes in one call, as it has found
         sizes = network.layer_sizes
         self._narrow = _is_narrow(sizes, X)
         self.words = np.zeros(p.plan_words(len(sizes) - 1), np.int64)

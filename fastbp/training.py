@@ -340,14 +340,13 @@ def _chunks(plan: NetworkPlan, order: Array | None) -> Iterator[tuple[int, float
     divided among the calls changes nothing in the result.
     """
     steps = -(-plan.rows // plan.batch_size)
-    done, size = 0, 1
+    done = 0
     while done < steps:
-        last = min(steps, done + size)
+        last = min(steps, done + plan.steps_at_once)
         start = time.perf_counter()
         plan.train(order, done, last)
         spent = time.perf_counter() - start
-        size = max(
-            1, min(4 * size, int((last - done) * _SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9)))
-        )
+        fitting = int((last - done) * _SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
+        plan.steps_at_once = max(1, min(4 * plan.steps_at_once, fitting))
         done = last
         yield min(done * plan.batch_size, plan.rows), spent
