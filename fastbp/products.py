@@ -29,8 +29,8 @@ COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
 DIRECT = (*COMPUTED, np.dtype(np.uint8))
 """What operands are read as they are."""
 
-# Multiply-adds below which a second thread costs more than it gains: it takes some microseconds
-# to start and to meet at the end of each phase (benchmarks/bench_arrays.py).
+# Multiply-adds below which one thread works alone, since a second one takes some microseconds to
+# start and to meet at the end of each phase. About 10 us of work; an estimate, not yet swept.
 _SERIAL_PRODUCT = 1 << 20
 
 
