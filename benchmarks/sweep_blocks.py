@@ -1,7 +1,7 @@
-"""Try block sizes of the matrix product: kc, mc, strip, the share of the level-2 cache, the tile.
+"""Try block sizes of the matrix product: kc, strip, the share of the level-2 cache, the tile.
 
     python benchmarks/sweep_blocks.py                          # each alone, around the present rule
-    python benchmarks/sweep_blocks.py --kc 256,384,512 --mc 96,192 --grid
+    python benchmarks/sweep_blocks.py --kc 256,384,512 --strip 1,2,4 --grid
     python benchmarks/sweep_blocks.py --tile 8x3,6x4,12x2 --threads 1 --dtype float64
 
 The rule in ``fastbp/kernels/machine.py`` is checked with this; nothing in the package changes.
@@ -41,7 +41,6 @@ SHAPES = (
 QUICK_SHAPES = (("NN", 256, 256, 256),)
 AROUND = {  # tried unless others are named; strip in tiles' widths, share of the level-2 cache
     "kc": (192, 256, 320, 384, 512, 768),
-    "mc": (48, 96, 144, 192, 288, 384),
     "strip": (1, 2, 3, 4, 6),
     "share": (0.25, 0.375, 0.5, 0.625, 0.75),
 }
@@ -51,7 +50,7 @@ Setting = dict[str, Any]
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    numbers = {"kc": int, "mc": int, "strip": int, "share": float}
+    numbers = {"kc": int, "strip": int, "share": float}
     for name, kind in numbers.items():
         parser.add_argument(
             f"--{name}", type=lambda text, kind=kind: [kind(part) for part in text.split(",")]
@@ -74,7 +73,7 @@ def settings_to_try(options: argparse.Namespace) -> list[Setting]:
     """The present rule, which is the empty setting, and what the options ask for."""
     named = {
         name: getattr(options, name)
-        for name in ("kc", "mc", "strip", "share", "tile")
+        for name in ("kc", "strip", "share", "tile")
         if getattr(options, name)
     }
     if options.grid:
@@ -89,7 +88,6 @@ def replaced_tiles(machine: Any, setting: Setting, itemsize: int) -> Any:
     if "tile" in setting:
         mr, nv = setting["tile"]
         step = mr // 2 if mr % 2 == 0 else mr
-        strips = tiles.strip // tiles.nr
         nr = nv * tiles.lanes
         tiles = dataclasses.replace(
             tiles,
@@ -97,8 +95,6 @@ def replaced_tiles(machine: Any, setting: Setting, itemsize: int) -> Any:
             nv=nv,
             nr=nr,
             row_step=step,
-            mc=max(tiles.mc // mr, 1) * mr,
-            strip=strips * nr,
         )
     kc = setting.get("kc", tiles.kc)
     least = kc * max(tiles.mr, tiles.nr)
@@ -108,8 +104,7 @@ def replaced_tiles(machine: Any, setting: Setting, itemsize: int) -> Any:
     return dataclasses.replace(
         tiles,
         kc=kc,
-        mc=max(setting.get("mc", tiles.mc) // tiles.mr, 1) * tiles.mr,
-        strip=setting["strip"] * tiles.nr if "strip" in setting else tiles.strip,
+        own=setting.get("strip", 2) * tiles.nr * kc,
         shared=shared,
     )
 

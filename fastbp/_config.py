@@ -41,7 +41,7 @@ def show_config() -> Config:
         table.
     """
     shapes = {"float32": machine.tiles(4), "float64": machine.tiles(8)}
-    tiles = {name: {**dataclasses.asdict(shape), "nc": shape.nc} for name, shape in shapes.items()}
+    tiles = {name: dataclasses.asdict(shape) for name, shape in shapes.items()}
     folder = cache_folder()
     return Config(
         version=__version__,

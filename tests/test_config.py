@@ -44,7 +44,7 @@ def test_the_tiles_fit_the_vector_width():
         assert shape["lanes"] * np.dtype(name).itemsize * 8 == config["vector_bits"]
         assert shape["nr"] == shape["nv"] * shape["lanes"]
         assert shape["mr"] % shape["row_step"] == 0
-        assert shape["mc"] % shape["mr"] == shape["strip"] % shape["nr"] == 0
+        assert shape["own"] % (shape["kc"] * max(shape["mr"], shape["nr"])) == 0
         assert shape["shared"] >= shape["kc"] * max(shape["mr"], shape["nr"])
 
 

@@ -57,7 +57,7 @@ def assert_linear(actual, x, weight, bias=None, activation=None) -> None:
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_linear_around_every_edge_of_the_tile(dtype, activation, with_bias):
     shape = machine.tiles(np.dtype(dtype).itemsize)
-    for rows in (1, 2, shape.row_step + 1, shape.mr, shape.mr + 1, shape.mc + 1):
+    for rows in (1, 2, shape.row_step + 1, shape.mr, shape.mr + 1, shape.strip + 1):
         for outputs in (1, 3, shape.lanes - 1, shape.lanes, shape.nr, shape.nr + 1, 700):
             for inputs in (1, shape.lanes + 1, shape.kc, shape.kc + 1):
                 x, weight, bias = layer(dtype, rows, outputs, inputs)
@@ -242,7 +242,7 @@ def assert_updated(weight, bias, before, bias_before, x, delta, rate, decay) -> 
 @each_dtype
 def test_update_around_every_edge_of_the_tile(dtype):
     shape = machine.tiles(np.dtype(dtype).itemsize)
-    for outputs in (1, 2, shape.row_step + 1, shape.mr, shape.mr + 1, shape.mc + 1):
+    for outputs in (1, 2, shape.row_step + 1, shape.mr, shape.mr + 1, shape.strip + 1):
         for inputs in (1, shape.lanes - 1, shape.lanes, shape.nr, shape.nr + 1, shape.strip + 1):
             for rows in (1, 2, shape.lanes + 1, shape.kc, shape.kc + 1, 2 * shape.kc + 1):
                 assert_update(dtype, rows, outputs, inputs)

@@ -85,7 +85,7 @@ def test_every_edge_of_the_depth_of_a_block(dtype, transposition):
 def test_every_edge_of_a_strip(dtype, transposition):
     shape = tiles(dtype)
     few, k = shape.mr + 3, shape.lanes + 3
-    for long in around(shape.mc, shape.strip, 32 * shape.mr, 32 * shape.nr):
+    for long in around(shape.strip, 32 * shape.mr, 32 * shape.nr):
         assert_multiplies(long, few, k, dtype, transposition)  # B is the smaller operand
         assert_multiplies(few, long, k, dtype, transposition)  # A is
 
@@ -376,7 +376,7 @@ def test_infinity_times_zero_is_nan(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_was_in_the_scratch_memory_does_not_matter(dtype):
     shape = tiles(dtype)
-    poison = np.full((2 * shape.mc, shape.kc), np.nan, dtype)
+    poison = np.full((2 * shape.strip, shape.kc), np.nan, dtype)
     assert np.isnan(fastbp.matmul(poison, poison.T)).all()
     assert_multiplies(shape.mr + 1, shape.nr + 1, shape.lanes + 1, dtype)
     assert_multiplies(shape.nr + 1, shape.mr + 1, shape.lanes + 1, dtype)

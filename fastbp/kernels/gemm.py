@@ -4,15 +4,16 @@
 
 The loops are those of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
 (2008), and of BLIS, with one choice added. The smaller operand is packed once, in a phase that all
-threads share; the larger one is packed by the task that uses it, just before, so that each
-element of it is touched once and is still in the cache when it is multiplied:
+threads share; the larger one is packed by the thread that uses it, while it multiplies the block
+before, so that waiting for memory and multiplying overlap:
 
     for each chunk of C's columns (or rows), and of k, that fits the shared buffer:
         phase: pack the chunk of the smaller operand          one task a block
         phase: for each strip of C, one task:
             for each kc in the chunk:
-                pack the strip's block of the larger operand  private to the thread
-                for each panel of B, for each row tile of A:  micro-kernel
+                for each panel of B, for each row tile of A:
+                    micro-kernel
+                    pack a piece of the larger operand's next block, private to the thread
 
 A tile of C belongs to one task, and k runs in order: no two threads share an element of C, and the
 bits depend on neither the threads nor the blocks.
@@ -28,28 +29,26 @@ from collections import namedtuple
 
 from numba import int64
 
+from fastbp.kernels import errands as errand
 from fastbp.kernels import machine
-from fastbp.kernels.jit import jit
-from fastbp.kernels.microkernel import TURNS, UNROLL, tile_product
-from fastbp.kernels.packing import lines_of, pack_a, pack_b, tile_constant
-from fastbp.kernels.team import claim, first_task, following_task, next_task
-from fastbp.kernels.vectors import (
-    address_of,
-    fma,
-    lanes_of,
-    load,
-    load_part,
-    moved,
-    recast,
-    splat,
-    store_part,
+from fastbp.kernels.blocks import (
+    SHALLOW,
+    block_product,
+    even_share,
+    own_buffers,
+    private_bytes,
+    round_up,
+    swapped,
 )
-from fastbp.kernels.writeback import write_back
+from fastbp.kernels.depth import product_by_depth, shard_count, sum_parts
+from fastbp.kernels.jit import jit
+from fastbp.kernels.packing import block_of, pack, tile_constant, transposed
+from fastbp.kernels.team import claim, first_task, following_task, next_task
+from fastbp.kernels.vectors import lanes_of, moved
+from fastbp.kernels.writeback import NOTHING, write_back
 
 __all__ = ["Ending", "Workspace", "gemm", "private_bytes", "shared_bytes"]
 
-_LINES = 4096  # cache lines of the next block that are asked for while one is multiplied
-_SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth keeping near
 _STRIPS = 32  # strips of C aimed at, so that a few threads find equal shares
 
 Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
@@ -58,190 +57,56 @@ Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
 Workspace = namedtuple("Workspace", ["team", "shared", "private"])
 """Typed pointers: the team's words, the shared buffer, and this thread's own buffer."""
 
-_Own = namedtuple("_Own", ["block", "spare", "lines"])
-
 
 def shared_bytes(itemsize: int) -> int:
     """Bytes of the buffer that all threads of a product share."""
-    return machine.tiles(itemsize).shared * itemsize
-
-
-def private_bytes(itemsize: int) -> int:
-    """Bytes of the buffer that each thread needs: a packed block, a tile of C, lines to fetch."""
     shape = machine.tiles(itemsize)
-    block = max(shape.mc, shape.strip) * shape.kc
-    return (block + shape.mr * shape.nr) * itemsize + (_LINES + TURNS) * 8
+    return (shape.shared + shape.parts) * itemsize
 
 
 @jit
-def _round_up(n, step):
-    return (n + step - 1) // step * step
-
-
-@jit
-def _even_share(n, most, step):
-    """Cut n into as few pieces as ``most`` allows; the size of one, a multiple of ``step``."""
-    pieces = (n + most - 1) // most
-    return _round_up((n + pieces - 1) // pieces, step)
-
-
-@jit
-def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, ahead, spare, dtype):
-    """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
+def _strip_width(shares_b, n, k, by_columns, dtype):
+    """Rows or columns of C that are one task: see `_STRIPS`, within what one's own buffer takes."""
+    nr = tile_constant(dtype, "nr")
+    mr = tile_constant(dtype, "mr")
     lanes = lanes_of(dtype)
-    nr = tile_constant(dtype, "nr")
-    vectors = (columns + lanes - 1) // lanes
-    whole_rows = _round_up(rows, tile_constant(dtype, "row_step"))
-    tile_product(a, b, k, spare, nr, alpha, dtype(0), ahead, whole_rows, vectors)
-    keep = splat(beta, dtype)
-    for i in range(rows):
-        for j in range(0, columns, lanes):
-            count = min(lanes, columns - j)
-            x = load(spare, i * nr + j, dtype)
-            if beta != 0:
-                x = fma(keep, load_part(c, i * ldc + j, count, dtype), x)
-            store_part(c, i * ldc + j, count, x)
-
-
-@jit
-def _own_buffers(space, dtype):
-    """The parts of a thread's own buffer: see `private_bytes`."""
     kc = tile_constant(dtype, "kc")
-    most = max(tile_constant(dtype, "mc"), tile_constant(dtype, "strip"))
-    spare = moved(space.private, most * kc)
-    lines = moved(spare, tile_constant(dtype, "mr") * tile_constant(dtype, "nr"))
-    return _Own(space.private, spare, recast(lines, int64))
-
-
-@jit
-def _block_product(a, b, depth, k, c, ldc, rows, columns, alpha, beta, own, lines, dtype):
-    """C <- beta C + alpha A B for a packed block of A and packed panels of B, ``depth`` apart.
-
-    Deep blocks go down C panel by panel, so that a panel of B stays in the level-1 cache. In
-    shallow ones C itself is most of what is moved: they go along its rows.
-
-    Meanwhile the first ``lines`` cache lines in ``own.lines`` are asked for.
-    """
-    mr = tile_constant(dtype, "mr")
-    nr = tile_constant(dtype, "nr")
-    kc = tile_constant(dtype, "kc")
-    lanes = lanes_of(dtype)
-    step = tile_constant(dtype, "row_step")
-    here = address_of(own.block)
-    for n in range(TURNS):
-        own.lines[lines + n] = here  # for the turns that have nothing to ask for
-    asked = int64(0)
-    tall = (rows + mr - 1) // mr
-    wide = (columns + nr - 1) // nr
-    shallow = k <= _SHALLOW
-    for t in range(tall * wide):
-        if shallow:
-            i = t // wide * mr
-            j = t % wide * nr
-        else:
-            i = t % tall * mr
-            j = t // tall * nr
-        width = min(nr, columns - j)
-        height = min(mr, rows - i)
-        panel = moved(b, j * depth)
-        block = moved(a, i * kc)
-        tile = moved(c, i * ldc + j)
-        ahead = moved(own.lines, asked)
-        asked = min(asked + k // UNROLL, lines)
-        if width % lanes == 0 and height % step == 0:
-            tile_product(block, panel, k, tile, ldc, alpha, beta, ahead, height, width // lanes)
-        else:
-            _ragged_tile(
-                block, panel, k, tile, ldc, height, width, alpha, beta, ahead, own.spare, dtype
-            )
-
-
-@jit
-def _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
-    """B, the smaller operand, is packed for all; a task packs the rows of A that it multiplies."""
-    mr = tile_constant(dtype, "mr")
-    nr = tile_constant(dtype, "nr")
-    kc = tile_constant(dtype, "kc")
-    mc = tile_constant(dtype, "mc")
-    shared = tile_constant(dtype, "shared")
-    nc = _even_share(n, tile_constant(dtype, "nc"), nr)
-    strip = min(mc, _round_up((m + _STRIPS - 1) // _STRIPS, mr))
-    own = _own_buffers(space, dtype)
-    for jc in range(0, n, nc):
-        columns = min(nc, n - jc)
-        panels = (columns + nr - 1) // nr
-        block_size = panels * nr * kc
-        depth = _even_share(k, shared // block_size * kc, kc)
-        for lc in range(0, k, depth):
-            deep = min(depth, k - lc)
-            blocks = (deep + kc - 1) // kc
-            phase += 1
-            task = next_task(space.team, phase, blocks * panels, False)
-            while task >= 0:
-                q = task // panels
-                j = (task - q * panels) * nr
-                pack_b(
-                    moved(space.shared, q * block_size + j * kc), b,
-                    lc + q * kc, min(kc, deep - q * kc), jc + j, min(nr, columns - j), dtype,
-                )  # fmt: skip
-                task = next_task(space.team, phase, blocks * panels, True)
-            strips = (m + strip - 1) // strip
-            phase += 1
-            task = first_task(space.team, phase, strips)
-            while task >= 0:
-                upcoming = claim(space.team, phase, strips)
-                i = task * strip
-                rows = min(strip, m - i)
-                corner = moved(c, i * ldc + jc)
-                for q in range(blocks):
-                    p = lc + q * kc
-                    length = min(kc, deep - q * kc)
-                    pack_a(own.block, a, i, rows, p, length, dtype)
-                    if q + 1 < blocks:
-                        lines = lines_of(
-                            own.lines, _LINES, a, i, rows, p + kc, min(kc, deep - (q + 1) * kc)
-                        )
-                    else:
-                        then = upcoming * strip
-                        lines = lines_of(
-                            own.lines, _LINES, a, then, min(strip, m - then), lc, min(kc, deep)
-                        )
-                    _block_product(
-                        own.block, moved(space.shared, q * block_size), kc, length, corner, ldc,
-                        rows, columns, alpha, beta if p == 0 else dtype(1), own, lines, dtype,
-                    )  # fmt: skip
-                if lc + deep == k:
-                    write_back(
-                        ending.kind, corner, ldc, rows, jc, columns, ending.bias,
-                        moved(ending.other, i * ending.ld_other + jc), ending.ld_other, dtype,
-                    )  # fmt: skip
-                task = following_task(space.team, phase, strips, upcoming)
-    return phase
-
-
-@jit
-def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
-    """A, the smaller operand, is packed for all; a task packs the columns of B it multiplies."""
-    mr = tile_constant(dtype, "mr")
-    nr = tile_constant(dtype, "nr")
-    kc = tile_constant(dtype, "kc")
-    shared = tile_constant(dtype, "shared")
     widest = tile_constant(dtype, "strip")
-    if k <= _SHALLOW:  # as wide as the block has room for
-        widest = widest * kc // k // nr * nr
-    strip = min(widest, _round_up((n + _STRIPS - 1) // _STRIPS, nr))
+    share = (n + _STRIPS - 1) // _STRIPS
+    if shares_b:  # squares of a transposed operand are as high as a vector is long
+        step = max(mr, lanes) if by_columns else mr
+        return min(widest // step * step, round_up(share, step))
+    if k <= SHALLOW:  # as wide as the block has room for
+        widest = widest * kc // k
     pieces = 1
     while pieces * nr < n:
         pieces *= 2
     if pieces <= 8:  # so few that they had better be equal, if narrower than a panel
-        strip = _round_up((n + pieces - 1) // pieces, lanes_of(dtype))
-    own = _own_buffers(space, dtype)
-    most = _even_share(m, shared // kc // mr * mr, mr)
-    for ic in range(0, m, most):
-        rows = min(most, m - ic)
-        block_size = _round_up(rows, mr) * kc
-        depth = _even_share(k, shared // block_size * kc, kc)
-        groups = (rows + 4 * mr - 1) // (4 * mr)
+        return round_up((n + pieces - 1) // pieces, lanes)
+    return min(widest // nr * nr, round_up(share, nr))
+
+
+@jit
+def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, dtype):
+    """The loops at the top of this module; see `gemm`, and `pack` for ``turned``."""
+    mr = tile_constant(dtype, "mr")
+    nr = tile_constant(dtype, "nr")
+    kc = tile_constant(dtype, "kc")
+    shared = tile_constant(dtype, "shared")
+    shares_b = n <= m
+    if shares_b:  # the smaller operand, along the edge of C that it lies on
+        few, many, step, group, small, large = n, m, nr, nr, b, a
+    else:
+        few, many, step, group, small, large = m, n, mr, 4 * mr, a, b
+    strip = _strip_width(shares_b, many, k, large.column != 1, dtype)
+    strips = (many + strip - 1) // strip
+    own = own_buffers(space.private, dtype)
+    most = even_share(few, shared // kc // step * step, step)
+    for start in range(0, few, most):
+        extent = min(most, few - start)
+        block_size = round_up(extent, step) * kc
+        groups = (extent + group - 1) // group
+        depth = even_share(k, shared // block_size * kc, kc)
         for lc in range(0, k, depth):
             deep = min(depth, k - lc)
             blocks = (deep + kc - 1) // kc
@@ -249,46 +114,57 @@ def _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase,
             task = next_task(space.team, phase, blocks * groups, False)
             while task >= 0:
                 q = task // groups
-                i = (task - q * groups) * 4 * mr
-                pack_a(
-                    moved(space.shared, q * block_size + i * kc), a,
-                    ic + i, min(4 * mr, rows - i), lc + q * kc, min(kc, deep - q * kc), dtype,
-                )  # fmt: skip
+                at = (task - q * groups) * group
+                p = q * kc
+                part = block_of(
+                    not shares_b, start + at, min(group, extent - at), lc + p, min(kc, deep - p)
+                )
+                to = moved(space.shared, q * block_size + at * kc)
+                pack(to, not shares_b, small, part, turned, own.there, dtype)
                 task = next_task(space.team, phase, blocks * groups, True)
-            strips = (n + strip - 1) // strip
             phase += 1
+            ready = False
             task = first_task(space.team, phase, strips)
             while task >= 0:
                 upcoming = claim(space.team, phase, strips)
-                j = task * strip
-                columns = min(strip, n - j)
-                corner = moved(c, ic * ldc + j)
+                at = task * strip
+                breadth = min(strip, many - at)
+                if shares_b:
+                    i, rows, j, columns = at, breadth, start, extent
+                else:
+                    i, rows, j, columns = start, extent, at, breadth
+                corner = moved(c, i * ldc + j)
                 for q in range(blocks):
                     p = lc + q * kc
-                    length = min(kc, deep - q * kc)
-                    for jr in range(0, columns, nr):
-                        pack_b(
-                            moved(own.block, jr * length), b, p, length, j + jr,
-                            min(nr, columns - jr), dtype,
-                        )  # fmt: skip
+                    length = min(kc, lc + deep - p)
+                    if not ready:
+                        block = block_of(shares_b, at, breadth, p, length)
+                        pack(own.here, shares_b, large, block, turned, own.there, dtype)
                     if q + 1 < blocks:
-                        then = min(kc, deep - (q + 1) * kc)
-                        lines = lines_of(own.lines, _LINES, b, p + kc, then, j, columns)
-                    elif upcoming >= 0:
-                        then = upcoming * strip
-                        lines = lines_of(
-                            own.lines, _LINES, b, lc, min(kc, deep), then, min(strip, n - then)
-                        )
+                        then = p + kc
+                        block = block_of(shares_b, at, breadth, then, min(kc, lc + deep - then))
                     else:
-                        lines = 0
-                    _block_product(
-                        moved(space.shared, q * block_size), own.block, length, length, corner, ldc,
-                        rows, columns, alpha, beta if p == 0 else dtype(1), own, lines, dtype,
+                        then = max(upcoming, 0) * strip
+                        wanted = min(strip, many - then) if upcoming >= 0 else 0
+                        block = block_of(shares_b, then, wanted, lc, min(kc, deep))
+                    coming = errand.Coming(shares_b, large, block)
+                    common = moved(space.shared, q * block_size)
+                    keep = beta if p == 0 else dtype(1)
+                    if shares_b:
+                        left, right, apart = own.here, common, kc
+                    else:
+                        left, right, apart = common, own.here, length
+                    block_product(
+                        left, right, apart, length, corner, ldc, rows, columns, alpha, keep,
+                        own, coming, dtype,
                     )  # fmt: skip
+                    ready = errand.is_direct(coming, dtype)
+                    if ready:
+                        own = swapped(own)
                 if lc + deep == k:
                     write_back(
                         ending.kind, corner, ldc, rows, j, columns, ending.bias,
-                        moved(ending.other, ic * ending.ld_other + j), ending.ld_other, dtype,
+                        moved(ending.other, i * ending.ld_other + j), ending.ld_other, dtype,
                     )  # fmt: skip
                 task = following_task(space.team, phase, strips, upcoming)
     return phase
@@ -318,6 +194,29 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
     phase : int64
         The number of the last phase that was used.
     """
-    if n <= m:
-        return _product_sharing_b(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype)
-    return _product_sharing_a(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype)
+    lanes = lanes_of(dtype)
+    by_rows = a.column == 1 and b.row == 1 and b.column != 1
+    fits = m >= lanes and m * n <= tile_constant(dtype, "parts")
+    # Both matrices lie along k. The one that is packed as B has to be transposed on the way: let
+    # that be the smaller one, and the larger one be A, so that it can be packed by errands.
+    turned = n > m and by_rows and fits and beta == 0
+    parts = moved(space.shared, tile_constant(dtype, "shared"))
+    target, ld, tall, wide, left, right, last = c, ldc, m, n, a, b, ending
+    if turned:
+        tall, wide, left, right = n, m, transposed(b), transposed(a)
+    shards = int64(0)
+    if wide <= tall and beta == 0:
+        shards = shard_count(tall, wide, k, dtype)
+    if shards > 0:
+        phase = product_by_depth(
+            tall, wide, k, left, right, turned, alpha, shards, parts, space, phase, dtype
+        )
+    else:
+        if turned:
+            target, ld, last = parts, m, Ending(int64(NOTHING), ending.bias, ending.other, ldc)
+        phase = _product(
+            target, ld, tall, wide, k, left, right, turned, alpha, beta, last, space, phase, dtype
+        )
+    if shards > 0 or turned:
+        phase = sum_parts(c, ldc, m, n, parts, max(shards, 1), turned, ending, space, phase, dtype)
+    return phase

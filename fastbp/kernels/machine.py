@@ -34,25 +34,35 @@ class Tiles:
     """Tile and block sizes of the matrix product for one element size.
 
     ``mr`` x ``nr`` is the tile of C held in registers, ``nr`` being ``nv`` vectors. ``row_step``
-    is the granularity of tiles with fewer rows. A block of A is ``mc`` x ``kc``, a panel of B
-    ``kc`` x ``nr``; a thread packs ``mc`` rows of A or ``strip`` columns of B for itself at a
-    time, and ``shared`` elements of the smaller operand are packed at a time for all threads.
+    is the granularity of tiles with fewer rows. A block is ``kc`` deep, a panel of B
+    ``kc`` x ``nr``; a thread packs blocks of up to ``own`` elements of the larger operand for
+    itself, and ``shared`` elements of the smaller one are packed at a time for all threads.
     """
 
+    itemsize: int
     lanes: int
     nv: int
     mr: int
     row_step: int
     nr: int
     kc: int
-    mc: int
-    strip: int
+    own: int
     shared: int
 
     @property
-    def nc(self) -> int:
-        """Columns of B that are packed at a time at most: whole panels, one block deep."""
-        return self.shared // self.kc // self.nr * self.nr
+    def parts(self) -> int:
+        """Elements of the parts of a result that is not computed in its place."""
+        return 4 * self.shared
+
+    @property
+    def near(self) -> int:
+        """Elements of the smaller operand that a thread packs for itself at a time."""
+        return self.shared // 4
+
+    @property
+    def strip(self) -> int:
+        """Rows of A, or columns of B, that a thread packs for itself at a time, ``kc`` deep."""
+        return self.own // self.kc
 
 
 def _target() -> tuple[str, set[str]]:
@@ -130,8 +140,9 @@ def tiles(itemsize: int) -> Tiles:
       benchmarks/sweep_blocks.py). Tiles of a fraction of the rows finish ragged edges.
     * kc: long enough that the write-back of a tile (2 mr nv loads and stores) is small beside its
       kc * mr * nv multiply-adds, short enough that a panel of B, kc * nr elements, stays near.
-    * mc, strip: a thread's own packed block, mc * kc or kc * strip elements, takes a part of the
-      level-2 cache that leaves room for the panels that stream past.
+    * own: a thread's own packed block, of which there are two, one being packed while the other is
+      used, takes a part of the level-2 cache that leaves room for the panels that stream past: two
+      panels of B.
     * shared: what is packed for all threads takes half of the level-2 cache of each, from where
       it is read again for every strip.
     """
@@ -140,13 +151,13 @@ def tiles(itemsize: int) -> Tiles:
     nr = nv * lanes
     kc = 384
     return Tiles(
+        itemsize=itemsize,
         lanes=lanes,
         nv=nv,
         mr=mr,
         row_step=row_step,
         nr=nr,
         kc=kc,
-        mc=192 // mr * mr,
-        strip=2 * nr,
+        own=2 * nr * kc,
         shared=max(CACHES.l2 // 2 // itemsize, kc * max(mr, nr)),
     )

@@ -1,6 +1,6 @@
 """The micro-kernel: one register tile of a matrix product, emitted as LLVM instructions.
 
-Contract of ``tile_product(a, b, k, c, ldc, alpha, beta, ahead, rows, vectors)``:
+Contract of ``tile_product(a, b, k, c, ldc, alpha, beta, errands, rows, vectors)``:
 
 * computes C <- beta * C + alpha * A B for a tile of C, ``rows`` x ``vectors`` registers wide;
 * ``a`` points to a packed panel of A: row i begins at a[i * kc] and its k elements follow each
@@ -9,8 +9,8 @@ Contract of ``tile_product(a, b, k, c, ldc, alpha, beta, ahead, rows, vectors)``
 * ``c`` points to C's first element; row i begins at c[i * ldc], columns are contiguous. Nothing
   needs more alignment than one element. C must not overlap the panels;
 * beta = 0 means that C is not read, so it may hold anything, NaN included;
-* ``ahead`` points to the addresses (int64) of cache lines that will be needed soon, one of which is
-  asked for in each of the k // UNROLL <= TURNS turns of the loop; they may be of anything;
+* ``errands`` are moves of vectors that have nothing to do with the tile (see `errands`), one of
+  which is made in each of the k // UNROLL <= TURNS turns of the loop;
 * k >= 0; the sum over k runs in order, one fused multiply-add for each step, in each element, so
   the bits do not depend on the tile that an element fell into.
 
@@ -28,6 +28,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastbp.kernels import machine
+from fastbp.kernels.errands import Errands, emit_errand
 from fastbp.kernels.vectors import (
     emit_loop,
     emit_prefetch,
@@ -40,11 +41,11 @@ from fastbp.kernels.vectors import (
 __all__ = ["TURNS", "UNROLL", "tile_product"]
 
 UNROLL = 4  # steps of k in one turn of the loop; the tile ran as fast with 2 and with 8
-_TO_LEVEL_1, _TO_LEVEL_2 = 3, 2  # LLVM's degrees of locality
+_TO_LEVEL_1 = 3  # LLVM's degree of locality
 _WORD = ir.IntType(64)
 
 TURNS = max(machine.tiles(4).kc, machine.tiles(8).kc) // UNROLL
-"""Turns of the loop over the deepest block: how many lines a tile asks for ahead of time."""
+"""Turns of the loop over the deepest block: how many errands a tile can make."""
 
 
 class _Tile:
@@ -52,7 +53,8 @@ class _Tile:
 
     def __init__(self, builder: ir.IRBuilder, args: list[ir.Value], rows: int, vectors: int):
         self.builder = builder
-        self.a, self.b, self.k, self.c, self.ldc, self.alpha, self.beta, self.ahead = args
+        self.a, self.b, self.k, self.c, self.ldc, self.alpha, self.beta, *errands = args
+        self.errands = Errands(*errands)
         self.rows, self.vectors = rows, vectors
         element = self.a.type.pointee
         itemsize = 4 if isinstance(element, ir.FloatType) else 8
@@ -65,9 +67,7 @@ class _Tile:
         def body(p: ir.Value, sums: list[Any]) -> list[Any]:
             if unroll > 1:
                 turn = self.builder.lshr(p, _WORD(UNROLL.bit_length() - 1))
-                line = self.builder.load(self.builder.gep(self.ahead, [turn]))
-                byte = ir.IntType(8).as_pointer()
-                emit_prefetch(self.builder, self.builder.inttoptr(line, byte), _TO_LEVEL_2)
+                emit_errand(self.builder, self.errands, turn, self.kind)
             for u in range(unroll):
                 sums = self.rank_one_update(self.builder.add(p, _WORD(u)), sums)
             return sums
@@ -137,11 +137,14 @@ def tile_product(
     ldc: Any,
     alpha: Any,
     beta: Any,
-    ahead: Any,
+    errands: Any,
+    folded: Any,
+    shift: Any,
+    scale: Any,
     rows: Any,
     vectors: Any,
 ) -> Any:
-    """``tile_product(a, b, k, c, ldc, alpha, beta, ahead, rows, vectors)``: see the module.
+    """``tile_product(a, b, k, c, ldc, alpha, beta, *errands, rows, vectors)``: see the module.
 
     ``rows`` is a multiple of row_step up to mr, ``vectors`` is 1 ... nv: a switch picks the code.
     """
@@ -163,4 +166,9 @@ def tile_product(
         return ctx.get_dummy_value()
 
     word = types.int64
-    return types.void(a, b, word, c, word, c.dtype, c.dtype, ahead, word, word), codegen
+    return (
+        types.void(
+            a, b, word, c, word, c.dtype, c.dtype, errands, types.boolean, word, word, word, word
+        ),
+        codegen,
+    )

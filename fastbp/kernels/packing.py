@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 from fastbp.kernels import machine
 from fastbp.kernels.jit import jit
 from fastbp.kernels.vectors import (
+    address_of,
     convert,
     fma,
     lanes_of,
@@ -38,13 +39,16 @@ from fastbp.kernels.vectors import (
 
 __all__ = [
     "DTYPE_CODES",
+    "Block",
     "Operand",
+    "block_of",
+    "code_of",
     "copy_rows",
     "fold",
-    "lines_of",
-    "pack_a",
-    "pack_b",
+    "item_bytes",
+    "pack",
     "tile_constant",
+    "transposed",
 ]
 
 FLOAT32, FLOAT64, UINT8 = 0, 1, 2
@@ -58,7 +62,13 @@ address, and dtype as one of DTYPE_CODES; element (i, j) lies at address[i * row
 row i of the operand is row index[i] of the matrix. If shift is not 0, shift and scale are the
 addresses of one value for each column, in the type of the product, and the operand is
 matrix * scale + shift: (matrix - mean) * scale with shift = -mean * scale, one multiply-add.
+
+In the transpose of a gathered or folded matrix (see `transposed`) the numbers are those of columns,
+and there is a shift and a scale for each row; only `pack` knows how to read that.
 """
+
+Block = namedtuple("Block", ["row", "rows", "column", "columns"])
+"""A block of an operand: rows row ... row + rows, columns column ... column + columns."""
 
 
 @intrinsic
@@ -249,20 +259,41 @@ def copy_rows(dst, step, operand, i0, rows, k0, k, dtype):
 
 
 @jit
-def pack_a(dst, operand, i0, rows, k0, k, dtype):
-    """Pack rows i0 ... i0 + rows, columns k0 ... k0 + k of the operand as a block of A.
-
-    ``dst`` takes rows * kc elements of ``dtype``, k <= kc.
-    """
-    copy_rows(dst, tile_constant(dtype, "kc"), operand, i0, rows, k0, k, dtype)
+def code_of(dtype):
+    """The DTYPE_CODES of the type of the product."""
+    return int64(FLOAT32) if lanes_of(dtype) > lanes_of(float64) else int64(FLOAT64)
 
 
 @jit
-def pack_b(dst, operand, k0, k, j0, columns, dtype):
-    """Pack rows k0 ... k0 + k, columns j0 ... j0 + columns of the operand as one panel of B.
+def item_bytes(operand):
+    """Bytes of one element of the operand."""
+    if operand.dtype == UINT8:
+        return int64(1)
+    return int64(4) if operand.dtype == FLOAT32 else int64(8)
 
-    ``dst`` takes kc * nr elements of ``dtype``; columns <= nr, and the rest of the last vector
-    that they begin is zeroed.
+
+@jit
+def transposed(operand):
+    """The transpose of an operand."""
+    return Operand(
+        operand.address, operand.dtype, operand.column, operand.row,
+        operand.index, operand.shift, operand.scale,
+    )  # fmt: skip
+
+
+@jit
+def block_of(is_a, at, extent, k0, k):
+    """The block of A's rows, or of B's columns, ``at`` ... ``at + extent`` and of k0 ... k0 + k."""
+    if is_a:
+        return Block(at, extent, k0, k)
+    return Block(k0, k, at, extent)
+
+
+@jit
+def _pack_panel(dst, operand, k0, k, j0, columns, dtype):
+    """Pack rows k0 ... k0 + k, columns j0 ... j0 + columns <= nr of the operand as a panel of B.
+
+    The rest of the last vector that the columns begin is zeroed.
     """
     if operand.dtype == UINT8:
         _pack_b(dst, pointer(operand.address, uint8), operand, k0, k, j0, columns, dtype)
@@ -273,28 +304,24 @@ def pack_b(dst, operand, k0, k, j0, columns, dtype):
 
 
 @jit
-def lines_of(table, most, operand, i0, rows, j0, columns):
-    """Write the addresses of the cache lines of a block of the operand to ``table``.
+def pack(dst, is_a, operand, block, turned, spare, dtype):
+    """Pack a block of A, or of B where not ``is_a``: block.rows * kc elements, or whole panels.
 
-    At most ``most`` of them; returns how many. None if the operand's rows are not contiguous, or
-    ``i0`` < 0, which stands for "no block".
+    ``turned`` says that the operand is what `transposed` made of a matrix with contiguous rows;
+    ``spare`` takes nr * kc elements, for such rows if they are gathered or folded.
     """
-    if operand.column != 1 or i0 < 0:
-        return 0
-    itemsize = int64(1)
-    if operand.dtype == FLOAT32:
-        itemsize = int64(4)
-    elif operand.dtype == FLOAT64:
-        itemsize = int64(8)
-    index = pointer(operand.index, int64)
-    count = 0
-    for i in range(rows):
-        row = index[i0 + i] if operand.index != 0 else i0 + i
-        begin = operand.address + (row * operand.row + j0) * itemsize
-        end = begin + columns * itemsize
-        line = begin & -64
-        while line < end and count < most:
-            table[count] = line
-            count += 1
-            line += 64
-    return count
+    kc = tile_constant(dtype, "kc")
+    nr = tile_constant(dtype, "nr")
+    if is_a:
+        copy_rows(dst, kc, operand, block.row, block.rows, block.column, block.columns, dtype)
+        return
+    zero = int64(0)
+    by_way = turned and (operand.index != 0 or operand.shift != 0)
+    for j in range(0, block.columns, nr):
+        columns = min(nr, block.columns - j)
+        source, row, column = operand, block.row, block.column + j
+        if by_way:
+            copy_rows(spare, kc, transposed(operand), column, columns, block.row, block.rows, dtype)
+            source = Operand(address_of(spare), code_of(dtype), int64(1), kc, zero, zero, zero)
+            row = column = zero
+        _pack_panel(moved(dst, j * block.rows), source, row, block.rows, column, columns, dtype)

@@ -1,0 +1,150 @@
+"""Products of packed blocks: the inner loops of the matrix product, and a thread's own buffer."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from numba import int64
+
+from fastbp.kernels import errands as errand
+from fastbp.kernels import machine
+from fastbp.kernels.jit import jit
+from fastbp.kernels.microkernel import TURNS, UNROLL, tile_product
+from fastbp.kernels.packing import tile_constant
+from fastbp.kernels.vectors import (
+    address_of,
+    fma,
+    lanes_of,
+    load,
+    load_part,
+    moved,
+    recast,
+    splat,
+    store_part,
+)
+
+__all__ = [
+    "SHALLOW",
+    "block_product",
+    "even_share",
+    "own_buffers",
+    "private_bytes",
+    "round_up",
+    "swapped",
+]
+
+SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth keeping near
+
+Own = namedtuple("Own", ["here", "there", "near", "spare", "dump", "list"])
+"""A thread's own buffer: the block it multiplies, the one it packs meanwhile, the smaller operand's
+if threads do not share that, a tile of C, a vector that nobody reads, and the list of errands."""
+
+
+def private_bytes(itemsize: int) -> int:
+    """Bytes of the buffer that each thread needs: see `Own`."""
+    shape = machine.tiles(itemsize)
+    elements = 2 * shape.own + shape.near + shape.mr * shape.nr + shape.lanes
+    return elements * itemsize + errand.list_bytes(shape.own // shape.lanes, TURNS)
+
+
+@jit
+def round_up(n, step):
+    """The least multiple of ``step`` that is not below n."""
+    return (n + step - 1) // step * step
+
+
+@jit
+def even_share(n, most, step):
+    """Cut n into as few pieces as ``most`` allows; the size of one, a multiple of ``step``."""
+    pieces = (n + most - 1) // most
+    return round_up((n + pieces - 1) // pieces, step)
+
+
+@jit
+def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, errands, spare, dtype):
+    """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
+    lanes = lanes_of(dtype)
+    nr = tile_constant(dtype, "nr")
+    vectors = (columns + lanes - 1) // lanes
+    whole_rows = round_up(rows, tile_constant(dtype, "row_step"))
+    tile_product(
+        a, b, k, spare, nr, alpha, dtype(0), errands.table, errands.folded, errands.shift,
+        errands.scale, whole_rows, vectors,
+    )  # fmt: skip
+    keep = splat(beta, dtype)
+    for i in range(rows):
+        for j in range(0, columns, lanes):
+            count = min(lanes, columns - j)
+            x = load(spare, i * nr + j, dtype)
+            if beta != 0:
+                x = fma(keep, load_part(c, i * ldc + j, count, dtype), x)
+            store_part(c, i * ldc + j, count, x)
+
+
+@jit
+def own_buffers(private, dtype):
+    """The parts of a thread's own buffer, which ``private`` points to."""
+    size = tile_constant(dtype, "own")
+    there = moved(private, size)
+    near = moved(there, size)
+    spare = moved(near, tile_constant(dtype, "near"))
+    dump = moved(spare, tile_constant(dtype, "mr") * tile_constant(dtype, "nr"))
+    errands = recast(moved(dump, lanes_of(dtype)), int64)
+    return Own(private, there, near, spare, dump, errands)
+
+
+@jit
+def block_product(a, b, depth, k, c, ldc, rows, columns, alpha, beta, own, coming, dtype):
+    """C <- beta C + alpha A B for a packed block of A and packed panels of B, ``depth`` apart.
+
+    Deep blocks go down C panel by panel, so that a panel of B stays in the level-1 cache. In
+    shallow ones C itself is most of what is moved: they go along its rows.
+
+    Meanwhile the block ``coming`` is packed into own.there, if errands can do that (see `errands`).
+    """
+    mr = tile_constant(dtype, "mr")
+    nr = tile_constant(dtype, "nr")
+    kc = tile_constant(dtype, "kc")
+    lanes = lanes_of(dtype)
+    step = tile_constant(dtype, "row_step")
+    tall = (rows + mr - 1) // mr
+    wide = (columns + nr - 1) // nr
+    shallow = k <= SHALLOW
+    turns = k // UNROLL
+    most = tile_constant(dtype, "own") // lanes
+    count = errand.write(
+        own.list, most, turns + errand.LEAD, own.there, address_of(own.dump), coming, dtype
+    )
+    folded = coming.operand.shift != 0 and errand.is_direct(coming, dtype)
+    begun = int64(0)
+    for t in range(tall * wide):
+        if shallow:
+            i = t // wide * mr
+            j = t % wide * nr
+        else:
+            i = t % tall * mr
+            j = t // tall * nr
+        width = min(nr, columns - j)
+        height = min(mr, rows - i)
+        panel = moved(b, j * depth)
+        block = moved(a, i * kc)
+        tile = moved(c, i * ldc + j)
+        rest = moved(own.list, begun * errand.WORDS)
+        errands = errand.Errands(rest, folded, coming.operand.shift, coming.operand.scale)
+        begun = min(begun + turns, count)
+        if width % lanes == 0 and height % step == 0:
+            tile_product(
+                block, panel, k, tile, ldc, alpha, beta, errands.table, folded, errands.shift,
+                errands.scale, height, width // lanes,
+            )  # fmt: skip
+        else:
+            _ragged_tile(
+                block, panel, k, tile, ldc, height, width, alpha, beta, errands, own.spare, dtype
+            )
+    errand.run(own.list, begun, count, errands, dtype)
+
+
+@jit
+def swapped(own):
+    """The same buffer, after the block packed meanwhile has become the one to multiply."""
+    return Own(own.there, own.here, own.near, own.spare, own.dump, own.list)
