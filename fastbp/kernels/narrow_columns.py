@@ -130,7 +130,8 @@ def step_by_columns(plan, x, shift, scale, first, rows, own, spare, phase, dtype
             add_outer_products(
                 moved(w, o * n0), n0, x, own.offsets, shift, scale,
                 moved(delta, o * MOST_ROWS_BY_COLUMNS), int64(MOST_ROWS_BY_COLUMNS), j0,
-                min(width, n0 - j0), rows, min(OUTPUTS, n1 - o), dtype(keep), dtype(-rate),
+                min(width, n0 - j0), rows, int64(0), min(OUTPUTS, n1 - o), dtype(keep),
+                dtype(-rate),
             )  # fmt: skip
         task = next_task(team, phase, chunks, True)
     return phase

@@ -22,6 +22,7 @@ from fastbp.kernels import machine
 from fastbp.kernels.vectors import (
     convert,
     emit_loop,
+    emit_prefetch,
     vector_fma,
     vector_load,
     vector_load_part,
@@ -37,6 +38,8 @@ GROUP = 4  # rows of X that one pass over W serves
 OUTPUTS = 4  # rows of W at most in one pass: GROUP x OUTPUTS accumulators
 
 _WORD = ir.IntType(64)
+_LINE = 64 * 8  # bits of a cache line
+_TO_LEVEL_2 = 2  # LLVM's degree of locality
 
 
 class _Rows:
@@ -204,6 +207,7 @@ def add_outer_products(
     j0: Any,
     count: Any,
     rows: Any,
+    later: Any,
     outputs: Any,
     keep: Any,
     factor: Any,
@@ -213,15 +217,16 @@ def add_outer_products(
     ``target`` points to row 0 of a matrix of ``outputs`` (1 ... OUTPUTS) rows, ``ldt`` elements
     apart; keep = 0 means that it is not read. delta[o, i] lies at delta[o * ldd + i]. The sum runs
     over the ``rows`` >= 0 of X in order. With keep = 1 - learning rate * weight decay and factor =
-    -learning rate, ``target`` is the weight matrix itself.
+    -learning rate, ``target`` is the weight matrix itself. On the way it asks for the same columns
+    of ``later`` more rows, whose offsets follow those of the ``rows``.
     """
     vector = vector_of(target.dtype)
     registers = machine.VECTOR_REGISTERS
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ctx.get_value_type(vector)
-        (target_, ldt_, x_, offsets_, shift_, scale_, delta_, ldd_, j0_, count_, rows_, outputs_,
-         keep_, factor_) = args  # fmt: skip
+        (target_, ldt_, x_, offsets_, shift_, scale_, delta_, ldd_, j0_, count_, rows_, later_,
+         outputs_, keep_, factor_) = args  # fmt: skip
         source = _Rows(builder, x_, _optional(shift, shift_), _optional(scale, scale_), kind)
         zero = ir.Constant(kind, [0.0] * kind.count)
         used = builder.fcmp_unordered("!=", keep_, ir.Constant(keep_.type, 0.0))
@@ -245,6 +250,15 @@ def add_outer_products(
                         updated.append(vector_fma(builder, share, values[v], acc[o * vectors + v]))
                 return updated
 
+            def ask(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+                start = builder.load(builder.gep(offsets_, [builder.add(rows_, i)]))
+                for at in range(0, vectors * kind.count, _LINE // x.dtype.bitwidth):
+                    column = builder.add(start, builder.add(j, _WORD(at)))
+                    emit_prefetch(builder, builder.gep(x_, [column]), _TO_LEVEL_2)
+                return carried
+
+            if vectors > 1:
+                emit_loop(builder, _WORD(0), later_, 1, [], ask)
             acc = emit_loop(builder, _WORD(0), rows_, 1, [zero] * (width * vectors), body)
             places = [
                 builder.gep(target_, [builder.add(builder.mul(ldt_, _WORD(o)), column)])
@@ -296,6 +310,7 @@ def add_outer_products(
 
     word, scalar = types.int64, target.dtype
     signature = types.void(
-        target, word, x, offsets, shift, scale, delta, word, word, word, word, word, scalar, scalar
-    )
+        target, word, x, offsets, shift, scale, delta, word, word, word, word, word, word,
+        scalar, scalar,
+    )  # fmt: skip
     return signature, codegen

@@ -30,7 +30,7 @@ from numba.extending import intrinsic
 
 from fastbp.kernels.jit import jit
 
-__all__ = ["TEAM_WORDS", "claim", "first_task", "following_task", "next_task"]
+__all__ = ["TEAM_WORDS", "claim", "first_task", "following_task", "next_task", "unclaimed"]
 
 TEAM_WORDS = 16
 _DONE = 8
@@ -97,6 +97,16 @@ if sys.platform == "win32":
     _yield_core = types.ExternalFunction("SwitchToThread", types.int32())
 else:
     _yield_core = types.ExternalFunction("sched_yield", types.int32())
+
+
+@jit
+def unclaimed(team, phase, tasks):
+    """The task of a phase that will be taken next, by whichever thread, or -1 if none is left."""
+    ticket = _read(team, 0)
+    task = ticket & 0xFFFFFFFF
+    if ticket >> 32 != phase or task >= tasks:
+        return -1
+    return task
 
 
 @jit
