@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import os
@@ -264,17 +265,9 @@ class Network:
         mean, scale = self.input_mean, self.input_scale
         if np.ndim(mean) == np.ndim(scale) == 0 and mean == 0.0 and scale == 1.0:
             return None
-        n0 = self.layer_sizes[0]
-        wide = np.float64
-        shift = -np.multiply(
-            np.asarray(mean, self.dtype), np.asarray(scale, self.dtype), dtype=wide
-        )
-        each = np.array(np.broadcast_to(scale, n0), self.dtype)
-        with np.errstate(over="ignore"):
-            moved = np.array(np.broadcast_to(shift, n0), self.dtype)
-        if not np.isfinite(moved).all():
-            raise ValueError(f"input_mean * input_scale must be finite in {self.dtype}")
-        return each, moved
+        if np.ndim(mean) == np.ndim(scale) == 0:
+            return _scalar_folding(float(mean), float(scale), self.layer_sizes[0], self.dtype)
+        return _make_folding(mean, scale, self.layer_sizes[0], self.dtype)
 
     def gradients(self, X: npt.ArrayLike, y: npt.ArrayLike) -> list[tuple[Array, Array]]:
         """dJ/dW and dJ/db of every layer, layer 1 first, by the chain rule.
@@ -434,6 +427,23 @@ def _check_seed(seed: int | None) -> int | None:
     if value < 0:
         raise ValueError(f"seed must not be negative, got {value}")
     return value
+
+
+def _make_folding(
+    mean: npt.ArrayLike, scale: npt.ArrayLike, n0: int, dtype: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """Scale and shift of each of n0 features, of `dtype`."""
+    shift = -np.multiply(np.asarray(mean, dtype), np.asarray(scale, dtype), dtype=np.float64)
+    each = np.array(np.broadcast_to(scale, n0), dtype)
+    with np.errstate(over="ignore"):
+        moved = np.array(np.broadcast_to(shift, n0), dtype)
+    if not np.isfinite(moved).all():
+        raise ValueError(f"input_mean * input_scale must be finite in {dtype}")
+    return each, moved
+
+
+# Making them takes as long as a prediction for one picture.
+_scalar_folding = functools.lru_cache(maxsize=8)(_make_folding)
 
 
 def _check_folding(

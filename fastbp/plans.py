@@ -16,6 +16,7 @@ from fastbp import threads
 from fastbp.kernels import epoch, gemm, machine, narrow, sweep
 from fastbp.kernels import plan as p
 from fastbp.kernels.packing import DTYPE_CODES
+from fastbp.products import address_of
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -28,7 +29,13 @@ _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in
 # Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
 # as long with two threads as with one, on 8 rows two thirds of it.
 _SERIAL_WORK = 1 << 17
-_PRODUCT_DTYPES = tuple(DTYPE_CODES)
+# By dtype: looking up its name takes a microsecond.
+_CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
+_WIDE_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
+_NARROW_REGIONS = {
+    (np.dtype(network), np.dtype(data), folded): region
+    for (network, data, folded), region in narrow.regions.items()
+}
 
 
 def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
@@ -59,7 +66,7 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
         )
     if array.shape[1] != n_features:
         raise ValueError(f"X has {array.shape[1]} features, but the network expects {n_features}")
-    if array.dtype.name not in _PRODUCT_DTYPES:
+    if array.dtype not in _CODES and array.dtype.newbyteorder("=") not in _CODES:
         return np.ascontiguousarray(array, dtype=dtype)
     size = array.itemsize
     whole_strides = all(stride % size == 0 for stride in array.strides)
@@ -109,51 +116,45 @@ class NetworkPlan:
         self.steps_at_once = 1  # how many steps `fit` makes in one call, as it has found
         sizes = network.layer_sizes
         self._narrow = _is_narrow(sizes, X)
-        self.words = np.zeros(p.plan_words(len(sizes) - 1), np.int64)
-        words = self.words
+        words = [0] * p.plan_words(len(sizes) - 1)  # a list is filled several times faster
         words[p.LAYERS] = len(sizes) - 1
         words[p.BATCH], words[p.ROWS] = self.batch_size, self.rows
-        words[p.X], words[p.X_DTYPE] = X.ctypes.data, DTYPE_CODES[X.dtype.name]
-        words[p.X_ROW], words[p.X_COLUMN] = (
-            (stride // X.itemsize for stride in X.strides)
-            if X.shape[1] > 1
-            else (X.strides[0] // X.itemsize, 1)
-        )
-        words[p.SETTINGS] = self.settings.ctypes.data
+        words[p.X], words[p.X_DTYPE] = address_of(X), _CODES[X.dtype]
+        row, column = (stride // X.itemsize for stride in X.strides)
+        words[p.X_ROW], words[p.X_COLUMN] = row, column if X.shape[1] > 1 else 1
+        words[p.SETTINGS] = address_of(self.settings)
         if y is not None:
-            words[p.Y] = y.ctypes.data
-        folded = self._fold(X)
-        self._fill_layers()
-        dtype = network.dtype.name
+            words[p.Y] = address_of(y)
+        folding = self._folding(X)
+        if folding is not None:
+            words[p.SCALE], words[p.SHIFT] = (address_of(part) for part in folding)
+        self._fill_layers(words)
+        self.words = np.array(words, np.int64)
         if self._narrow:
-            self._region = narrow.regions[dtype, X.dtype.name, folded]
+            self._region = _NARROW_REGIONS[network.dtype, X.dtype, folding is not None]
         else:
-            self._region = epoch.regions[dtype]
+            self._region = _WIDE_REGIONS[network.dtype]
         self._training = y is not None
         self._lay_out()
 
-    def _fold(self, X: Array) -> bool:
-        """Point to scale and shift, if X needs any; return whether it does."""
+    def _folding(self, X: Array) -> tuple[Array, Array] | None:
+        """Scale and shift of X's columns, if the region needs any."""
         network = self._network
         folding = network._folding()
-        if folding is None:
-            if X.dtype == network.dtype or not self._narrow:
-                return False
+        if folding is None and X.dtype != network.dtype and self._narrow:
             ones = np.ones(network.layer_sizes[0], network.dtype)
             folding = ones, 0 * ones
-        scale, shift = folding
-        self._keep += [scale, shift]
-        self.words[p.SCALE], self.words[p.SHIFT] = scale.ctypes.data, shift.ctypes.data
-        return True
+        self._keep.append(folding)
+        return folding
 
-    def _fill_layers(self) -> None:
+    def _fill_layers(self, words: list[int]) -> None:
         network = self._network
-        for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
-            at = p.LAYER + layer * p.LAYER_WORDS
-            self.words[at + p.WEIGHT] = weight.ctypes.data
-            self.words[at + p.BIAS] = bias.ctypes.data
-            self.words[at + p.OUTPUTS], self.words[at + p.INPUTS] = weight.shape
+        at = p.LAYER
+        for weight, bias in zip(network.weights, network.biases, strict=True):
+            words[at + p.WEIGHT], words[at + p.BIAS] = address_of(weight), address_of(bias)
+            words[at + p.OUTPUTS], words[at + p.INPUTS] = weight.shape
             self._keep += [weight, bias]
+            at += p.LAYER_WORDS
 
     def _lay_out(self) -> None:
         """Decide how much scratch memory each part needs."""
@@ -170,7 +171,7 @@ class NetworkPlan:
         else:
             shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
             private = max(private, sweep.private_bytes(lanes, itemsize))
-            self._sweeps = self._training and self.batch_size <= sweep.MOST_ROWS
+            self._sweeps = self.batch_size <= sweep.MOST_ROWS and (self._training or len(sizes) > 2)
             parallel = True
         self._shared = -(-shared // 64) * 64
         self._private = -(-private // 64) * 64
@@ -195,7 +196,7 @@ class NetworkPlan:
         words[p.PRIVATE_STEP] = self._private
         if not self._narrow:
             self._place_activations(base + self._shared + self._private * self._workers)
-        threads.run(self._region, words.ctypes.data, self._workers)
+        threads.run(self._region, address_of(words), self._workers)
 
     def _place_activations(self, address: int) -> None:
         rows = self.batch_size
@@ -216,7 +217,7 @@ class NetworkPlan:
         and the weight decay are ``settings[0]`` and ``[1]``; the log loss and the number of right
         answers are added to ``settings[2]`` and ``[3]``.
         """
-        self.words[p.ORDER] = 0 if order is None else order.ctypes.data
+        self.words[p.ORDER] = 0 if order is None else address_of(order)
         self.words[p.FIRST], self.words[p.LAST] = first, last
         self._run(p.TRAIN)
 
@@ -224,7 +225,7 @@ class NetworkPlan:
         """The output layer's activation for every row, or its pre-activation: (n, n_L)."""
         network = self._network
         out = np.empty((self.rows, network.layer_sizes[-1]), network.dtype)
-        self.words[p.OUT] = out.ctypes.data
+        self.words[p.OUT] = address_of(out)
         self.words[p.SIGMOID_OUT] = int(sigmoid_out)
         self._run(p.FORWARD)
         return out

@@ -19,7 +19,7 @@ from fastbp.kernels import epoch, gemm, plan, writeback
 from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.kernels.team import TEAM_WORDS
 
-__all__ = ["COMPUTED", "DIRECT", "product", "readable", "writable_rows"]
+__all__ = ["COMPUTED", "DIRECT", "address_of", "product", "readable", "writable_rows"]
 
 Array = npt.NDArray[Any]
 
@@ -91,7 +91,7 @@ _word_at = ctypes.c_size_t.from_address
 _HEADER = object.__basicsize__
 
 
-def _address(array: Array) -> int:
+def address_of(array: Array) -> int:
     """Where the array's first element lies: ``array.ctypes.data`` in a seventh of its time.
 
     A PyArrayObject begins with CPython's object header and then the pointer to the data, in every
@@ -104,8 +104,8 @@ def _slow_address(array: Array) -> int:
     return array.ctypes.data
 
 
-if _address(_call.memory) != _slow_address(_call.memory):  # another interpreter's object header
-    _address = _slow_address
+if address_of(_call.memory) != _slow_address(_call.memory):  # another interpreter's object header
+    address_of = _slow_address
 
 
 def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, ...]:
@@ -116,11 +116,11 @@ def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, .
         column = size  # a stride that no element uses may be anything; this one packs fastest
     elif rows == 1:
         row = columns * size
-    address, code = _address(matrix), _CODES[matrix.dtype]
+    address, code = address_of(matrix), _CODES[matrix.dtype]
     if folding is None:
         return address, code, row // size, column // size, 0, 0, 0
     scale, shift = folding
-    return address, code, row // size, column // size, 0, _address(shift), _address(scale)
+    return address, code, row // size, column // size, 0, address_of(shift), address_of(scale)
 
 
 def product(
@@ -172,8 +172,8 @@ def product(
         call.buffer, call.start,
         call.team, address, address + shared, private, plan.PRODUCT,
         *_operand(a, folding), *_operand(b, folding_of_b),
-        _address(c), c.strides[0] // itemsize, m, n, k, call.factors,
-        kind, 0 if bias is None else _address(bias), 0, 0, alpha, beta,
+        address_of(c), c.strides[0] // itemsize, m, n, k, call.factors,
+        kind, 0 if bias is None else address_of(bias), 0, 0, alpha, beta,
     )  # fmt: skip
     region = _REGIONS[c.dtype]
     if workers == 1:

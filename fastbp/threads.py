@@ -56,6 +56,7 @@ class _Scratch(threading.local):
         self.buffer = np.empty(0, np.uint8)
         self.start = self.size = 0
         self.team = np.zeros(TEAM_WORDS + 8, np.int64)
+        self.team_start = -(-int(self.team.ctypes.data) // 64) * 64
 
     def address(self, nbytes: int) -> int:
         if self.size < nbytes:
@@ -66,8 +67,8 @@ class _Scratch(threading.local):
         return self.start
 
     def new_team(self) -> int:
-        self.team[:] = 0
-        return -(-int(self.team.ctypes.data) // 64) * 64
+        self.team.fill(0)
+        return self.team_start
 
 
 _scratch = _Scratch()

@@ -166,7 +166,13 @@ def _run(context, worker, dtype):
             rows = min(plan[p.BATCH], plan[p.ROWS] - start)
             last = moved(out, start * outputs)
             x = operand_of_x(plan, start)
-            phase = _forward_layers(plan, x, 0, rows, last, space, phase, dtype)
+            first = int64(0)
+            if plan[p.STAGED] != 0:  # too few rows to pack W1 for, which passes by once
+                batch = pointer(plan[p.STAGED], dtype)
+                phase = stage(plan, start, rows, batch, space.team, phase, dtype)
+                phase = sweep(plan, worker, batch, int64(0), batch, rows, False, phase, dtype)
+                first = int64(1)
+            phase = _forward_layers(plan, x, first, rows, last, space, phase, dtype)
 
 
 @region
