@@ -107,7 +107,7 @@ def test_every_edge_of_the_widest_chunk(dtype, chunks, d):
 
 
 @pytest.mark.parametrize("d", [-1, 0, 1])
-@pytest.mark.parametrize("m_and_n", [(9, 3), (3, 9), (50, 50), (49, 50)], ids=str)
+@pytest.mark.parametrize("m_and_n", [(9, 3), (3, 9), (50, 50), (49, 50), (210, 200)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_the_deepest_chunk(dtype, m_and_n, d):
     shape = tiles(dtype)
@@ -115,6 +115,43 @@ def test_every_edge_of_the_deepest_chunk(dtype, m_and_n, d):
     step = shape.nr if n <= m else shape.mr  # the smaller operand is packed in whole panels
     panel = -(-min(m, n) // step) * step * shape.kc
     assert_multiplies(m, n, shape.shared // panel * shape.kc + d, dtype)
+
+
+@pytest.mark.parametrize("transposition", TRANSPOSITIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_strips_that_are_packed_while_others_are_multiplied(dtype, transposition):
+    shape = tiles(dtype)
+    whole = (shape.lanes, 4 * shape.lanes, shape.kc, shape.kc + shape.lanes, 3 * shape.kc)
+    for k in (*whole, shape.kc + 1):
+        for few in (1, shape.mr + 3, shape.nr + 5):
+            for long in (2 * shape.strip, 3 * shape.strip + shape.lanes, 200):
+                assert_multiplies(long, few, k, dtype, transposition)  # blocks of A
+                assert_multiplies(few, long, k, dtype, transposition)  # blocks of B
+
+
+@pytest.mark.parametrize("transposition", TRANSPOSITIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_edge_of_a_product_cut_along_k(dtype, transposition):
+    shape = tiles(dtype)
+    widest = shape.near // shape.kc // shape.nr * shape.nr  # of B, whose rows a thread packs
+    for m, n in [
+        (1, 1), (2, 1), (1, 2), (shape.strip + 1, shape.lanes + 1), (widest + 7, widest),
+        (widest + 7, widest + 1), (shape.lanes, widest), (shape.lanes - 1, widest),
+        (shape.lanes + 1, 2 * widest),
+    ]:  # fmt: skip
+        for k in (8 * shape.kc, 8 * shape.kc - shape.lanes, 9 * shape.kc + 5, 17 * shape.kc):
+            assert_multiplies(m, n, k, dtype, transposition)
+
+
+@pytest.mark.parametrize("d", [-1, 0, 1])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_edge_of_the_most_parts(dtype, d):
+    shape = tiles(dtype)
+    m = shape.parts // 8 // shape.lanes + d
+    assert_multiplies(m, shape.lanes, 8 * shape.kc, dtype, "NT")
+    assert_multiplies(shape.lanes, m, 8 * shape.kc, dtype, "NT")
+    m = shape.parts // shape.lanes + d  # as its transpose, in one part
+    assert_multiplies(shape.lanes, m, 3, dtype, "NT")
 
 
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
@@ -136,13 +173,17 @@ def test_an_element_has_the_same_bits_in_any_block_of_the_product(dtype):
             np.testing.assert_array_equal(fastbp.matmul(a[i], b[:, j]), whole[i, j])
 
 
-@pytest.mark.parametrize("m_and_n", [(301, 203), (203, 301), (12, 1500), (1500, 12)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [(301, 203, 401), (203, 301, 401), (12, 1500, 401), (1500, 12, 401), (90, 60, 3300)],
+    ids=str,
+)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_same_bits_with_any_number_of_threads(dtype, m_and_n, set_num_threads):
+def test_the_same_bits_with_any_number_of_threads(dtype, shape, set_num_threads):
     from numba import config
 
-    m, n = m_and_n
-    a, b = random_matrix(m, 401, dtype), random_matrix(401, n, dtype)
+    m, n, k = shape
+    a, b = random_matrix(m, k, dtype), random_matrix(k, n, dtype)
     results = []
     for threads in range(1, config.NUMBA_NUM_THREADS + 1):
         set_num_threads(threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastbp.kernels import machine
 from tests.problems import NARROW, ONE_OF_EACH, WIDE, make_problem
 from tests.training import (
     assert_parameters_follow_the_oracle,
@@ -111,6 +112,22 @@ def test_deep_network():
 def test_wide_pixels(layer_sizes):
     problem = make_problem(layer_sizes, 24, dtype="float64", data_dtype="uint8")
     assert_training_follows_the_oracle(problem, batch_size=8, epochs=2, learning_rate=0.01)
+
+
+@pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("fold", ["none", "scalar", "feature"])
+def test_gathered_rows_that_are_packed_while_others_are_multiplied(fold, data_dtype):
+    problem = make_problem((208, 40, 1), 150, data_dtype=data_dtype, fold=fold)
+    assert_training_follows_the_oracle(problem, batch_size=130, epochs=3, weight_decay=0.01)
+
+
+@pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("fold", ["none", "feature"])
+@pytest.mark.parametrize("batch_size", [17, 30])  # fewer and more rows than outputs
+def test_inputs_so_wide_that_the_forward_pass_is_cut_along_them(batch_size, fold, data_dtype):
+    features = 8 * machine.tiles(4).kc + machine.tiles(4).lanes
+    problem = make_problem((features, 20, 1), 40, data_dtype=data_dtype, fold=fold)
+    assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=2, learning_rate=0.01)
 
 
 def test_a_batch_size_larger_than_the_data_is_full_batch():

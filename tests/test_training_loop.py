@@ -66,7 +66,9 @@ def test_the_same_seed_gives_the_same_bits(layer_sizes):
 
 @pytest.mark.parametrize("batch_size", [1, 16, 130, None])
 @pytest.mark.parametrize(
-    "layer_sizes", [(130, 3, 2, 1), (130, 40, 1), (700, 5, 1), (700, 65, 3)], ids=str
+    "layer_sizes",
+    [(130, 3, 2, 1), (130, 40, 1), (700, 5, 1), (700, 65, 3), (3200, 40, 1)],
+    ids=str,
 )
 def test_the_same_bits_with_any_number_of_threads(layer_sizes, batch_size, set_num_threads):
     problem = make_problem(layer_sizes, 400, data_dtype="uint8", fold="feature")
