@@ -147,9 +147,10 @@ def test_every_edge_of_a_product_cut_along_k(dtype, transposition):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_the_most_parts(dtype, d):
     shape = tiles(dtype)
-    m = shape.parts // 8 // shape.lanes + d
-    assert_multiplies(m, shape.lanes, 8 * shape.kc, dtype, "NT")
-    assert_multiplies(shape.lanes, m, 8 * shape.kc, dtype, "NT")
+    n = shape.near // shape.kc // shape.nr * shape.nr
+    m = shape.parts // 8 // n + d
+    assert_multiplies(m, n, 8 * shape.kc, dtype, "NT")
+    assert_multiplies(n, m, 8 * shape.kc, dtype, "NT")
     m = shape.parts // shape.lanes + d  # as its transpose, in one part
     assert_multiplies(shape.lanes, m, 3, dtype, "NT")
 

@@ -42,6 +42,11 @@ def check_matmul(dtype):
                 for k in (1, 5, shape.lanes, shape.lanes + 1):
                     assert_multiplies(m, n, k, dtype, transposition)
         assert_multiplies(shape.nr + 1, shape.nr + 2, shape.kc + 1, dtype, transposition)
+        for long in (shape.strip + 1, 2 * shape.strip, 3 * shape.strip + shape.lanes):
+            assert_multiplies(long, shape.mr + 3, shape.kc, dtype, transposition)
+            assert_multiplies(shape.mr + 3, long, shape.kc, dtype, transposition)
+            assert_multiplies(long, shape.lanes + 1, 8 * shape.kc, dtype, transposition)
+            assert_multiplies(shape.lanes + 1, long, 8 * shape.kc + 5, dtype, transposition)
         widest = widest_chunk(shape, shape.nr)
         assert_multiplies(widest + 1, widest + 2, 3, dtype, transposition)
 

@@ -55,7 +55,10 @@ def round_up(n, step):
 
 @jit
 def even_share(n, most, step):
-    """Cut n into as few pieces as ``most`` allows; the size of one, a multiple of ``step``."""
+    """Cut n into as few pieces as ``most`` allows; the size of one, a multiple of ``step``.
+
+    ``most`` is a multiple of ``step`` too, or the pieces might be larger.
+    """
     pieces = (n + most - 1) // most
     return round_up((n + pieces - 1) // pieces, step)
 

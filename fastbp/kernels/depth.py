@@ -67,7 +67,8 @@ def product_by_depth(m, n, k, a, b, turned, alpha, shards, parts, space, phase, 
     ``turned`` as in `pack`, of both operands.
     """
     kc = tile_constant(dtype, "kc")
-    strip = even_share(m, tile_constant(dtype, "strip"), tile_constant(dtype, "mr"))
+    mr = tile_constant(dtype, "mr")
+    strip = even_share(m, tile_constant(dtype, "strip") // mr * mr, mr)
     strips = (m + strip - 1) // strip
     deep = _blocks_of_shard(k, shards, dtype) * kc
     own = own_buffers(space.private, dtype)
