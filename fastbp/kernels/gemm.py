@@ -3,20 +3,20 @@
     C <- write-back(beta * C + alpha * A B),      A (m, k), B (k, n), C (m, n) with contiguous rows
 
 The loops are those of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
-(2008), and of BLIS, with one choice added. The smaller operand is packed once, in a phase that all
-threads share; the larger one is packed by the thread that uses it, while it multiplies the block
-before, so that waiting for memory and multiplying overlap:
+(2008), and of BLIS, with two choices added. The smaller operand is packed once, in a phase that all
+threads share; the larger one is packed by the thread that uses it, by errands that it runs while it
+multiplies the block before (see `errands`), so that waiting for memory and multiplying overlap:
 
     for each chunk of C's columns (or rows), and of k, that fits the shared buffer:
         phase: pack the chunk of the smaller operand          one task a block
         phase: for each strip of C, one task:
             for each kc in the chunk:
                 for each panel of B, for each row tile of A:
-                    micro-kernel
-                    pack a piece of the larger operand's next block, private to the thread
+                    micro-kernel, and errands for the strip's next block, private to the thread
 
 A tile of C belongs to one task, and k runs in order: no two threads share an element of C, and the
-bits depend on neither the threads nor the blocks.
+bits depend on neither the threads nor the blocks. Where k is long and C small the work is cut along
+k instead, see `depth`.
 
 A write-back is applied to a strip when its last k is done, while it lies in the cache. With
 alpha = -learning rate and beta = 1 - learning rate * weight decay, C is a weight matrix that is

@@ -144,7 +144,8 @@ def tiles(itemsize: int) -> Tiles:
       used, takes a part of the level-2 cache that leaves room for the panels that stream past: two
       panels of B.
     * shared: what is packed for all threads takes half of the level-2 cache of each, from where
-      it is read again for every strip.
+      it is read again for every strip. ``near``, what a thread packs of the smaller operand where
+      that is not shared, takes an eighth of the cache.
     """
     lanes = VECTOR_BITS // 8 // itemsize
     nv, mr, row_step = (3, 8, 4) if VECTOR_REGISTERS == 32 else (2, 6, 2)
