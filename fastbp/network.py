@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
 import os
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from fastbp.activations import check_activation
 from fastbp.arrays import sigmoid
+from fastbp.folding import check_folding, scale_and_shift
 from fastbp.initializers import Init, canonical_init, initialize
 from fastbp.kernels import writeback
 from fastbp.losses import check_targets, l2_penalty, log_loss
@@ -105,8 +105,8 @@ class Network:
         self.seed = _check_seed(seed)
         self.init = canonical_init(init)
         n0 = self.layer_sizes[0]
-        self.input_mean = _check_folding(input_mean, "input_mean", n0, self.dtype)
-        self.input_scale = _check_folding(input_scale, "input_scale", n0, self.dtype)
+        self.input_mean = check_folding(input_mean, "input_mean", n0, self.dtype)
+        self.input_scale = check_folding(input_scale, "input_scale", n0, self.dtype)
         self._folding()  # to refuse what does not fit the dtype
         self.weights, self.biases = initialize(
             self.layer_sizes, init, seed=self.seed, dtype=self.dtype
@@ -262,12 +262,7 @@ class Network:
 
     def _folding(self) -> tuple[Array, Array] | None:
         """Scale and shift of each feature, so that the input is X * scale + shift; or None."""
-        mean, scale = self.input_mean, self.input_scale
-        if np.ndim(mean) == np.ndim(scale) == 0 and mean == 0.0 and scale == 1.0:
-            return None
-        if np.ndim(mean) == np.ndim(scale) == 0:
-            return _scalar_folding(float(mean), float(scale), self.layer_sizes[0], self.dtype)
-        return _make_folding(mean, scale, self.layer_sizes[0], self.dtype)
+        return scale_and_shift(self.input_mean, self.input_scale, self.layer_sizes[0], self.dtype)
 
     def gradients(self, X: npt.ArrayLike, y: npt.ArrayLike) -> list[tuple[Array, Array]]:
         """dJ/dW and dJ/db of every layer, layer 1 first, by the chain rule.
@@ -427,38 +422,3 @@ def _check_seed(seed: int | None) -> int | None:
     if value < 0:
         raise ValueError(f"seed must not be negative, got {value}")
     return value
-
-
-def _make_folding(
-    mean: npt.ArrayLike, scale: npt.ArrayLike, n0: int, dtype: np.dtype[Any]
-) -> tuple[Array, Array]:
-    """Scale and shift of each of n0 features, of `dtype`."""
-    shift = -np.multiply(np.asarray(mean, dtype), np.asarray(scale, dtype), dtype=np.float64)
-    each = np.array(np.broadcast_to(scale, n0), dtype)
-    with np.errstate(over="ignore"):
-        moved = np.array(np.broadcast_to(shift, n0), dtype)
-    if not np.isfinite(moved).all():
-        raise ValueError(f"input_mean * input_scale must be finite in {dtype}")
-    return each, moved
-
-
-# Making them takes as long as a prediction for one picture.
-_scalar_folding = functools.lru_cache(maxsize=8)(_make_folding)
-
-
-def _check_folding(
-    value: npt.ArrayLike, name: str, n_features: int, dtype: np.dtype[Any]
-) -> float | Array:
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    if array.shape not in ((), (n_features,)):
-        raise ValueError(
-            f"{name} must be a number or have one value for each of the {n_features} features,"
-            f" got shape {array.shape}"
-        )
-    with np.errstate(over="ignore"):
-        rounded = np.array(array, dtype=dtype)
-    if not np.isfinite(rounded).all():
-        raise ValueError(f"{name} must be finite in {dtype}")
-    return float(array) if array.ndim == 0 else rounded
