@@ -11,7 +11,7 @@ from numba import float64, int64
 from fastbp.kernels.functions import sigmoid, softplus
 from fastbp.kernels.gemm import Ending, gemm
 from fastbp.kernels.jit import jit
-from fastbp.kernels.packing import FLOAT32, FLOAT64, Operand
+from fastbp.kernels.packing import matrix
 from fastbp.kernels.team import next_task
 from fastbp.kernels.vectors import (
     lanes_of,
@@ -27,18 +27,10 @@ from fastbp.kernels.vectors import (
 )
 from fastbp.kernels.writeback import BIAS, BIAS_SIGMOID, DERIVATIVE, NOTHING
 
-__all__ = ["backward", "forward", "matrix", "output_delta", "update"]
+__all__ = ["backward", "forward", "output_delta", "update"]
 
 _ROWS_OF_TASK = 64  # rows of the output layer that one task turns into delta
 _COLUMNS_OF_TASK = 256  # columns of delta that one task sums
-
-
-@jit
-def matrix(address, row, column, dtype):
-    """A matrix in the type of the product as an operand."""
-    code = FLOAT32 if lanes_of(dtype) > lanes_of(float64) else FLOAT64
-    zero = int64(0)
-    return Operand(address, int64(code), row, column, zero, zero, zero)
 
 
 @jit

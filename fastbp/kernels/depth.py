@@ -22,14 +22,7 @@ from numba import int64
 from fastbp.kernels import errands as errand
 from fastbp.kernels.blocks import block_product, even_share, own_buffers, swapped
 from fastbp.kernels.jit import jit
-from fastbp.kernels.packing import (
-    Operand,
-    block_of,
-    code_of,
-    copy_rows,
-    pack,
-    tile_constant,
-)
+from fastbp.kernels.packing import block_of, copy_rows, matrix, pack, tile_constant
 from fastbp.kernels.team import claim, first_task, following_task, next_task
 from fastbp.kernels.vectors import address_of, lanes_of, load_part, moved, store_part
 from fastbp.kernels.writeback import write_back
@@ -137,7 +130,7 @@ def sum_parts(c, ldc, m, n, parts, shards, turned, ending, space, phase, dtype):
     zero = int64(0)
     height = lanes_of(dtype)
     tasks = (m + height - 1) // height
-    sums = Operand(address_of(parts), code_of(dtype), int64(1), m, zero, zero, zero)
+    sums = matrix(address_of(parts), int64(1), m, dtype)
     phase += 1
     task = next_task(space.team, phase, tasks, False)
     while task >= 0:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from numba import float32, float64, int64
 
 from fastbp.kernels import plan as p
-from fastbp.kernels.dense import backward, forward, matrix, output_delta, update
+from fastbp.kernels.dense import backward, forward, output_delta, update
 from fastbp.kernels.gemm import Ending, Workspace, gemm
 from fastbp.kernels.jit import jit, region
-from fastbp.kernels.packing import Operand
+from fastbp.kernels.packing import Operand, matrix
 from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
 from fastbp.kernels.sweep import row_step, stage, sweep
 from fastbp.kernels.vectors import moved, pointer

@@ -46,6 +46,7 @@ __all__ = [
     "copy_rows",
     "fold",
     "item_bytes",
+    "matrix",
     "pack",
     "tile_constant",
     "transposed",
@@ -265,6 +266,13 @@ def code_of(dtype):
 
 
 @jit
+def matrix(address, row, column, dtype):
+    """A matrix in the type of the product as an operand."""
+    zero = int64(0)
+    return Operand(address, code_of(dtype), row, column, zero, zero, zero)
+
+
+@jit
 def item_bytes(operand):
     """Bytes of one element of the operand."""
     if operand.dtype == UINT8:
@@ -315,13 +323,12 @@ def pack(dst, is_a, operand, block, turned, spare, dtype):
     if is_a:
         copy_rows(dst, kc, operand, block.row, block.rows, block.column, block.columns, dtype)
         return
-    zero = int64(0)
     by_way = turned and (operand.index != 0 or operand.shift != 0)
     for j in range(0, block.columns, nr):
         columns = min(nr, block.columns - j)
         source, row, column = operand, block.row, block.column + j
         if by_way:
             copy_rows(spare, kc, transposed(operand), column, columns, block.row, block.rows, dtype)
-            source = Operand(address_of(spare), code_of(dtype), int64(1), kc, zero, zero, zero)
-            row = column = zero
+            source = matrix(address_of(spare), int64(1), kc, dtype)
+            row = column = int64(0)
         _pack_panel(moved(dst, j * block.rows), source, row, block.rows, column, columns, dtype)
