@@ -29,6 +29,10 @@ _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in
 # Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
 # as long with two threads as with one, on 8 rows two thirds of it.
 _SERIAL_WORK = 1 << 17
+# The same for steps by columns, where passing over the weights is as much work as 3 rows: below
+# it a step takes less than 3.5 us, of which the threads' waiting for each other would be 1 or 2.
+_SERIAL_WORK_BY_COLUMNS = 90_000
+_ROWS_OF_A_PASS = 3
 # By dtype: looking up its name takes a microsecond.
 _CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
 _WIDE_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
@@ -135,13 +139,16 @@ class NetworkPlan:
         else:
             self._region = _WIDE_REGIONS[network.dtype]
         self._training = y is not None
+        self._by_columns = False
+        self._folded = 0  # where in the shared scratch memory FOLDED is
         self._lay_out()
 
     def _folding(self, X: Array) -> tuple[Array, Array] | None:
         """Scale and shift of X's columns, if the region needs any."""
         network = self._network
         folding = network._folding()
-        if folding is None and X.dtype != network.dtype and self._narrow:
+        unfolded = network.dtype, X.dtype, False
+        if folding is None and self._narrow and unfolded not in _NARROW_REGIONS:
             ones = np.ones(network.layer_sizes[0], network.dtype)
             folding = ones, 0 * ones
         self._keep.append(folding)
@@ -166,8 +173,12 @@ class NetworkPlan:
             self.words[p.TILE] = narrow.tile_rows(self._row_bytes, lanes)
             shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
             private = narrow.private_bytes(sizes, lanes, itemsize)
+            if self.words[p.SCALE] and self.words[p.X_DTYPE] == DTYPE_CODES["uint8"]:
+                self._folded = shared = -(-shared // 64) * 64
+                shared += narrow.folded_bytes(sizes, itemsize)
             rows_at_once = self.batch_size if self._training else self.rows
-            parallel = rows_at_once > lanes or narrow.is_by_columns(sizes[0], rows_at_once)
+            self._by_columns = self._training and narrow.is_by_columns(sizes[0], self.batch_size)
+            parallel = rows_at_once > lanes or self._by_columns
         else:
             shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
             private = max(private, sweep.private_bytes(lanes, itemsize))
@@ -176,9 +187,11 @@ class NetworkPlan:
         self._shared = -(-shared // 64) * 64
         self._private = -(-private // 64) * 64
         rows = self.batch_size if self._training else min(self.rows, _FORWARD_ROWS)
-        products = sum(a * b for a, b in pairwise(sizes))
-        parallel = parallel and rows * products > _SERIAL_WORK
-        self._workers = threads.get_num_threads() if parallel else 1
+        least = _SERIAL_WORK
+        if self._by_columns:
+            rows, least = rows + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
+        self._work = rows * sum(a * b for a, b in pairwise(sizes))
+        self._workers = threads.get_num_threads() if parallel and self._work > least else 1
         self._layers = 0
         if not self._narrow:
             copies = 2 if self._training else 1
@@ -186,17 +199,22 @@ class NetworkPlan:
                 self._layers = sweep.staged_bytes(sizes[0], itemsize)
             self._layers += sum(-(-rows * n * itemsize // 64) * 64 for n in sizes[1:]) * copies
 
-    def _run(self, operation: int) -> None:
+    def _run(self, operation: int, steps: int = 1) -> None:
         words = self.words
         base = threads.scratch(self._shared + self._private * self._workers + self._layers)
+        workers = min(self._workers, threads.get_num_threads())
+        if steps * self._work <= _SERIAL_WORK:
+            workers = 1
         words[p.OPERATION] = operation
         words[p.TEAM] = threads.new_team()
+        words[p.WORKERS] = workers
         words[p.SHARED] = base
+        words[p.FOLDED] = base + self._folded
         words[p.PRIVATE] = base + self._shared
         words[p.PRIVATE_STEP] = self._private
         if not self._narrow:
             self._place_activations(base + self._shared + self._private * self._workers)
-        threads.run(self._region, address_of(words), self._workers)
+        threads.run(self._region, address_of(words), workers)
 
     def _place_activations(self, address: int) -> None:
         rows = self.batch_size
@@ -219,7 +237,7 @@ class NetworkPlan:
         """
         self.words[p.ORDER] = 0 if order is None else address_of(order)
         self.words[p.FIRST], self.words[p.LAST] = first, last
-        self._run(p.TRAIN)
+        self._run(p.TRAIN, last - first)
 
     def forward(self, *, sigmoid_out: bool) -> Array:
         """The output layer's activation for every row, or its pre-activation: (n, n_L)."""

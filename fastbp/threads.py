@@ -29,7 +29,7 @@ import numpy as np
 from numba.core import config
 
 from fastbp.kernels.jit import Region, launch
-from fastbp.kernels.team import TEAM_WORDS
+from fastbp.kernels.team import SHARE_WORDS, TEAM_WORDS
 
 __all__ = ["get_num_threads", "run", "scratch", "set_num_threads", "threading_layer"]
 
@@ -55,7 +55,7 @@ class _Scratch(threading.local):
     def __init__(self) -> None:
         self.buffer = np.empty(0, np.uint8)
         self.start = self.size = 0
-        self.team = np.zeros(TEAM_WORDS + 8, np.int64)
+        self.team = np.zeros(TEAM_WORDS + SHARE_WORDS + 8, np.int64)
         self.team_start = -(-int(self.team.ctypes.data) // 64) * 64
 
     def address(self, nbytes: int) -> int:

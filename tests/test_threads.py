@@ -68,17 +68,20 @@ from fastbp import threads
 rng = np.random.default_rng(0)
 a, b = (rng.normal(size=(300, 300)).astype(np.float32) for _ in range(2))
 X, y = rng.normal(size=(400, 1000)).astype(np.float32), rng.integers(0, 2, 400)
+wide = rng.normal(size=(40, 10000)).astype(np.float32)
 
 
-def fitted(hidden):
-    network = fastbp.Network((1000, hidden, 1), seed=0)
-    network.fit(X, y, batch_size=200, epochs=2, seed=0)
+def fitted(hidden, X=X, batch_size=200):
+    network = fastbp.Network((X.shape[1], hidden, 1), seed=0)
+    network.fit(X, y[: len(X)], batch_size=batch_size, epochs=2, seed=0)
     return network.predict_proba(X).tobytes()
 
 
 def work():
     '''Every kind of parallel call, far above the sizes that run serially.'''
-    return fastbp.matmul(a, b).tobytes(), fitted(3), fitted(40)
+    return (
+        fastbp.matmul(a, b).tobytes(), fitted(3), fitted(40), fitted(3, wide, 1), fitted(3, wide, 8)
+    )
 
 
 fastbp.set_num_threads(1)

@@ -78,11 +78,23 @@ def test_any_batch_size(layer_sizes, batch_size):
     assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 5, 15, 16, 17, 33, 63, 64, 65, 100])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100])
 @pytest.mark.parametrize("layer_sizes", [(1025, 3, 2, 1), (2060, 7, 1), (1600, 1)], ids=str)
 def test_any_batch_size_on_inputs_wide_enough_to_be_cut_by_columns(layer_sizes, batch_size):
     problem = make_problem(layer_sizes, 130)
     assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1, weight_decay=0.01)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("fold", ["none", "scalar", "feature"])
+@pytest.mark.parametrize("batch_size", [1, 6, 40])
+def test_input_folding_by_columns(batch_size, fold, data_dtype, dtype):
+    layer_sizes = (8 * 768 + 9, 5, 1)  # chunks of more than one block, and a part of a vector
+    problem = make_problem(layer_sizes, 41, dtype=dtype, data_dtype=data_dtype, fold=fold)
+    assert_training_follows_the_oracle(
+        problem, batch_size=batch_size, epochs=1, learning_rate=0.01, weight_decay=0.01
+    )
 
 
 @pytest.mark.parametrize("width", [*range(1, 19), 23, 24, 25, 31, 32, 33])

@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fastbp import History, Network
+from fastbp import History, Network, threads
+from fastbp.plans import NetworkPlan
 from fastbp.training import batch_indices
 from tests.problems import ONE_OF_EACH, make_problem
 from tests.tolerance import assert_within
@@ -67,20 +68,59 @@ def test_the_same_seed_gives_the_same_bits(layer_sizes):
 @pytest.mark.parametrize("batch_size", [1, 16, 130, None])
 @pytest.mark.parametrize(
     "layer_sizes",
-    [(130, 3, 2, 1), (130, 40, 1), (700, 5, 1), (700, 65, 3), (3200, 40, 1)],
+    [(130, 3, 2, 1), (130, 40, 1), (700, 5, 1), (700, 65, 3), (3400, 40, 1), (9001, 5, 2)],
     ids=str,
 )
 def test_the_same_bits_with_any_number_of_threads(layer_sizes, batch_size, set_num_threads):
     problem = make_problem(layer_sizes, 400, data_dtype="uint8", fold="feature")
     results = []
-    for threads in (1, 2, 1):
-        set_num_threads(threads)
+    for count in (1, 2, 1):
+        set_num_threads(count)
         network = problem.network()
         history = network.fit(
             problem.X, problem.y, batch_size=batch_size, epochs=2, seed=1, weight_decay=0.01
         )
         results.append((bits(network), history.loss, history.accuracy))
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 16, 40])
+@pytest.mark.parametrize("layer_sizes", [(130, 3, 1), (1030, 3, 1), (130, 40, 1)], ids=str)
+def test_the_same_bits_however_steps_are_divided_among_calls(layer_sizes, batch_size):
+    problem = make_problem(layer_sizes, 90, data_dtype="uint8", fold="feature")
+    results = []
+    for at_once in (1, 2, 3, 1000):
+        network = problem.network()
+        targets = problem.y.astype(network.dtype).reshape(90, -1)
+        plan = NetworkPlan(network, problem.X, targets, batch_size=batch_size)
+        plan.settings[:2] = 0.01, 0.1
+        steps = -(-90 // batch_size)
+        for first in range(0, steps, at_once):
+            plan.train(None, first, min(first + at_once, steps))
+        results.append((bits(network), plan.settings.tobytes()))
+    assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 130])
+@pytest.mark.parametrize("layer_sizes", [(9001, 5, 1), (3400, 40, 1)], ids=str)
+def test_the_work_of_threads_that_never_come_is_done(
+    layer_sizes, batch_size, set_num_threads, monkeypatch
+):
+    problem = make_problem(layer_sizes, 150)
+    set_num_threads(1)
+    alone, deserted = problem.network(), problem.network()
+    alone.fit(problem.X, problem.y, batch_size=batch_size, epochs=2, seed=1)
+    set_num_threads(2)
+    asked = []
+
+    def start_one_only(region, context, workers):
+        asked.append(workers)
+        region.serial(context, 0)
+
+    monkeypatch.setattr(threads, "run", start_one_only)
+    deserted.fit(problem.X, problem.y, batch_size=batch_size, epochs=2, seed=1)
+    assert max(asked) == 2
+    assert bits(deserted) == bits(alone)
 
 
 # ------------------------------------------------------------------ history

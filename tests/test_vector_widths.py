@@ -65,6 +65,9 @@ def check_training():
     for layer_sizes in [(33, 40, 3, 2), (33, 3, 2, 1)]:  # wide and narrow: two code paths
         problem = make_problem(layer_sizes, 37)
         assert_training_follows_the_oracle(problem, batch_size=16, epochs=3, weight_decay=0.1)
+    for batch_size in (1, 9):
+        problem = make_problem((1043, 5, 1), 20, data_dtype="uint8", fold="feature")
+        assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1)
 """
 
 

@@ -12,9 +12,11 @@ no shards: its gradient goes straight from registers into the weights.
 The layers above the first are in `narrow_layers`; the inner loops are in `narrow_tiles`.
 
 Scratch memory, in elements of ``dtype``, lanes = L and tile = L rows:
-    private   32 int64 of row offsets; sums (n1, L, L); act (units, L); delta (units, L)
+    private   96 int64 of row offsets; sums (n1, 32, L); act (units, L); delta (units, L);
+              what a shard has besides the gradient of W1; folded (n1, BLOCK)
     shard     gradient of W1 (n1, n0); gradients of b1 and of the parameters above, L partial
               sums each; loss (L); correct (L)
+    folded    W1 * scale (n1, n0); W1 * shift added up (chunks, n1); for bytes only
 """
 
 from __future__ import annotations
@@ -28,7 +30,14 @@ from fastbp.kernels import machine
 from fastbp.kernels import plan as p
 from fastbp.kernels.functions import sigmoid
 from fastbp.kernels.jit import jit, region
-from fastbp.kernels.narrow_columns import MOST_ROWS_BY_COLUMNS, is_by_columns, step_by_columns
+from fastbp.kernels.narrow_columns import (
+    BLOCK,
+    MOST_ROWS_BY_COLUMNS,
+    is_by_columns,
+    train_by_columns,
+)
+from fastbp.kernels.narrow_emit import GROUP, OUTPUTS
+from fastbp.kernels.narrow_folding import fold_weights, folds_sums
 from fastbp.kernels.narrow_layers import (
     add_shards,
     backward_above,
@@ -40,7 +49,7 @@ from fastbp.kernels.narrow_layers import (
     units,
     update_above,
 )
-from fastbp.kernels.narrow_tiles import GROUP, OUTPUTS, add_outer_products, add_products
+from fastbp.kernels.narrow_tiles import add_outer_products, add_products
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.team import next_task, unclaimed
 from fastbp.kernels.vectors import (
@@ -50,6 +59,7 @@ from fastbp.kernels.vectors import (
     load_part,
     moved,
     pointer,
+    recast,
     reduce_add,
     splat,
     store,
@@ -73,7 +83,7 @@ _CHUNK = 2048  # columns in one sweep over a tile: their part of W stays in the 
 _MOST_SHARDS = 16
 _ROWS_AHEAD = 2  # of the next tile, see `tile_rows`
 
-_Scratch = namedtuple("_Scratch", ["offsets", "sums", "act", "delta"])
+_Scratch = namedtuple("_Scratch", ["offsets", "ahead", "sums", "act", "delta", "tally", "folded"])
 
 
 def shard_count(rows: int) -> int:
@@ -105,10 +115,9 @@ def tile_rows(row_bytes: int, lanes: int) -> int:
 
 def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> int:
     """Bytes of scratch memory that one thread needs."""
-    units = sum(layer_sizes[1:])
-    return (
-        MOST_ROWS_BY_COLUMNS * 8 + (layer_sizes[1] * lanes * lanes + 2 * units * lanes) * itemsize
-    )
+    above = sum((a + 1) * b for a, b in pairwise(layer_sizes[1:]))
+    vectors = layer_sizes[1] * (MOST_ROWS_BY_COLUMNS + 1) + 2 * sum(layer_sizes[1:]) + above + 2
+    return 3 * MOST_ROWS_BY_COLUMNS * 8 + (vectors * lanes + layer_sizes[1] * BLOCK) * itemsize
 
 
 def shard_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int, batch: int) -> int:
@@ -118,13 +127,51 @@ def shard_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int, batch: 
     return shard_count(batch) * size * itemsize
 
 
+def folded_bytes(layer_sizes: tuple[int, ...], itemsize: int) -> int:
+    """Bytes of shared scratch memory for the weights times the scale of bytes."""
+    chunks = -(-layer_sizes[0] // _CHUNK)
+    return layer_sizes[1] * (layer_sizes[0] + chunks) * itemsize
+
+
 @jit
 def _scratch(plan, worker, dtype):
     lanes = lanes_of(dtype)
-    address = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
-    sums = pointer(address + MOST_ROWS_BY_COLUMNS * 8, dtype)
-    act = moved(sums, layer_word(plan, 0, p.OUTPUTS) * lanes * lanes)
-    return _Scratch(pointer(address, int64), sums, act, moved(act, units(plan) * lanes))
+    offsets = pointer(plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP], int64)
+    ahead = moved(offsets, 2 * MOST_ROWS_BY_COLUMNS)
+    sums = recast(moved(ahead, MOST_ROWS_BY_COLUMNS), dtype)
+    act = moved(sums, layer_word(plan, 0, p.OUTPUTS) * MOST_ROWS_BY_COLUMNS * lanes)
+    delta = moved(act, units(plan) * lanes)
+    tally = moved(delta, units(plan) * lanes)
+    size = shard_size(plan, dtype) - layer_word(plan, 0, p.OUTPUTS) * layer_word(plan, 0, p.INPUTS)
+    return _Scratch(offsets, ahead, sums, act, delta, tally, moved(tally, size))
+
+
+@jit
+def _fold_chunk(plan, task, own, dtype):
+    """Bring chunk ``task`` of W1 * scale and of the sums of W1 * shift up to date."""
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    folded = pointer(plan[p.FOLDED], dtype)
+    j0 = task * _CHUNK
+    for o in range(n1):
+        store(own.sums, o * lanes, zeros(dtype))
+    fold_weights(plan, j0, min(_CHUNK, n0 - j0), folded, n0, own.sums, dtype)
+    for o in range(n1):
+        folded[n1 * n0 + task * n1 + o] = reduce_add(load(own.sums, o * lanes, dtype))
+
+
+@jit
+def _fold_all(plan, team, own, dtype):
+    """Do so with all chunks, if bytes are preprocessed. Returns the number of the last phase."""
+    if not folds_sums(plan):
+        return int64(-1)
+    chunks = (layer_word(plan, 0, p.INPUTS) + _CHUNK - 1) // _CHUNK
+    task = next_task(team, int64(0), chunks, False)
+    while task >= 0:
+        _fold_chunk(plan, task, own, dtype)
+        task = next_task(team, int64(0), chunks, True)
+    return int64(0)
 
 
 @jit
@@ -134,6 +181,8 @@ def _first_layer(plan, x, shift, scale, start, rows, own, dtype):
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    if folds_sums(plan):
+        w = pointer(plan[p.FOLDED], dtype)
     b = layer_pointer(plan, 0, p.BIAS, dtype)
     for i in range(rows):
         own.offsets[i] = row_number(plan, start + i) * plan[p.X_ROW]
@@ -149,20 +198,39 @@ def _first_layer(plan, x, shift, scale, start, rows, own, dtype):
                     min(GROUP, rows - i), min(OUTPUTS, n1 - o),
                 )  # fmt: skip
     for o in range(n1):
+        constant = b[o]
+        if folds_sums(plan):
+            for task in range((n0 + _CHUNK - 1) // _CHUNK):
+                constant += w[n1 * n0 + task * n1 + o]
         store(own.act, o * lanes, zeros(dtype))
         for i in range(rows):
             group = i // GROUP * GROUP
             total = load(own.sums, (group * n1 + o * GROUP + i - group) * lanes, dtype)
-            own.act[o * lanes + i] = reduce_add(total) + b[o]
+            own.act[o * lanes + i] = reduce_add(total) + constant
 
 
 @jit
 def _tile(
-    plan, x, shift, scale, start, rows, batch_rows, then, own, shard, target, keep, factor, dtype
+    plan,
+    x,
+    shift,
+    scale,
+    start,
+    rows,
+    batch_rows,
+    then,
+    own,
+    shard,
+    target,
+    keep,
+    factor,
+    whole,
+    dtype,
 ):
     """Forward and back for one tile: target <- keep * target + factor * its gradient of W1.
 
-    ``then`` is the row that the next tile begins with; there may be no such row.
+    ``then`` is the row that the next tile begins with; there may be no such row. Unless ``whole``,
+    the gradient of bytes is left as it is before they are preprocessed.
     """
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
@@ -177,11 +245,16 @@ def _tile(
     later = max(min(_ROWS_AHEAD, plan[p.ROWS] - then), 0)
     for i in range(later):
         own.offsets[rows + i] = row_number(plan, then + i) * plan[p.X_ROW]
+    folds = whole and folds_sums(plan)
+    sums_shift = pointer(plan[p.SHIFT] if folds else int64(0), dtype)
+    sums_scale = pointer(plan[p.SCALE] if folds else int64(0), dtype)
+    for o in range(n1):
+        own.sums[o] = reduce_add(load(own.delta, o * lanes, dtype))
     for o in range(0, n1, OUTPUTS):
         add_outer_products(
             moved(target, o * n0), n0, x, own.offsets, shift, scale, moved(own.delta, o * lanes),
             lanes, int64(0), n0, rows, later if o == 0 else int64(0), min(OUTPUTS, n1 - o),
-            dtype(keep), dtype(factor),
+            dtype(keep), dtype(factor), sums_shift, sums_scale, moved(own.sums, o),
         )  # fmt: skip
 
 
@@ -190,15 +263,24 @@ def _update_first(plan, shards, size, count, j0, columns, dtype):
     """Update columns j0 ... j0 + columns of W1 with the sum of the shards."""
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    folds = folds_sums(plan)
+    shift = pointer(plan[p.SHIFT], dtype)
+    scale = pointer(plan[p.SCALE], dtype)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
     settings = pointer(plan[p.SETTINGS], float64)
     rate = splat(-settings[p.LEARNING_RATE], dtype)
     keep = splat(1.0 - settings[p.LEARNING_RATE] * settings[p.WEIGHT_DECAY], dtype)
-    for o in range(layer_word(plan, 0, p.OUTPUTS)):
+    for o in range(n1):
+        of_b1 = size - (n1 - o) * lanes
+        total = splat(reduce_add(add_shards(shards, size, of_b1, count, dtype)), dtype)
         for j in range(j0, j0 + columns, lanes):
             at = o * n0 + j
             slope = add_shards(shards, size, at, count, dtype)
             rest = min(lanes, j0 + columns - j)
+            if folds:
+                scales = load_part(scale, j, rest, dtype)
+                slope = fma(slope, scales, load_part(shift, j, rest, dtype) * total)
             if rest == lanes:
                 store(w, at, fma(rate, slope, keep * load(w, at, dtype)))
             else:
@@ -218,13 +300,14 @@ def _train(plan, x, shift, scale, worker, dtype):
     settings = pointer(plan[p.SETTINGS], float64)
     rate = settings[p.LEARNING_RATE]
     keep = 1.0 - rate * settings[p.WEIGHT_DECAY]
-    phase = int64(-1)
+    if by_columns(n0, plan[p.BATCH]):
+        train_by_columns(plan, x, shift, scale, worker, own, shards, dtype)
+        return
+    phase = _fold_all(plan, team, own, dtype)
+    chunks = (n0 + _CHUNK - 1) // _CHUNK
     for step in range(plan[p.FIRST], plan[p.LAST]):
         first = step * plan[p.BATCH]
         rows = min(plan[p.BATCH], plan[p.ROWS] - first)
-        if by_columns(n0, rows):
-            phase = step_by_columns(plan, x, shift, scale, first, rows, own, shards, phase, dtype)
-            continue
         if rows <= lanes:
             phase += 1
             task = next_task(team, phase, 1, False)
@@ -233,9 +316,12 @@ def _train(plan, x, shift, scale, worker, dtype):
                 clear_sums(plan, shards, dtype)
                 _tile(
                     plan, x, shift, scale, first, rows, rows, plan[p.ROWS], own, shards, w, keep,
-                    -rate, dtype,
+                    -rate, True, dtype,
                 )  # fmt: skip
                 update_above(plan, shards, size, 1, dtype)
+                if folds_sums(plan):
+                    for chunk in range(chunks):
+                        _fold_chunk(plan, chunk, own, dtype)
                 task = next_task(team, phase, 1, True)
             continue
         count = _shard_count(rows)
@@ -259,10 +345,9 @@ def _train(plan, x, shift, scale, worker, dtype):
                     then = first + (likely * each if likely >= 0 else rows + worker * each)
                 _tile(
                     plan, x, shift, scale, first + i, height, rows, then, own, shard, shard,
-                    old, 1.0, dtype,
+                    old, 1.0, False, dtype,
                 )  # fmt: skip
             task = next_task(team, phase, count, True)
-        chunks = (n0 + _CHUNK - 1) // _CHUNK
         phase += 1
         task = next_task(team, phase, chunks + 1, False)
         while task >= 0:
@@ -271,6 +356,8 @@ def _train(plan, x, shift, scale, worker, dtype):
             else:
                 j0 = task * _CHUNK
                 _update_first(plan, shards, size, count, j0, min(_CHUNK, n0 - j0), dtype)
+                if folds_sums(plan):
+                    _fold_chunk(plan, task, own, dtype)
             task = next_task(team, phase, chunks + 1, True)
 
 
@@ -284,7 +371,8 @@ def _forward(plan, x, shift, scale, worker, dtype):
     outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
     n = plan[p.ROWS]
     tasks = (n + lanes - 1) // lanes
-    task = next_task(team, 0, tasks, False)
+    phase = _fold_all(plan, team, own, dtype) + 1
+    task = next_task(team, phase, tasks, False)
     while task >= 0:
         start = task * lanes
         rows = min(lanes, n - start)
@@ -295,7 +383,7 @@ def _forward(plan, x, shift, scale, worker, dtype):
                 store(z, o * lanes, sigmoid(load(z, o * lanes, dtype), dtype))
             for i in range(rows):
                 out[(start + i) * outputs + o] = z[o * lanes + i]
-        task = next_task(team, 0, tasks, True)
+        task = next_task(team, phase, tasks, True)
 
 
 @jit
@@ -336,8 +424,8 @@ def _float32_of_float64_folded(context: int, worker: int) -> None:
 
 
 @region
-def _float32_of_uint8_folded(context: int, worker: int) -> None:
-    _run_folded(context, worker, uint8, float32)
+def _float32_of_uint8(context: int, worker: int) -> None:
+    _run(context, worker, uint8, float32)
 
 
 @region
@@ -356,22 +444,25 @@ def _float64_of_float32_folded(context: int, worker: int) -> None:
 
 
 @region
-def _float64_of_uint8_folded(context: int, worker: int) -> None:
-    _run_folded(context, worker, uint8, float64)
+def _float64_of_uint8(context: int, worker: int) -> None:
+    _run(context, worker, uint8, float64)
 
 
 regions = {
     ("float32", "float32", False): _float32_of_float32,
     ("float32", "float32", True): _float32_of_float32_folded,
     ("float32", "float64", True): _float32_of_float64_folded,
-    ("float32", "uint8", True): _float32_of_uint8_folded,
+    ("float32", "uint8", False): _float32_of_uint8,
+    ("float32", "uint8", True): _float32_of_uint8,
     ("float64", "float64", False): _float64_of_float64,
     ("float64", "float64", True): _float64_of_float64_folded,
     ("float64", "float32", True): _float64_of_float32_folded,
-    ("float64", "uint8", True): _float64_of_uint8_folded,
+    ("float64", "uint8", False): _float64_of_uint8,
+    ("float64", "uint8", True): _float64_of_uint8,
 }
 """The region for (dtype of the network, dtype of X, whether shift and scale are given).
 
-A region is compiled when it is first used. Where X's dtype is not the network's there is no
-region without shift and scale: the caller passes zeros and ones, which leave every value as it is.
+A region is compiled when it is first used. For floats of another type than the network's there is
+no region without shift and scale: the caller passes zeros and ones, which leave every value as it
+is.
 """

@@ -1,11 +1,11 @@
-"""The two inner loops of a narrow first layer, emitted as LLVM instructions.
+"""The inner loops of a narrow first layer, emitted as LLVM instructions.
 
 A few rows of X against a few rows of W, both long and contiguous. Neither is packed: a panel
-would be used once. Both kernels read X where it lies, through a table of row offsets (so a
+would be used once. The kernels read X where it lies, through a table of row offsets (so a
 shuffled batch needs no gathering), in its own dtype (bytes are widened in registers), and fold
 the preprocessing x * scale + shift in on the way, if ``shift`` is not None.
 
-Arguments shared by both: ``x`` points to X's elements, of any of its dtypes; ``offsets`` to one
+Arguments that they share: ``x`` points to X's elements, of any of its dtypes; ``offsets`` to one
 int64 for each row, in elements; ``shift`` and ``scale`` to one value for each column, or None.
 Columns j0 ... j0 + count are meant; the last of them may be a part of a vector.
 """
@@ -19,8 +19,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastbp.kernels import machine
+from fastbp.kernels.narrow_emit import GROUP, OUTPUTS, WORD, Rows, optional, pass_over, switch
 from fastbp.kernels.vectors import (
-    convert,
     emit_loop,
     emit_prefetch,
     vector_fma,
@@ -34,80 +34,8 @@ from fastbp.kernels.vectors import (
 
 __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
 
-GROUP = 4  # rows of X that one pass over W serves
-OUTPUTS = 4  # rows of W at most in one pass: GROUP x OUTPUTS accumulators
-
-_WORD = ir.IntType(64)
 _LINE = 64 * 8  # bits of a cache line
 _TO_LEVEL_2 = 2  # LLVM's degree of locality
-
-
-class _Rows:
-    """Loads vectors of preprocessed rows of X."""
-
-    def __init__(
-        self, builder: ir.IRBuilder, x: ir.Value, shift: Any, scale: Any, kind: ir.VectorType
-    ):
-        self.builder, self.x, self.shift, self.scale, self.kind = builder, x, shift, scale, kind
-        self.raw = ir.VectorType(x.type.pointee, kind.count)
-
-    def statistics(self, j: ir.Value, count: ir.Value | None) -> tuple[Any, Any]:
-        """shift[j:] and scale[j:], or Nones."""
-        if self.shift is None:
-            return None, None
-        return self._load(self.shift, j, count, self.kind), self._load(
-            self.scale, j, count, self.kind
-        )
-
-    def load(self, offset: ir.Value, j: ir.Value, count: ir.Value | None, folds: Any) -> ir.Value:
-        """Row at ``offset``, columns j and on: x * scale + shift in the type of the product."""
-        builder = self.builder
-        raw = self._load(self.x, builder.add(offset, j), count, self.raw)
-        value = convert(builder, raw, self.kind)
-        if folds[0] is not None:
-            value = vector_fma(builder, value, folds[1], folds[0])
-        return value
-
-    def _load(self, ptr: ir.Value, j: ir.Value, count: Any, kind: ir.VectorType) -> ir.Value:
-        address = self.builder.gep(ptr, [j])
-        if count is None:
-            return vector_load(self.builder, address, kind)
-        return vector_load_part(self.builder, address, count, kind)
-
-
-def _pass_over(
-    builder: ir.IRBuilder,
-    j0: ir.Value,
-    count: ir.Value,
-    step: int,
-    sums: list[ir.Value],
-    body: Any,
-) -> list[ir.Value]:
-    """Emit ``body`` for each vector of columns j0 ... j0 + count; the last one may be a part."""
-    whole = builder.and_(count, _WORD(-step))
-    stop = builder.add(j0, whole)
-    sums = emit_loop(builder, j0, stop, step, sums, lambda j, s: body(j, None, s))
-    rest = builder.sub(count, whole)
-    end = builder.add(j0, count)
-    # A loop of one turn or none, so that the sums stay phi nodes.
-    return emit_loop(builder, stop, end, step, sums, lambda j, s: body(j, rest, s))
-
-
-def _optional(kind: Any, value: Any) -> Any:
-    return None if isinstance(kind, types.NoneType) else value
-
-
-def _switch(builder: ir.IRBuilder, key: ir.Value, cases: dict[int, Any], name: str) -> None:
-    """Emit a switch; ``cases`` maps a key to the function that emits its code."""
-    after = builder.append_basic_block(f"{name}.end")
-    choose = builder.switch(key, after)
-    for value, emit in cases.items():
-        block = builder.append_basic_block(name)
-        choose.add_case(_WORD(value), block)
-        builder.position_at_end(block)
-        emit()
-        builder.branch(after)
-    builder.position_at_end(after)
 
 
 @intrinsic
@@ -138,22 +66,22 @@ def add_products(
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ctx.get_value_type(vector)
         sums_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, rows_, outputs_ = args
-        source = _Rows(builder, x_, _optional(shift, shift_), _optional(scale, scale_), kind)
+        source = Rows(builder, x_, optional(shift, shift_), optional(scale, scale_), kind)
 
         def emit(first: ir.Value, height: int, width: int) -> None:
             starts = [
-                builder.load(builder.gep(offsets_, [builder.add(first, _WORD(i))]))
+                builder.load(builder.gep(offsets_, [builder.add(first, WORD(i))]))
                 for i in range(height)
             ]
             slots = [
                 builder.gep(
                     sums_,
-                    [builder.mul(builder.add(first, _WORD(o * GROUP + i)), _WORD(kind.count))],
+                    [builder.mul(builder.add(first, WORD(o * GROUP + i)), WORD(kind.count))],
                 )
                 for i in range(height)
                 for o in range(width)
             ]
-            lines = [builder.gep(w_, [builder.mul(ldw_, _WORD(o))]) for o in range(width)]
+            lines = [builder.gep(w_, [builder.mul(ldw_, WORD(o))]) for o in range(width)]
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
                 load = vector_load if part is None else vector_load_part
@@ -168,7 +96,7 @@ def add_products(
                 return updated
 
             acc = [vector_load(builder, slot, kind) for slot in slots]
-            acc = _pass_over(builder, j0_, count_, kind.count, acc, body)
+            acc = pass_over(builder, j0_, count_, kind.count, acc, body)
             for slot, value in zip(slots, acc, strict=True):
                 vector_store(builder, value, slot)
 
@@ -177,15 +105,15 @@ def add_products(
                 emit(i, 1, width)
                 return carried
 
-            emit_loop(builder, _WORD(0), rows_, 1, [], turn)
+            emit_loop(builder, WORD(0), rows_, 1, [], turn)
 
-        full = builder.icmp_signed("==", rows_, _WORD(GROUP))
-        key = builder.add(outputs_, builder.select(full, _WORD(OUTPUTS), _WORD(0)))
+        full = builder.icmp_signed("==", rows_, WORD(GROUP))
+        key = builder.add(outputs_, builder.select(full, WORD(OUTPUTS), WORD(0)))
         cases: dict[int, Any] = {}
         for width in range(1, OUTPUTS + 1):
             cases[width] = lambda width=width: one_by_one(width)
-            cases[width + OUTPUTS] = lambda width=width: emit(_WORD(0), GROUP, width)
-        _switch(builder, key, cases, "products")
+            cases[width + OUTPUTS] = lambda width=width: emit(WORD(0), GROUP, width)
+        switch(builder, key, cases, "products")
         return ctx.get_dummy_value()
 
     word = types.int64
@@ -211,6 +139,9 @@ def add_outer_products(
     outputs: Any,
     keep: Any,
     factor: Any,
+    sums_shift: Any,
+    sums_scale: Any,
+    totals: Any,
 ) -> Any:
     """target[o, j] <- keep * target[o, j] + factor * sum over rows of delta[o, i] X[i, j].
 
@@ -219,6 +150,10 @@ def add_outer_products(
     over the ``rows`` >= 0 of X in order. With keep = 1 - learning rate * weight decay and factor =
     -learning rate, ``target`` is the weight matrix itself. On the way it asks for the same columns
     of ``later`` more rows, whose offsets follow those of the ``rows``.
+
+    The preprocessing may be left to the sums: where ``sums_scale`` is not a null pointer, the sum
+    over the rows is taken times sums_scale[j], and sums_shift[j] * totals[o] is added to it;
+    totals[o] is the sum over the rows of delta[o, i].
     """
     vector = vector_of(target.dtype)
     registers = machine.VECTOR_REGISTERS
@@ -226,14 +161,15 @@ def add_outer_products(
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ctx.get_value_type(vector)
         (target_, ldt_, x_, offsets_, shift_, scale_, delta_, ldd_, j0_, count_, rows_, later_,
-         outputs_, keep_, factor_) = args  # fmt: skip
-        source = _Rows(builder, x_, _optional(shift, shift_), _optional(scale, scale_), kind)
+         outputs_, keep_, factor_, sums_shift_, sums_scale_, totals_) = args  # fmt: skip
+        source = Rows(builder, x_, optional(shift, shift_), optional(scale, scale_), kind)
         zero = ir.Constant(kind, [0.0] * kind.count)
         used = builder.fcmp_unordered("!=", keep_, ir.Constant(keep_.type, 0.0))
+        folds_sums = builder.icmp_unsigned("!=", builder.ptrtoint(sums_scale_, WORD), WORD(0))
         keeps, factors = vector_splat(builder, keep_, kind), vector_splat(builder, factor_, kind)
 
         def emit(j: ir.Value, part: Any, width: int, vectors: int) -> None:
-            columns = [builder.add(j, _WORD(v * kind.count)) for v in range(vectors)]
+            columns = [builder.add(j, WORD(v * kind.count)) for v in range(vectors)]
             folds = [source.statistics(column, part) for column in columns]
 
             def body(i: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
@@ -244,7 +180,7 @@ def add_outer_products(
                 ]
                 updated = []
                 for o in range(width):
-                    at = builder.gep(delta_, [builder.add(builder.mul(ldd_, _WORD(o)), i)])
+                    at = builder.gep(delta_, [builder.add(builder.mul(ldd_, WORD(o)), i)])
                     share = vector_splat(builder, builder.load(at), kind)
                     for v in range(vectors):
                         updated.append(vector_fma(builder, share, values[v], acc[o * vectors + v]))
@@ -253,30 +189,32 @@ def add_outer_products(
             def ask(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
                 start = builder.load(builder.gep(offsets_, [builder.add(rows_, i)]))
                 for at in range(0, vectors * kind.count, _LINE // x.dtype.bitwidth):
-                    column = builder.add(start, builder.add(j, _WORD(at)))
+                    column = builder.add(start, builder.add(j, WORD(at)))
                     emit_prefetch(builder, builder.gep(x_, [column]), _TO_LEVEL_2)
                 return carried
 
             if vectors > 1:
-                emit_loop(builder, _WORD(0), later_, 1, [], ask)
-            acc = emit_loop(builder, _WORD(0), rows_, 1, [zero] * (width * vectors), body)
+                emit_loop(builder, WORD(0), later_, 1, [], ask)
+            acc = emit_loop(builder, WORD(0), rows_, 1, [zero] * (width * vectors), body)
+            acc = fold_sums(acc, columns, part, width)
             places = [
-                builder.gep(target_, [builder.add(builder.mul(ldt_, _WORD(o)), column)])
+                builder.gep(target_, [builder.add(builder.mul(ldt_, WORD(o)), column)])
                 for o in range(width)
                 for column in columns
             ]
             with builder.if_else(used) as (update, overwrite):
                 with update:
                     for place, value in zip(places, acc, strict=True):
-                        if part is None:
-                            old = vector_load(builder, place, kind)
-                        else:
-                            old = vector_load_part(builder, place, part, kind)
-                        kept = builder.fmul(keeps, old)
+                        kept = builder.fmul(keeps, get(place, part))
                         put(vector_fma(builder, factors, value, kept), place, part)
                 with overwrite:
                     for place, value in zip(places, acc, strict=True):
                         put(builder.fmul(factors, value), place, part)
+
+        def get(place: ir.Value, part: Any) -> ir.Value:
+            if part is None:
+                return vector_load(builder, place, kind)
+            return vector_load_part(builder, place, part, kind)
 
         def put(value: ir.Value, place: ir.Value, part: Any) -> None:
             if part is None:
@@ -284,12 +222,36 @@ def add_outer_products(
             else:
                 vector_store_part(builder, value, place, part)
 
+        def fold_sums(
+            acc: list[ir.Value], columns: list[ir.Value], part: Any, width: int
+        ) -> list[ir.Value]:
+            before = builder.block
+            with builder.if_then(folds_sums):
+                shifts = [get(builder.gep(sums_shift_, [column]), part) for column in columns]
+                scales = [get(builder.gep(sums_scale_, [column]), part) for column in columns]
+                folded = []
+                for o in range(width):
+                    total = builder.load(builder.gep(totals_, [WORD(o)]))
+                    total = vector_splat(builder, total, kind)
+                    for v in range(len(columns)):
+                        added = builder.fmul(shifts[v], total)
+                        old = acc[o * len(columns) + v]
+                        folded.append(vector_fma(builder, old, scales[v], added))
+                inside = builder.block
+            chosen = []
+            for old, new in zip(acc, folded, strict=True):
+                phi = builder.phi(kind)
+                phi.add_incoming(old, before)
+                phi.add_incoming(new, inside)
+                chosen.append(phi)
+            return chosen
+
         def sweep(width: int) -> None:
             # width * vectors accumulators, the values of X, one delta, keep and factor
             vectors = max(1, min(4, (registers - 1) // (width + 1)))
             wide = vectors * kind.count
-            whole = builder.sdiv(count_, _WORD(wide))
-            middle = builder.add(j0_, builder.mul(whole, _WORD(wide)))
+            whole = builder.sdiv(count_, WORD(wide))
+            middle = builder.add(j0_, builder.mul(whole, WORD(wide)))
 
             def blocks(j: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
                 emit(j, None, width, vectors)
@@ -302,15 +264,15 @@ def add_outer_products(
                 return carried
 
             left = builder.sub(builder.add(j0_, count_), middle)
-            _pass_over(builder, middle, left, kind.count, [], single)
+            pass_over(builder, middle, left, kind.count, [], single)
 
         cases = {width: (lambda width=width: sweep(width)) for width in range(1, OUTPUTS + 1)}
-        _switch(builder, outputs_, cases, "outer")
+        switch(builder, outputs_, cases, "outer")
         return ctx.get_dummy_value()
 
     word, scalar = types.int64, target.dtype
     signature = types.void(
         target, word, x, offsets, shift, scale, delta, word, word, word, word, word, word,
-        scalar, scalar,
+        scalar, scalar, target, target, target,
     )  # fmt: skip
     return signature, codegen

@@ -38,6 +38,8 @@ OUT = 19  # address of the result of FORWARD, (ROWS, outputs)
 SIGMOID_OUT = 20  # whether FORWARD's result is sigmoid(Z) or Z of the last layer
 TILE = 21  # rows that go forward and back together in the narrow path, at most a vector's lanes
 STAGED = 22  # address of scratch memory for the rows of two batches, if W1 is to be swept; or 0
+WORKERS = 23  # threads that the region is started on
+FOLDED = 24  # address of scratch memory for W1 times scale in the narrow path, see narrow_folding
 LAYER = 32
 
 TRAIN, FORWARD, PRODUCT = 0, 1, 2

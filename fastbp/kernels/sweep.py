@@ -20,7 +20,8 @@ from fastbp.kernels import machine
 from fastbp.kernels import plan as p
 from fastbp.kernels.functions import sigmoid
 from fastbp.kernels.jit import jit
-from fastbp.kernels.narrow_tiles import GROUP, OUTPUTS, add_outer_products, add_products
+from fastbp.kernels.narrow_emit import GROUP, OUTPUTS
+from fastbp.kernels.narrow_tiles import add_outer_products, add_products
 from fastbp.kernels.packing import copy_rows
 from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
 from fastbp.kernels.team import next_task
@@ -90,12 +91,13 @@ def _chunk(plan, last, last_rows, ahead, ahead_rows, o, outputs, j0, count, own,
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    none = pointer(int64(0), dtype)  # the rows are preprocessed already
     if last_rows > 0:
         for u in range(0, outputs, OUTPUTS):
             add_outer_products(
                 moved(w, (o + u) * n0), n0, last, own.offsets, None, None,
                 moved(own.delta, u * MOST_ROWS), int64(MOST_ROWS), j0, count, last_rows,
-                int64(0), min(OUTPUTS, outputs - u), keep, dtype(-rate),
+                int64(0), min(OUTPUTS, outputs - u), keep, dtype(-rate), none, none, none,
             )  # fmt: skip
     for i in range(0, ahead_rows, GROUP):
         for u in range(0, outputs, OUTPUTS):

@@ -1,0 +1,91 @@
+"""What the inner loops of a narrow first layer have in common, see `narrow_tiles`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+
+from fastbp.kernels.vectors import (
+    convert,
+    emit_loop,
+    vector_fma,
+    vector_load,
+    vector_load_part,
+)
+
+__all__ = ["GROUP", "OUTPUTS", "WORD", "Rows", "optional", "pass_over", "switch"]
+
+GROUP = 4  # rows of X that one pass over W serves ...
+OUTPUTS = 4  # ... and rows of W at most in one pass: GROUP x OUTPUTS accumulators
+WORD = ir.IntType(64)
+
+
+class Rows:
+    """Loads vectors of preprocessed rows of X."""
+
+    def __init__(
+        self, builder: ir.IRBuilder, x: ir.Value, shift: Any, scale: Any, kind: ir.VectorType
+    ):
+        self.builder, self.x, self.shift, self.scale, self.kind = builder, x, shift, scale, kind
+        self.raw = ir.VectorType(x.type.pointee, kind.count)
+
+    def statistics(self, j: ir.Value, count: ir.Value | None) -> tuple[Any, Any]:
+        """shift[j:] and scale[j:], or Nones."""
+        if self.shift is None:
+            return None, None
+        return self._load(self.shift, j, count, self.kind), self._load(
+            self.scale, j, count, self.kind
+        )
+
+    def load(self, offset: ir.Value, j: ir.Value, count: ir.Value | None, folds: Any) -> ir.Value:
+        """Row at ``offset``, columns j and on: x * scale + shift in the type of the product."""
+        builder = self.builder
+        raw = self._load(self.x, builder.add(offset, j), count, self.raw)
+        value = convert(builder, raw, self.kind)
+        if folds[0] is not None:
+            value = vector_fma(builder, value, folds[1], folds[0])
+        return value
+
+    def _load(self, ptr: ir.Value, j: ir.Value, count: Any, kind: ir.VectorType) -> ir.Value:
+        address = self.builder.gep(ptr, [j])
+        if count is None:
+            return vector_load(self.builder, address, kind)
+        return vector_load_part(self.builder, address, count, kind)
+
+
+def pass_over(
+    builder: ir.IRBuilder,
+    j0: ir.Value,
+    count: ir.Value,
+    step: int,
+    sums: list[ir.Value],
+    body: Any,
+) -> list[ir.Value]:
+    """Emit ``body`` for each vector of columns j0 ... j0 + count; the last one may be a part."""
+    whole = builder.and_(count, WORD(-step))
+    stop = builder.add(j0, whole)
+    sums = emit_loop(builder, j0, stop, step, sums, lambda j, s: body(j, None, s))
+    rest = builder.sub(count, whole)
+    end = builder.add(j0, count)
+    # A loop of one turn or none, so that the sums stay phi nodes.
+    return emit_loop(builder, stop, end, step, sums, lambda j, s: body(j, rest, s))
+
+
+def optional(kind: Any, value: Any) -> Any:
+    """An argument, or None where None was passed."""
+    return None if isinstance(kind, types.NoneType) else value
+
+
+def switch(builder: ir.IRBuilder, key: ir.Value, cases: dict[int, Any], name: str) -> None:
+    """Emit a switch; ``cases`` maps a key to the function that emits its code."""
+    after = builder.append_basic_block(f"{name}.end")
+    choose = builder.switch(key, after)
+    for value, emit in cases.items():
+        block = builder.append_basic_block(name)
+        choose.add_case(WORD(value), block)
+        builder.position_at_end(block)
+        emit()
+        builder.branch(after)
+    builder.position_at_end(after)
