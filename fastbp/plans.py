@@ -177,7 +177,10 @@ class NetworkPlan:
                 self._folded = shared = -(-shared // 64) * 64
                 shared += narrow.folded_bytes(sizes, itemsize)
             rows_at_once = self.batch_size if self._training else self.rows
-            self._by_columns = self._training and narrow.is_by_columns(sizes[0], self.batch_size)
+            self._by_columns = self._training and narrow.is_by_columns(
+                sizes[0], self.batch_size, self._row_bytes
+            )
+            self.words[p.BY_COLUMNS] = int(self._by_columns)
             parallel = rows_at_once > lanes or self._by_columns
         else:
             shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)

@@ -12,7 +12,7 @@ no shards: its gradient goes straight from registers into the weights.
 The layers above the first are in `narrow_layers`; the inner loops are in `narrow_tiles`.
 
 Scratch memory, in elements of ``dtype``, lanes = L and tile = L rows:
-    private   96 int64 of row offsets; sums (n1, 32, L); act (units, L); delta (units, L);
+    private   192 int64 of row offsets; sums (n1, 64, L); act (units, L); delta (units, L);
               what a shard has besides the gradient of W1; folded (n1, BLOCK)
     shard     gradient of W1 (n1, n0); gradients of b1 and of the parameters above, L partial
               sums each; loss (L); correct (L)
@@ -32,7 +32,7 @@ from fastbp.kernels.functions import sigmoid
 from fastbp.kernels.jit import jit, region
 from fastbp.kernels.narrow_columns import (
     BLOCK,
-    MOST_ROWS_BY_COLUMNS,
+    ROWS_BY_COLUMNS,
     is_by_columns,
     train_by_columns,
 )
@@ -90,15 +90,12 @@ def shard_count(rows: int) -> int:
     """How many shards a batch is cut into.
 
     Of 64 rows, so that writing and adding up their gradients is little beside reading the rows
-    (a step of 256 took 5% longer with shards of 32); but two from 64 rows on, for two threads.
+    (a step of 256 took 5% longer with shards of 32); but two from 32 rows on, for two threads.
     """
-    return max(1, min(_MOST_SHARDS, max(rows // 64, min(2, rows // 32))))
+    return max(1, min(_MOST_SHARDS, max(rows // 64, min(2, rows // 16))))
 
 
 _shard_count = jit(shard_count)
-
-
-by_columns = jit(is_by_columns)
 
 
 def tile_rows(row_bytes: int, lanes: int) -> int:
@@ -116,8 +113,8 @@ def tile_rows(row_bytes: int, lanes: int) -> int:
 def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> int:
     """Bytes of scratch memory that one thread needs."""
     above = sum((a + 1) * b for a, b in pairwise(layer_sizes[1:]))
-    vectors = layer_sizes[1] * (MOST_ROWS_BY_COLUMNS + 1) + 2 * sum(layer_sizes[1:]) + above + 2
-    return 3 * MOST_ROWS_BY_COLUMNS * 8 + (vectors * lanes + layer_sizes[1] * BLOCK) * itemsize
+    vectors = layer_sizes[1] * (ROWS_BY_COLUMNS + 1) + 2 * sum(layer_sizes[1:]) + above + 2
+    return 3 * ROWS_BY_COLUMNS * 8 + (vectors * lanes + layer_sizes[1] * BLOCK) * itemsize
 
 
 def shard_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int, batch: int) -> int:
@@ -137,9 +134,9 @@ def folded_bytes(layer_sizes: tuple[int, ...], itemsize: int) -> int:
 def _scratch(plan, worker, dtype):
     lanes = lanes_of(dtype)
     offsets = pointer(plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP], int64)
-    ahead = moved(offsets, 2 * MOST_ROWS_BY_COLUMNS)
-    sums = recast(moved(ahead, MOST_ROWS_BY_COLUMNS), dtype)
-    act = moved(sums, layer_word(plan, 0, p.OUTPUTS) * MOST_ROWS_BY_COLUMNS * lanes)
+    ahead = moved(offsets, 2 * ROWS_BY_COLUMNS)
+    sums = recast(moved(ahead, ROWS_BY_COLUMNS), dtype)
+    act = moved(sums, layer_word(plan, 0, p.OUTPUTS) * ROWS_BY_COLUMNS * lanes)
     delta = moved(act, units(plan) * lanes)
     tally = moved(delta, units(plan) * lanes)
     size = shard_size(plan, dtype) - layer_word(plan, 0, p.OUTPUTS) * layer_word(plan, 0, p.INPUTS)
@@ -300,7 +297,7 @@ def _train(plan, x, shift, scale, worker, dtype):
     settings = pointer(plan[p.SETTINGS], float64)
     rate = settings[p.LEARNING_RATE]
     keep = 1.0 - rate * settings[p.WEIGHT_DECAY]
-    if by_columns(n0, plan[p.BATCH]):
+    if plan[p.BY_COLUMNS] != 0:
         train_by_columns(plan, x, shift, scale, worker, own, shards, dtype)
         return
     phase = _fold_all(plan, team, own, dtype)

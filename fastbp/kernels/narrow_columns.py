@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from numba import float64, int64
 
+from fastbp.kernels import machine
 from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit
 from fastbp.kernels.narrow_emit import GROUP, OUTPUTS
@@ -40,18 +41,24 @@ from fastbp.kernels.vectors import (
     zeros,
 )
 
-__all__ = ["BLOCK", "MOST_ROWS_BY_COLUMNS", "is_by_columns", "train_by_columns"]
+__all__ = ["BLOCK", "ROWS_BY_COLUMNS", "is_by_columns", "train_by_columns"]
 
 _LEAST_COLUMNS = 1024  # a shard's memory then has room for the partial products
 # Of the batch after the next one, asked for while the weights are updated and memory would rest.
 _ROWS_AHEAD = 2
-MOST_ROWS_BY_COLUMNS = 32  # twice as many took 1.5 times as long as in shards
+ROWS_BY_COLUMNS = 64  # room for the rows of a batch; there are fewer
 BLOCK = 768  # columns that are updated and multiplied at a time, in the level-1 cache
 
 
-def is_by_columns(n0: int, rows: int) -> bool:
-    """Whether batches are worked on by columns of W1: few rows, each long enough to be cut."""
-    return n0 >= _LEAST_COLUMNS and rows <= MOST_ROWS_BY_COLUMNS
+def is_by_columns(n0: int, rows: int, row_bytes: int) -> bool:
+    """Whether batches are worked on by columns of W1: few rows, each long enough to be cut.
+
+    The rows of two batches must leave room in two cores' level-2 caches. Of 12,288 float32 and
+    2 MiB, 32 rows took 81 us by columns and 142 in one shard, 48 rows 142 and 105 in two; 48 rows
+    of bytes 41 us by columns and 61 in shards.
+    """
+    fits = rows * row_bytes <= machine.CACHES.l2 * 3 // 4
+    return n0 >= _LEAST_COLUMNS and rows < ROWS_BY_COLUMNS and fits
 
 
 @jit
@@ -84,7 +91,7 @@ def _sweep_rows(plan, x, shift, scale, last_rows, later, rows, own, delta, j0, c
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-    totals = moved(delta, n1 * MOST_ROWS_BY_COLUMNS)
+    totals = moved(delta, n1 * ROWS_BY_COLUMNS)
     sums_shift = pointer(plan[p.SHIFT] if folds_sums(plan) else int64(0), dtype)
     sums_scale = pointer(plan[p.SCALE] if folds_sums(plan) else int64(0), dtype)
     for j in range(j0, j0 + count, BLOCK):
@@ -93,7 +100,7 @@ def _sweep_rows(plan, x, shift, scale, last_rows, later, rows, own, delta, j0, c
             for o in range(0, n1, OUTPUTS):
                 add_outer_products(
                     moved(w, o * n0), n0, x, own.offsets, shift, scale,
-                    moved(delta, o * MOST_ROWS_BY_COLUMNS), int64(MOST_ROWS_BY_COLUMNS), j,
+                    moved(delta, o * ROWS_BY_COLUMNS), int64(ROWS_BY_COLUMNS), j,
                     columns, last_rows, later if o == 0 else int64(0), min(OUTPUTS, n1 - o),
                     dtype(keep), dtype(-rate), sums_shift, sums_scale, moved(totals, o),
                 )  # fmt: skip
@@ -116,7 +123,7 @@ def _sweep_row(plan, x, updates, later, own, delta, j0, count, dtype):
         sweep_row(
             moved(own.sums, o * GROUP * lanes_of(dtype)), x, own.offsets[0], ahead, then,
             pointer(plan[p.SHIFT], dtype), pointer(plan[p.SCALE], dtype), moved(w, o * n0), n0,
-            moved(delta, o * MOST_ROWS_BY_COLUMNS), int64(MOST_ROWS_BY_COLUMNS), j0, count,
+            moved(delta, o * ROWS_BY_COLUMNS), int64(ROWS_BY_COLUMNS), j0, count,
             min(OUTPUTS, n1 - o), updates, dtype(keep), dtype(-rate),
         )  # fmt: skip
 
@@ -142,9 +149,9 @@ def _sweep(plan, x, shift, scale, last_rows, later, rows, own, delta, j0, count,
         for i in range(rows):
             group = i // GROUP * GROUP
             total = load(own.sums, (group * n1 + o * GROUP + i - group) * lanes, dtype)
-            partial[o * MOST_ROWS_BY_COLUMNS + i] = reduce_add(total) + constant
+            partial[o * ROWS_BY_COLUMNS + i] = reduce_add(total) + constant
         for i in range(rows, (rows + lanes - 1) // lanes * lanes):
-            partial[o * MOST_ROWS_BY_COLUMNS + i] = dtype(0)
+            partial[o * ROWS_BY_COLUMNS + i] = dtype(0)
 
 
 @jit
@@ -160,7 +167,7 @@ def _middle(plan, first, rows, own, chunks, partial, delta, dtype):
     # Laid out as in a shard, but in memory of this thread's own.
     shard = moved(own.tally, -n1 * layer_word(plan, 0, p.INPUTS))
     last = moved(own.delta, (units(plan) - layer_word(plan, top, p.OUTPUTS)) * lanes)
-    totals = moved(delta, n1 * MOST_ROWS_BY_COLUMNS)
+    totals = moved(delta, n1 * ROWS_BY_COLUMNS)
     clear_sums(plan, shard, dtype)
     for o in range(n1):
         totals[o] = dtype(0)
@@ -169,14 +176,14 @@ def _middle(plan, first, rows, own, chunks, partial, delta, dtype):
         for o in range(n1):
             z = splat(b[o], dtype)
             for c in range(chunks):
-                z += load(partial, (c * n1 + o) * MOST_ROWS_BY_COLUMNS + t, dtype)
+                z += load(partial, (c * n1 + o) * ROWS_BY_COLUMNS + t, dtype)
             store(own.act, o * lanes, z)
         z_top = layers_above(plan, own, dtype)
         output_delta(plan, z_top, last, first + t, height, rows, own.tally, dtype)
         backward_above(plan, own, moved(own.tally, 2 * lanes), dtype)
         for o in range(n1):
             slope = load(own.delta, o * lanes, dtype)
-            store(delta, o * MOST_ROWS_BY_COLUMNS + t, slope)
+            store(delta, o * ROWS_BY_COLUMNS + t, slope)
             totals[o] += reduce_add(slope)
     update_above(plan, shard, int64(0), 1, dtype)
 
@@ -201,7 +208,7 @@ def _look_ahead(plan, step, last_rows, own):
 
 @jit
 def train_by_columns(plan, x, shift, scale, worker, own, spare, dtype):
-    """Make steps FIRST ... LAST - 1, of at most MOST_ROWS_BY_COLUMNS rows each.
+    """Make steps FIRST ... LAST - 1, of fewer than ROWS_BY_COLUMNS rows each.
 
     ``spare`` is the memory of one shard: the partial products and delta lie where its gradient of
     W1 would.
@@ -213,7 +220,7 @@ def train_by_columns(plan, x, shift, scale, worker, own, spare, dtype):
     width = max(512, (n0 + MOST_SHARES * 16 - 1) // (MOST_SHARES * 16) * 16)
     chunks = (n0 + width - 1) // width
     shares = min(plan[p.WORKERS], chunks)
-    delta = moved(spare, chunks * MOST_ROWS_BY_COLUMNS * n1)
+    delta = moved(spare, chunks * ROWS_BY_COLUMNS * n1)
     phase = int64(0)
     last_rows = int64(0)
     for step in range(plan[p.FIRST], plan[p.LAST] + 1):
@@ -235,7 +242,7 @@ def train_by_columns(plan, x, shift, scale, worker, own, spare, dtype):
             j0 = task * width
             _sweep(
                 plan, x, shift, scale, last_rows, later, rows, own, delta, j0,
-                min(width, n0 - j0), moved(spare, task * MOST_ROWS_BY_COLUMNS * n1), dtype,
+                min(width, n0 - j0), moved(spare, task * ROWS_BY_COLUMNS * n1), dtype,
             )  # fmt: skip
             done += 1
         last_rows = rows

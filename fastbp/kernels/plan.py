@@ -40,6 +40,7 @@ TILE = 21  # rows that go forward and back together in the narrow path, at most 
 STAGED = 22  # address of scratch memory for the rows of two batches, if W1 is to be swept; or 0
 WORKERS = 23  # threads that the region is started on
 FOLDED = 24  # address of scratch memory for W1 times scale in the narrow path, see narrow_folding
+BY_COLUMNS = 25  # whether batches are worked on by columns of W1, see narrow_columns
 LAYER = 32
 
 TRAIN, FORWARD, PRODUCT = 0, 1, 2
