@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,8 @@ def test_parameters_have_the_layout_of_the_network(init, dtype):
     for array in weights + biases:
         assert array.dtype == np.dtype(dtype)
         assert array.flags.c_contiguous
-        assert array.flags.owndata
+    for first, second in combinations(weights + biases, 2):
+        assert not np.may_share_memory(first, second)
     assert all(not bias.any() for bias in biases)
 
 
@@ -173,3 +176,11 @@ def test_canonical_form_is_plain_python(init, expected):
     result = canonical_init(init)
     assert result == expected
     assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("init", ["zeros", 0.5, "xavier", lambda shape, rng: rng.random(shape)])
+def test_weights_begin_at_a_cache_line(init, dtype):
+    weights, _ = initialize((130, 70, 3, 1), init, dtype=dtype)
+    assert [weight.ctypes.data % 64 for weight in weights] == [0, 0, 0]
+    assert all(weight.flags.carray for weight in weights)
