@@ -171,7 +171,9 @@ class NetworkPlan:
         lanes = machine.tiles(itemsize).lanes
         if self._narrow:
             self.words[p.TILE] = narrow.tile_rows(self._row_bytes, lanes)
-            shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
+            shared = 0
+            if self._training:
+                shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
             private = narrow.private_bytes(sizes, lanes, itemsize)
             if self.words[p.SCALE] and self.words[p.X_DTYPE] == DTYPE_CODES["uint8"]:
                 self._folded = shared = -(-shared // 64) * 64

@@ -1,0 +1,315 @@
+"""Training with a narrow first layer by shards of rows, and inference; see `narrow`.
+
+A batch is cut into shards by its size alone. A shard is one task: it adds up its share of the
+gradient, tile by tile, in a buffer of its own (a narrow layer's, small enough for the level-2
+cache); a second phase adds the shards in order and updates the weights. A batch of one tile needs
+no shards: its gradient goes straight from registers into the weights.
+"""
+
+from __future__ import annotations
+
+from numba import float64, int64
+
+from fastbp.kernels import machine
+from fastbp.kernels import plan as p
+from fastbp.kernels.functions import sigmoid
+from fastbp.kernels.jit import jit
+from fastbp.kernels.narrow_emit import GROUP, OUTPUTS
+from fastbp.kernels.narrow_folding import fold_weights, folds_sums
+from fastbp.kernels.narrow_layers import (
+    add_shards,
+    backward_above,
+    clear_sums,
+    layers_above,
+    output_delta,
+    row_number,
+    shard_size,
+    units,
+    update_above,
+)
+from fastbp.kernels.narrow_tiles import add_outer_products, add_products
+from fastbp.kernels.narrow_weights import sweep_row
+from fastbp.kernels.plan import layer_pointer, layer_word
+from fastbp.kernels.team import next_task, unclaimed
+from fastbp.kernels.vectors import (
+    address_of,
+    fma,
+    lanes_of,
+    load,
+    load_part,
+    moved,
+    pointer,
+    reduce_add,
+    splat,
+    store,
+    store_part,
+    zeros,
+)
+
+__all__ = ["CHUNK", "forward", "shard_count", "tile_rows", "train_in_shards"]
+
+CHUNK = 2048  # columns in one sweep over a tile: their part of W stays in the level-1 cache
+_MOST_SHARDS = 16
+_ROWS_AHEAD = 2  # of the next tile, see `tile_rows`
+
+
+def shard_count(rows: int) -> int:
+    """How many shards a batch is cut into.
+
+    Of 64 rows, so that writing and adding up their gradients is little beside reading the rows
+    (a step of 256 took 5% longer with shards of 32); but two from 32 rows on, for two threads.
+    """
+    return max(1, min(_MOST_SHARDS, max(rows // 64, min(2, rows // 16))))
+
+
+_shard_count = jit(shard_count)
+
+
+def tile_rows(row_bytes: int, lanes: int) -> int:
+    """Rows of a tile: they take a quarter of the level-2 cache, beside W1 and its gradient.
+
+    At 12,288 float32 and 2 MiB that is 8: forward and back from memory took 4.35 us a row with 8,
+    4.76 with 16, 4.45 with 4. On the way back the memory would rest, so the next tile is asked for
+    meanwhile: a step of 1024 rows took 2.53 ms with none of its rows, 2.24, 2.19, 2.29 with 1, 2
+    and 3, and 2.60 with all 8, more than memory can deliver in that time.
+    """
+    rows = machine.CACHES.l2 // 4 // row_bytes // GROUP * GROUP
+    return min(lanes, max(GROUP, rows))
+
+
+@jit
+def _fold_chunk(plan, task, own, dtype):
+    """Bring chunk ``task`` of W1 * scale and of the sums of W1 * shift up to date."""
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    folded = pointer(plan[p.FOLDED], dtype)
+    j0 = task * CHUNK
+    for o in range(n1):
+        store(own.sums, o * lanes, zeros(dtype))
+    fold_weights(plan, j0, min(CHUNK, n0 - j0), folded, n0, own.sums, dtype)
+    for o in range(n1):
+        folded[n1 * n0 + task * n1 + o] = reduce_add(load(own.sums, o * lanes, dtype))
+
+
+@jit
+def _by_pixels(plan):
+    """Whether there are too few rows of bytes to fold the weights for, instead of each pixel."""
+    return plan[p.OPERATION] == p.FORWARD and plan[p.ROWS] < GROUP
+
+
+@jit
+def _fold_all(plan, team, own, dtype):
+    """Do so with all chunks, if bytes are preprocessed. Returns the number of the last phase."""
+    if not folds_sums(plan) or _by_pixels(plan):
+        return int64(-1)
+    chunks = (layer_word(plan, 0, p.INPUTS) + CHUNK - 1) // CHUNK
+    task = next_task(team, int64(0), chunks, False)
+    while task >= 0:
+        _fold_chunk(plan, task, own, dtype)
+        task = next_task(team, int64(0), chunks, True)
+    return int64(0)
+
+
+@jit
+def _first_layer(plan, x, shift, scale, start, rows, own, dtype):
+    """own.act[:n1] <- Z of the first layer for rows start ... start + rows <= lanes."""
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    by_pixels = _by_pixels(plan)
+    if folds_sums(plan) and not by_pixels:
+        w = pointer(plan[p.FOLDED], dtype)
+    b = layer_pointer(plan, 0, p.BIAS, dtype)
+    for i in range(rows):
+        own.offsets[i] = row_number(plan, start + i) * plan[p.X_ROW]
+    for i in range(n1 * lanes):
+        store(own.sums, i * lanes, zeros(dtype))
+    if by_pixels:
+        for i in range(rows):
+            for o in range(0, n1, OUTPUTS):
+                row = own.offsets[i]
+                sweep_row(
+                    moved(own.sums, (o * GROUP + i) * lanes), x, row, row, row,
+                    pointer(plan[p.SHIFT], dtype), pointer(plan[p.SCALE], dtype),
+                    moved(w, o * n0), n0, own.delta, lanes, int64(0), n0, min(OUTPUTS, n1 - o),
+                    False, dtype(1), dtype(0),
+                )  # fmt: skip
+    for j0 in range(0, int64(0) if by_pixels else n0, CHUNK):
+        count = min(CHUNK, n0 - j0)
+        for i in range(0, rows, GROUP):
+            for o in range(0, n1, OUTPUTS):
+                add_products(
+                    moved(own.sums, (i * n1 + o * GROUP) * lanes), x, moved(own.offsets, i),
+                    shift, scale, moved(w, o * n0), n0, j0, count,
+                    min(GROUP, rows - i), min(OUTPUTS, n1 - o),
+                )  # fmt: skip
+    for o in range(n1):
+        constant = b[o]
+        if folds_sums(plan) and not _by_pixels(plan):
+            for task in range((n0 + CHUNK - 1) // CHUNK):
+                constant += w[n1 * n0 + task * n1 + o]
+        store(own.act, o * lanes, zeros(dtype))
+        for i in range(rows):
+            group = i // GROUP * GROUP
+            total = load(own.sums, (group * n1 + o * GROUP + i - group) * lanes, dtype)
+            own.act[o * lanes + i] = reduce_add(total) + constant
+
+
+@jit
+def _tile(
+    plan, x, shift, scale, start, rows, batch_rows, then, own, shard, target, keep, factor, dtype
+):
+    """Forward and back for one tile: target <- keep * target + factor * its gradient of W1.
+
+    ``then`` is the row that the next tile begins with; there may be no such row. ``target`` is
+    the shard or W1; in a shard, the gradient of bytes is left as it is before preprocessing.
+    """
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
+    tally = moved(shard, n1 * n0)
+    _first_layer(plan, x, shift, scale, start, rows, own, dtype)
+    z = layers_above(plan, own, dtype)
+    last = moved(own.delta, (units(plan) - outputs) * lanes)
+    output_delta(plan, z, last, start, rows, batch_rows, tally, dtype)
+    backward_above(plan, own, moved(tally, 2 * lanes), dtype)
+    later = max(min(_ROWS_AHEAD, plan[p.ROWS] - then), 0)
+    for i in range(later):
+        own.offsets[rows + i] = row_number(plan, then + i) * plan[p.X_ROW]
+    folds = address_of(target) != address_of(shard) and folds_sums(plan)
+    sums_shift = pointer(plan[p.SHIFT] if folds else int64(0), dtype)
+    sums_scale = pointer(plan[p.SCALE] if folds else int64(0), dtype)
+    for o in range(n1):
+        own.sums[o] = reduce_add(load(own.delta, o * lanes, dtype))
+    for o in range(0, n1, OUTPUTS):
+        add_outer_products(
+            moved(target, o * n0), n0, x, own.offsets, shift, scale, moved(own.delta, o * lanes),
+            lanes, int64(0), n0, rows, later if o == 0 else int64(0), min(OUTPUTS, n1 - o),
+            dtype(keep), dtype(factor), sums_shift, sums_scale, moved(own.sums, o),
+        )  # fmt: skip
+
+
+@jit
+def _update_first(plan, shards, size, count, j0, columns, dtype):
+    """Update columns j0 ... j0 + columns of W1 with the sum of the shards."""
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    folds = folds_sums(plan)
+    shift = pointer(plan[p.SHIFT], dtype)
+    scale = pointer(plan[p.SCALE], dtype)
+    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    settings = pointer(plan[p.SETTINGS], float64)
+    rate = splat(-settings[p.LEARNING_RATE], dtype)
+    keep = splat(1.0 - settings[p.LEARNING_RATE] * settings[p.WEIGHT_DECAY], dtype)
+    for o in range(n1):
+        of_b1 = size - (n1 - o) * lanes
+        total = splat(reduce_add(add_shards(shards, size, of_b1, count, dtype)), dtype)
+        for j in range(j0, j0 + columns, lanes):
+            at = o * n0 + j
+            slope = add_shards(shards, size, at, count, dtype)
+            rest = min(lanes, j0 + columns - j)
+            if folds:
+                scales = load_part(scale, j, rest, dtype)
+                slope = fma(slope, scales, load_part(shift, j, rest, dtype) * total)
+            if rest == lanes:
+                store(w, at, fma(rate, slope, keep * load(w, at, dtype)))
+            else:
+                old = load_part(w, at, rest, dtype)
+                store_part(w, at, rest, fma(rate, slope, keep * old))
+
+
+@jit
+def train_in_shards(plan, x, shift, scale, worker, own, dtype):
+    """Make steps FIRST ... LAST - 1."""
+    lanes = lanes_of(dtype)
+    team = pointer(plan[p.TEAM], int64)
+    shards = pointer(plan[p.SHARED], dtype)
+    size = shard_size(plan, dtype)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    settings = pointer(plan[p.SETTINGS], float64)
+    rate = settings[p.LEARNING_RATE]
+    keep = 1.0 - rate * settings[p.WEIGHT_DECAY]
+    phase = _fold_all(plan, team, own, dtype)
+    chunks = (n0 + CHUNK - 1) // CHUNK
+    for step in range(plan[p.FIRST], plan[p.LAST]):
+        first = step * plan[p.BATCH]
+        rows = min(plan[p.BATCH], plan[p.ROWS] - first)
+        if rows <= lanes:
+            phase += 1
+            task = next_task(team, phase, 1, False)
+            while task >= 0:
+                w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+                clear_sums(plan, shards, dtype)
+                _tile(
+                    plan, x, shift, scale, first, rows, rows, plan[p.ROWS], own, shards, w, keep,
+                    -rate, dtype,
+                )  # fmt: skip
+                update_above(plan, shards, size, 1, dtype)
+                if folds_sums(plan):
+                    for chunk in range(chunks):
+                        _fold_chunk(plan, chunk, own, dtype)
+                task = next_task(team, phase, 1, True)
+            continue
+        count = _shard_count(rows)
+        tile = plan[p.TILE]
+        each = ((rows + count - 1) // count + tile - 1) // tile * tile
+        count = (rows + each - 1) // each
+        phase += 1
+        task = next_task(team, phase, count, False)
+        while task >= 0:
+            shard = moved(shards, task * size)
+            clear_sums(plan, shard, dtype)
+            begin = task * each
+            end = min(begin + each, rows)
+            for i in range(begin, end, tile):
+                height = min(tile, rows - i)
+                old = 0.0 if i == begin else 1.0
+                then = first + i + tile
+                if i + tile >= end:
+                    likely = unclaimed(team, phase, count)
+                    # With none left, this thread's part of the next step, as like as not.
+                    then = first + (likely * each if likely >= 0 else rows + worker * each)
+                _tile(
+                    plan, x, shift, scale, first + i, height, rows, then, own, shard, shard,
+                    old, 1.0, dtype,
+                )  # fmt: skip
+            task = next_task(team, phase, count, True)
+        phase += 1
+        task = next_task(team, phase, chunks + 1, False)
+        while task >= 0:
+            if task == chunks:
+                update_above(plan, shards, size, count, dtype)
+            else:
+                j0 = task * CHUNK
+                _update_first(plan, shards, size, count, j0, min(CHUNK, n0 - j0), dtype)
+                if folds_sums(plan):
+                    _fold_chunk(plan, task, own, dtype)
+            task = next_task(team, phase, chunks + 1, True)
+
+
+@jit
+def forward(plan, x, shift, scale, own, dtype):
+    """OUT <- Z of the last layer, or its sigmoid, for all rows."""
+    lanes = lanes_of(dtype)
+    team = pointer(plan[p.TEAM], int64)
+    out = pointer(plan[p.OUT], dtype)
+    outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
+    n = plan[p.ROWS]
+    tasks = (n + lanes - 1) // lanes
+    phase = _fold_all(plan, team, own, dtype) + 1
+    task = next_task(team, phase, tasks, False)
+    while task >= 0:
+        start = task * lanes
+        rows = min(lanes, n - start)
+        _first_layer(plan, x, shift, scale, start, rows, own, dtype)
+        z = layers_above(plan, own, dtype)
+        for o in range(outputs):
+            if plan[p.SIGMOID_OUT] != 0:
+                store(z, o * lanes, sigmoid(load(z, o * lanes, dtype), dtype))
+            for i in range(rows):
+                out[(start + i) * outputs + o] = z[o * lanes + i]
+        task = next_task(team, phase, tasks, True)
