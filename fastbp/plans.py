@@ -30,8 +30,8 @@ _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in
 # as long with two threads as with one, on 8 rows two thirds of it.
 _SERIAL_WORK = 1 << 17
 # The same for steps by columns, where passing over the weights is as much work as 3 rows: below
-# it a step takes less than 3.5 us, of which the threads' waiting for each other would be 1 or 2.
-_SERIAL_WORK_BY_COLUMNS = 90_000
+# it a step takes less than 2.5 us, and as long with two threads, which wait for each other.
+_SERIAL_WORK_BY_COLUMNS = 60_000
 _ROWS_OF_A_PASS = 3
 # By dtype: looking up its name takes a microsecond.
 _CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
