@@ -85,11 +85,17 @@ def _multiply(plan, x, shift, scale, rows, own, j0, count, dtype):
 
 
 @jit
-def _sweep_rows(plan, x, shift, scale, last_rows, later, rows, own, delta, j0, count, dtype):
-    """Columns j0 ... of W1: changed by the last batch, then times the one ahead."""
+def _keep_and_factor(plan, dtype):
+    """W1 <- keep * W1 + factor * dW1."""
     settings = pointer(plan[p.SETTINGS], float64)
     rate = settings[p.LEARNING_RATE]
-    keep = 1.0 - rate * settings[p.WEIGHT_DECAY]
+    return dtype(1.0 - rate * settings[p.WEIGHT_DECAY]), dtype(-rate)
+
+
+@jit
+def _sweep_rows(plan, x, shift, scale, last_rows, later, rows, own, delta, j0, count, dtype):
+    """Columns j0 ... of W1: changed by the last batch, then times the one ahead."""
+    keep, factor = _keep_and_factor(plan, dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
@@ -104,7 +110,7 @@ def _sweep_rows(plan, x, shift, scale, last_rows, later, rows, own, delta, j0, c
                     moved(w, o * n0), n0, x, own.offsets, shift, scale,
                     moved(delta, o * ROWS_BY_COLUMNS), int64(ROWS_BY_COLUMNS), j,
                     columns, last_rows, later if o == 0 else int64(0), min(OUTPUTS, n1 - o),
-                    dtype(keep), dtype(-rate), sums_shift, sums_scale, moved(totals, o),
+                    keep, factor, sums_shift, sums_scale, moved(totals, o),
                 )  # fmt: skip
         if rows > 0:
             _multiply(plan, x, shift, scale, rows, own, j, columns, dtype)
@@ -113,9 +119,7 @@ def _sweep_rows(plan, x, shift, scale, last_rows, later, rows, own, delta, j0, c
 @jit
 def _sweep_row(plan, x, updates, later, own, delta, j0, count, dtype):
     """The same for batches of one row, which are preprocessed as they are read."""
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = settings[p.LEARNING_RATE]
-    keep = 1.0 - rate * settings[p.WEIGHT_DECAY]
+    keep, factor = _keep_and_factor(plan, dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
@@ -126,7 +130,7 @@ def _sweep_row(plan, x, updates, later, own, delta, j0, count, dtype):
             moved(own.sums, o * GROUP * lanes_of(dtype)), x, own.offsets[0], ahead, then,
             pointer(plan[p.SHIFT], dtype), pointer(plan[p.SCALE], dtype), moved(w, o * n0), n0,
             moved(delta, o * ROWS_BY_COLUMNS), int64(ROWS_BY_COLUMNS), j0, count,
-            min(OUTPUTS, n1 - o), updates, dtype(keep), dtype(-rate),
+            min(OUTPUTS, n1 - o), updates, keep, factor,
         )  # fmt: skip
 
 

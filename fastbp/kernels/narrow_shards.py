@@ -94,7 +94,7 @@ def _fold_chunk(plan, task, own, dtype):
 
 @jit
 def _by_pixels(plan):
-    """Whether there are too few rows of bytes to fold the weights for, instead of each pixel."""
+    """Whether rows are so few that each is preprocessed as it is read, and not the weights."""
     return plan[p.OPERATION] == p.FORWARD and plan[p.ROWS] < GROUP
 
 
