@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import threads
-from fastbp.kernels import epoch, gemm, machine, narrow, sweep
+from fastbp.kernels import deferred, epoch, gemm, machine, narrow, sweep
 from fastbp.kernels import plan as p
 from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.products import address_of
@@ -117,7 +117,6 @@ class NetworkPlan:
         self._row_bytes = X.shape[1] * X.itemsize
         self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
         self.settings = np.zeros(4)
-        self.steps_at_once = 1  # how many steps `fit` makes in one call, as it has found
         sizes = network.layer_sizes
         self._narrow = _is_narrow(sizes, X)
         words = [0] * p.plan_words(len(sizes) - 1)  # a list is filled several times faster
@@ -169,6 +168,7 @@ class NetworkPlan:
         itemsize = network.dtype.itemsize
         sizes = network.layer_sizes
         lanes = machine.tiles(itemsize).lanes
+        self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
         if self._narrow:
             self.words[p.TILE] = narrow.tile_rows(self._row_bytes, lanes)
             shared = 0
@@ -187,8 +187,14 @@ class NetworkPlan:
         else:
             shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
             private = max(private, sweep.private_bytes(lanes, itemsize))
-            self._sweeps = self.batch_size <= sweep.MOST_ROWS and (self._training or len(sizes) > 2)
+            if self._training:
+                self.group = deferred.steps_of_group(sizes[0], sizes[1], self.batch_size, itemsize)
+                self.group = min(self.group, -(-self.rows // self.batch_size))
+            few = self.batch_size <= sweep.MOST_ROWS
+            self._sweeps = self.group == 1 and few and (self._training or len(sizes) > 2)
             parallel = True
+        self.words[p.GROUP] = self.group
+        self.steps_at_once = self.group  # how many steps `fit` makes in one call, as it has found
         self._shared = -(-shared // 64) * 64
         self._private = -(-private // 64) * 64
         rows = self.batch_size if self._training else min(self.rows, _FORWARD_ROWS)
@@ -196,12 +202,18 @@ class NetworkPlan:
         if self._by_columns:
             rows, least = rows + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
         self._work = rows * sum(a * b for a, b in pairwise(sizes))
-        self._workers = threads.get_num_threads() if parallel and self._work > least else 1
+        self._workers = (
+            threads.get_num_threads() if parallel and self.group * self._work > least else 1
+        )
         self._layers = 0
         if not self._narrow:
             copies = 2 if self._training else 1
             if self._sweeps:
                 self._layers = sweep.staged_bytes(sizes[0], itemsize)
+            elif self.group > 1:
+                together = self.group * self.batch_size
+                self._staged = -(-sweep.staged_bytes(sizes[0], itemsize, together) // 64) * 64
+                self._layers = self._staged + deferred.group_bytes(sizes[1], together, itemsize)
             self._layers += sum(-(-rows * n * itemsize // 64) * 64 for n in sizes[1:]) * copies
 
     def _run(self, operation: int, steps: int = 1) -> None:
@@ -223,22 +235,28 @@ class NetworkPlan:
 
     def _place_activations(self, address: int) -> None:
         rows = self.batch_size
+        sizes, itemsize = self._network.layer_sizes, self._network.dtype.itemsize
         if self._sweeps:
             self.words[p.STAGED] = address
-            sizes = self._network.layer_sizes
-            address += sweep.staged_bytes(sizes[0], self._network.dtype.itemsize)
+            address += sweep.staged_bytes(sizes[0], itemsize)
+        elif self.group > 1:
+            self.words[p.STAGED] = address
+            address += self._staged
+            self.words[p.DEFERRED] = address
+            address += deferred.group_bytes(sizes[1], self.group * self.batch_size, itemsize)
         fields = (p.ACTIVATION, p.DELTA) if self._training else (p.ACTIVATION,)
-        for layer, n in enumerate(self._network.layer_sizes[1:]):
+        for layer, n in enumerate(sizes[1:]):
             for field in fields:
                 self.words[p.LAYER + layer * p.LAYER_WORDS + field] = address
-                address += -(-rows * n * self._network.dtype.itemsize // 64) * 64
+                address += -(-rows * n * itemsize // 64) * 64
 
     def train(self, order: Array | None, first: int, last: int) -> None:
         """Make steps ``first`` ... ``last`` - 1 of an epoch over the rows in ``order``.
 
         ``order`` holds int64 row numbers, or is None for the rows as they come. The learning rate
         and the weight decay are ``settings[0]`` and ``[1]``; the log loss and the number of right
-        answers are added to ``settings[2]`` and ``[3]``.
+        answers are added to ``settings[2]`` and ``[3]``. The bits do not depend on how an epoch is
+        divided among calls that begin at multiples of ``group`` steps.
         """
         self.words[p.ORDER] = 0 if order is None else address_of(order)
         self.words[p.FIRST], self.words[p.LAST] = first, last

@@ -337,7 +337,7 @@ def _chunks(plan: NetworkPlan, order: Array | None) -> Iterator[tuple[int, float
     """Run an epoch in a few calls of compiled code, between which Python sees Ctrl-C.
 
     Yields the samples done so far and the seconds that the last call took. How the steps are
-    divided among the calls changes nothing in the result.
+    divided among the calls changes nothing in the result, as calls are of whole groups.
     """
     steps = -(-plan.rows // plan.batch_size)
     done = 0
@@ -347,6 +347,7 @@ def _chunks(plan: NetworkPlan, order: Array | None) -> Iterator[tuple[int, float
         plan.train(order, done, last)
         spent = time.perf_counter() - start
         fitting = int((last - done) * _SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
-        plan.steps_at_once = max(1, min(4 * plan.steps_at_once, fitting))
+        groups = min(4 * plan.steps_at_once, fitting) // plan.group
+        plan.steps_at_once = max(1, groups) * plan.group
         done = last
         yield min(done * plan.batch_size, plan.rows), spent

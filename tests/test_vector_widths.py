@@ -26,7 +26,7 @@ CHECKS = """
 import numpy as np
 
 import fastbp
-from fastbp.kernels import epoch, machine
+from fastbp.kernels import deferred, epoch, machine
 from tests import oracle
 from tests.problems import make_problem
 from tests.test_linear import assert_update
@@ -65,6 +65,9 @@ def check_training():
     for layer_sizes in [(33, 40, 3, 2), (33, 3, 2, 1)]:  # wide and narrow: two code paths
         problem = make_problem(layer_sizes, 37)
         assert_training_follows_the_oracle(problem, batch_size=16, epochs=3, weight_decay=0.1)
+    deferred.steps_of_group = lambda *shape: 3
+    problem = make_problem((131, 70, 3), 25, data_dtype="uint8", fold="feature")
+    assert_training_follows_the_oracle(problem, batch_size=5, epochs=2, weight_decay=0.1)
     for batch_size in (1, 9):
         problem = make_problem((1043, 5, 1), 20, data_dtype="uint8", fold="feature")
         assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from numba import float32, float64, int64
 
 from fastbp.kernels import plan as p
+from fastbp.kernels.deferred import begin_group, begin_step, end_group, group_of
 from fastbp.kernels.dense import backward, forward, output_delta, update
 from fastbp.kernels.gemm import Ending, Workspace, gemm
 from fastbp.kernels.jit import jit, region
@@ -147,6 +148,32 @@ def _train_sweeping(plan, worker, space, phase, dtype):
 
 
 @jit
+def _train_deferring(plan, space, phase, dtype):
+    """The same where several steps share a pass over W1, see `deferred`."""
+    top = plan[p.LAYERS] - 1
+    x = operand_of_x(plan, int64(0))
+    z = layer_pointer(plan, top, p.ACTIVATION, dtype)
+    group = group_of(plan, dtype)
+    batch = plan[p.BATCH]
+    step = plan[p.FIRST]
+    while step < plan[p.LAST]:
+        end = min(plan[p.LAST], (step // plan[p.GROUP] + 1) * plan[p.GROUP])
+        start = step * batch
+        total = (end - 1 - step) * batch + _rows_of_step(plan, end - 1)
+        phase = begin_group(plan, group, start, total, space, phase, dtype)
+        last_rows = int64(0)
+        for at in range(0, total, batch):
+            rows = min(batch, total - at)
+            phase = begin_step(plan, group, at, last_rows, rows, space, phase, dtype)
+            phase = _forward_layers(plan, x, 1, rows, z, space, phase, dtype)
+            phase = _backward_layers(plan, start + at, rows, space, phase, dtype)
+            phase = _update_layers(plan, x, 1, rows, space, phase, dtype)
+            last_rows = rows
+        phase = end_group(plan, group, total, last_rows, space, phase, dtype)
+        step = end
+
+
+@jit
 def _run(context, worker, dtype):
     plan = pointer(context, int64)
     space = _workspace(plan, worker, dtype)
@@ -155,7 +182,9 @@ def _run(context, worker, dtype):
     if operation == p.PRODUCT:
         _product(plan, space, dtype)
     elif operation == p.TRAIN:
-        if plan[p.STAGED] != 0:
+        if plan[p.GROUP] > 1:
+            _train_deferring(plan, space, phase, dtype)
+        elif plan[p.STAGED] != 0:
             _train_sweeping(plan, worker, space, phase, dtype)
         else:
             _train(plan, space, phase, dtype)

@@ -37,10 +37,12 @@ SETTINGS = 18  # address of float64: learning rate, weight decay; loss and corre
 OUT = 19  # address of the result of FORWARD, (ROWS, outputs)
 SIGMOID_OUT = 20  # whether FORWARD's result is sigmoid(Z) or Z of the last layer
 TILE = 21  # rows that go forward and back together in the narrow path, at most a vector's lanes
-STAGED = 22  # address of scratch memory for the rows of two batches, if W1 is to be swept; or 0
+STAGED = 22  # address of scratch memory for rows of batches, if W1 is swept or deferred; or 0
 WORKERS = 23  # threads that the region is started on
 FOLDED = 24  # address of scratch memory for W1 times scale in the narrow path, see narrow_folding
 BY_COLUMNS = 25  # whether batches are worked on by columns of W1, see narrow_columns
+GROUP = 26  # steps that share a pass over W1, see deferred; 1 if each has its own
+DEFERRED = 27  # address of scratch memory for a group of steps
 LAYER = 32
 
 TRAIN, FORWARD, PRODUCT = 0, 1, 2

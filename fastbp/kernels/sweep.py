@@ -37,10 +37,10 @@ _CHUNK = 512  # columns: MOST_ROWS rows of a batch take 32 KiB of float32
 _Scratch = namedtuple("_Scratch", ["offsets", "sums", "delta", "z"])
 
 
-def staged_bytes(n0: int, itemsize: int) -> int:
-    """Bytes of shared scratch memory: the rows of two batches."""
+def staged_bytes(n0: int, itemsize: int, rows: int = 2 * MOST_ROWS) -> int:
+    """Bytes of shared scratch memory for ``rows`` staged rows: of two batches, unless given."""
     lanes = machine.tiles(itemsize).lanes
-    return 2 * MOST_ROWS * (n0 + (1 + _PADDING) * lanes) * itemsize
+    return rows * (n0 + (1 + _PADDING) * lanes) * itemsize
 
 
 def private_bytes(lanes: int, itemsize: int) -> int:

@@ -1,0 +1,246 @@
+"""Small batches and a wide first layer: several steps for each pass over W1.
+
+Few rows at a time are too few to multiply W1 with: reading and writing it takes longer than the
+arithmetic. But W1 need not be up to date to go forward from it. Within a group of s steps of B rows
+each, with keep = 1 - learning rate * weight decay and all X and D = delta of layer 1,
+
+    W(t) = keep^t W(0) - rate * sum over u < t of keep^(t-1-u) D(u)^T X(u)
+
+so that the pre-activations of step t follow from W(0) and from products of rows with rows:
+
+    X(t) W(t)^T = keep^t X(t) W(0)^T - rate * sum over u < t of keep^(t-1-u) (X(t) X(u)^T) D(u)
+
+Therefore a group multiplies all of its s B rows with W(0), and with each other, in two full matrix
+products; makes its steps, correcting Z by the short sum over u; and changes W1 once, by a third
+product. The steps are those of SGD, one after the other: only roundings differ, by as much as with
+any other order of the sums. The same is done to one-particle updates of determinants in quantum
+Monte Carlo: McDaniel et al., "Delayed Slater determinant update algorithms for high efficiency
+quantum Monte Carlo" (2017).
+
+Groups begin at steps that are multiples of s, so that the bits do not depend on the calls that an
+epoch is divided into, as long as these begin there too.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from numba import float64, int64
+
+from fastbp.kernels import machine
+from fastbp.kernels import plan as p
+from fastbp.kernels.gemm import Ending, gemm
+from fastbp.kernels.jit import jit
+from fastbp.kernels.narrow_emit import OUTPUTS
+from fastbp.kernels.narrow_tiles import add_outer_products
+from fastbp.kernels.packing import matrix
+from fastbp.kernels.plan import layer_pointer, layer_word
+from fastbp.kernels.sweep import row_step, stage
+from fastbp.kernels.team import next_task
+from fastbp.kernels.vectors import (
+    address_of,
+    lanes_of,
+    load_part,
+    moved,
+    pointer,
+    splat,
+    store_part,
+    zeros,
+)
+from fastbp.kernels.writeback import BIAS, BIAS_SIGMOID, NOTHING, write_back
+
+__all__ = ["begin_group", "begin_step", "end_group", "group_bytes", "group_of", "steps_of_group"]
+
+_MOST_ROWS = 64  # of a group: 128 are as fast for 1024 outputs, and take twice the memory
+# The product of the rows with each other is rows / (2 n1) of the work that is there anyway: a
+# quarter of it. With half as many rows a step of 12288-64-1 on 1 row takes 1.2 times as long.
+_OUTPUTS_FOR_A_ROW = 2
+# Steps of a group times outputs from where on it pays. In steps of 12288-n1-1: 8 steps for n1 = 64
+# and 4 for 128 gain 5 to 10 %, 4 for 64 lose 5 %; 16 for 32 gain 40 %. Weights in a level-2 cache
+# cost less to pass over: 784-128, 200 KB for each thread, gains nothing with 8 steps and loses a
+# fifth with 4; and 50 KB lose always.
+_LEAST_STEPS_BY_OUTPUTS = 512
+_COLUMNS_OF_TASK = 64  # of layer 1's outputs: four vectors of float32 at a time
+
+Group = namedtuple("Group", ["x", "z", "deltas", "gram", "ldz", "ldg", "rows"])
+"""Typed pointers to a group's rows, to Z from W(0), to the delta of its steps, to the products of
+rows with rows; the distances between rows of the last three; and how many rows a group has."""
+
+
+def steps_of_group(n0: int, n1: int, batch: int, itemsize: int) -> int:
+    """How many steps of ``batch`` rows share a pass over W1 (n1, n0); 1 if it does not pay."""
+    steps = min(_MOST_ROWS, n1 // _OUTPUTS_FOR_A_ROW) // batch
+    near, weights = machine.CACHES.l2, n0 * n1 * itemsize
+    least = _LEAST_STEPS_BY_OUTPUTS * (1 if weights > near else 2)
+    return steps if steps > 1 and steps * n1 >= least and weights >= near // 8 else 1
+
+
+def group_bytes(n1: int, rows: int, itemsize: int) -> int:
+    """Bytes of shared scratch memory that a group of ``rows`` takes beside its staged rows."""
+    lanes = machine.tiles(itemsize).lanes
+    ldz, ldg = -(-n1 // lanes) * lanes, -(-rows // lanes) * lanes
+    return rows * (2 * ldz + ldg) * itemsize
+
+
+@jit
+def group_of(plan, dtype):
+    """The scratch memory of a group."""
+    lanes = lanes_of(dtype)
+    rows = plan[p.GROUP] * plan[p.BATCH]
+    ldz = (layer_word(plan, 0, p.OUTPUTS) + lanes - 1) // lanes * lanes
+    ldg = (rows + lanes - 1) // lanes * lanes
+    z = pointer(plan[p.DEFERRED], dtype)
+    deltas = moved(z, rows * ldz)
+    x = pointer(plan[p.STAGED], dtype)
+    return Group(x, z, deltas, moved(deltas, rows * ldz), ldz, ldg, rows)
+
+
+@jit
+def _rate_and_keep(plan):
+    settings = pointer(plan[p.SETTINGS], float64)
+    rate = settings[p.LEARNING_RATE]
+    return rate, 1.0 - rate * settings[p.WEIGHT_DECAY]
+
+
+@jit
+def _power(base, exponent):
+    value = 1.0
+    for _ in range(exponent):
+        value *= base
+    return value
+
+
+@jit
+def _scale_row(row, first, count, factor, dtype):
+    lanes = lanes_of(dtype)
+    for j in range(first, first + count, lanes):
+        part = min(lanes, first + count - j)
+        store_part(row, j, part, load_part(row, j, part, dtype) * splat(dtype(factor), dtype))
+
+
+@jit
+def _copy_part(target, source, count, dtype):
+    lanes = lanes_of(dtype)
+    for j in range(0, count, lanes):
+        part = min(lanes, count - j)
+        store_part(target, j, part, load_part(source, j, part, dtype))
+
+
+@jit
+def begin_group(plan, group, start, rows, space, phase, dtype):
+    """Gather the group's rows, and multiply them with W1 and with each other."""
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    step = row_step(plan, dtype)
+    batch = plan[p.BATCH]
+    phase = stage(plan, start, rows, group.x, space.team, phase, dtype)
+    x = matrix(address_of(group.x), step, int64(1), dtype)
+    w = matrix(layer_word(plan, 0, p.WEIGHT), int64(1), n0, dtype)
+    ending = Ending(int64(NOTHING), group.z, group.z, int64(0))
+    phase = gemm(
+        group.z, group.ldz, rows, n1, n0, x, w, dtype(1), dtype(0), ending, space, phase, dtype
+    )
+    if rows <= batch:
+        return phase
+    other = matrix(address_of(group.x), int64(1), step, dtype)
+    phase = gemm(
+        group.gram, group.ldg, rows, rows, n0, x, other, dtype(1), dtype(0), ending, space, phase,
+        dtype,
+    )  # fmt: skip
+    _, keep = _rate_and_keep(plan)
+    phase += 1
+    task = next_task(space.team, phase, rows, False)
+    while task >= 0:
+        for u in range(task // batch):
+            factor = _power(keep, task // batch - 1 - u)
+            _scale_row(moved(group.gram, task * group.ldg), u * batch, batch, factor, dtype)
+        task = next_task(space.team, phase, rows, True)
+    return phase
+
+
+@jit
+def _take_delta(plan, group, at, rows, j0, count, dtype):
+    """Columns j0 ... of the step before: keep its delta as rows ``at`` and on, change the bias."""
+    lanes = lanes_of(dtype)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    delta = layer_pointer(plan, 0, p.DELTA, dtype)
+    bias = layer_pointer(plan, 0, p.BIAS, dtype)
+    rate, _ = _rate_and_keep(plan)
+    for j in range(j0, j0 + count, lanes):
+        part = min(lanes, j0 + count - j)
+        total = zeros(dtype)
+        for i in range(rows):
+            value = load_part(delta, i * n1 + j, part, dtype)
+            store_part(group.deltas, (at + i) * group.ldz + j, part, value)
+            total += value
+        old = load_part(bias, j, part, dtype)
+        store_part(bias, j, part, old - splat(dtype(rate), dtype) * total)
+
+
+@jit
+def begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
+    """Activations of layer 1 for rows ``at`` ... of the group, in its ACTIVATION.
+
+    The step before had ``last_rows`` rows, whose delta lies in layer 1's DELTA.
+    """
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    rate, keep = _rate_and_keep(plan)
+    factor = dtype(_power(keep, at // plan[p.BATCH]))
+    a = layer_pointer(plan, 0, p.ACTIVATION, dtype)
+    bias = layer_pointer(plan, 0, p.BIAS, dtype)
+    none = pointer(int64(0), dtype)
+    offsets = pointer(address_of(space.private), int64)
+    for i in range(at):
+        offsets[i] = i * group.ldz
+    kind = int64(BIAS if plan[p.LAYERS] == 1 else BIAS_SIGMOID)
+    tasks = (n1 + _COLUMNS_OF_TASK - 1) // _COLUMNS_OF_TASK
+    phase += 1
+    task = next_task(space.team, phase, tasks, False)
+    while task >= 0:
+        j0 = task * _COLUMNS_OF_TASK
+        count = min(_COLUMNS_OF_TASK, n1 - j0)
+        if last_rows > 0:
+            _take_delta(plan, group, at - last_rows, last_rows, j0, count, dtype)
+        for i in range(rows):
+            z = moved(group.z, (at + i) * group.ldz + j0)
+            _copy_part(moved(a, i * n1 + j0), z, count, dtype)
+        if at > 0:
+            for i in range(0, rows, OUTPUTS):
+                add_outer_products(
+                    moved(a, i * n1), n1, group.deltas, offsets, None, None,
+                    moved(group.gram, (at + i) * group.ldg), group.ldg, j0, count, at, int64(0),
+                    min(OUTPUTS, rows - i), factor, dtype(-rate), none, none, none,
+                )  # fmt: skip
+        write_back(kind, moved(a, j0), n1, rows, j0, count, bias, a, int64(0), dtype)
+        task = next_task(space.team, phase, tasks, True)
+    return phase
+
+
+@jit
+def end_group(plan, group, rows, last_rows, space, phase, dtype):
+    """Change W1 by all steps of a group of ``rows`` rows, of which the last has ``last_rows``."""
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    batch = plan[p.BATCH]
+    rate, keep = _rate_and_keep(plan)
+    steps = (rows + batch - 1) // batch
+    tasks = (n1 + _COLUMNS_OF_TASK - 1) // _COLUMNS_OF_TASK
+    phase += 1
+    task = next_task(space.team, phase, tasks, False)
+    while task >= 0:
+        j0 = task * _COLUMNS_OF_TASK
+        count = min(_COLUMNS_OF_TASK, n1 - j0)
+        _take_delta(plan, group, rows - last_rows, last_rows, j0, count, dtype)
+        factor = 1.0
+        for t in range(1, steps):
+            factor *= keep
+            for i in range((steps - 1 - t) * batch, (steps - t) * batch):
+                _scale_row(moved(group.deltas, i * group.ldz), j0, count, factor, dtype)
+        task = next_task(space.team, phase, tasks, True)
+    ending = Ending(int64(NOTHING), group.z, group.z, int64(0))
+    return gemm(
+        layer_pointer(plan, 0, p.WEIGHT, dtype), n0, n1, n0, rows,
+        matrix(address_of(group.deltas), int64(1), group.ldz, dtype),
+        matrix(address_of(group.x), row_step(plan, dtype), int64(1), dtype),
+        dtype(-rate), dtype(_power(keep, steps)), ending, space, phase, dtype,
+    )  # fmt: skip

@@ -1,0 +1,134 @@
+"""Groups of steps that share a pass over W1 (fastbp.kernels.deferred), against the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastbp.kernels import deferred, machine
+from fastbp.plans import NetworkPlan
+from tests.problems import make_problem
+from tests.training import assert_training_follows_the_oracle, bits
+
+SIZES = [(40, 20, 1), (131, 65, 17, 3), (70, 130, 1), (33, 17)]
+
+
+@pytest.fixture
+def grouped(monkeypatch):
+    """Make groups of a number of steps, whatever the shapes."""
+
+    def set_steps(steps):
+        monkeypatch.setattr(deferred, "steps_of_group", lambda n0, n1, batch, itemsize: steps)
+
+    return set_steps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 7])
+@pytest.mark.parametrize("steps", [2, 3, 8, 100])
+@pytest.mark.parametrize("layer_sizes", SIZES, ids=str)
+def test_groups_with_a_short_last_one_and_a_short_last_step(
+    layer_sizes, steps, batch_size, dtype, grouped
+):
+    grouped(steps)
+    problem = make_problem(layer_sizes, 38, dtype=dtype)
+    assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1)
+
+
+@pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("fold", ["none", "scalar", "feature"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_input_folding_in_groups(fold, data_dtype, dtype, grouped):
+    grouped(5)
+    problem = make_problem((48, 40, 1), 38, dtype=dtype, data_dtype=data_dtype, fold=fold)
+    assert_training_follows_the_oracle(
+        problem, batch_size=3, epochs=2, learning_rate=0.01, weight_decay=0.01
+    )
+
+
+@pytest.mark.parametrize("weight_decay", [0.05, 0.5, 1.9])  # keeps 0.975, 0.75, 0.05 of W
+@pytest.mark.parametrize("steps", [2, 6])
+def test_weight_decay_in_groups(weight_decay, steps, grouped):
+    grouped(steps)
+    problem = make_problem((70, 40, 3), 40)
+    assert_training_follows_the_oracle(
+        problem, batch_size=4, epochs=1, learning_rate=0.5, weight_decay=weight_decay
+    )
+
+
+@pytest.mark.parametrize("layer_sizes", SIZES, ids=str)
+def test_a_group_differs_from_single_steps_by_rounding_alone(layer_sizes, grouped):
+    problem = make_problem(layer_sizes, 60, dtype="float64")
+    trained = []
+    for steps in (1, 20):
+        grouped(steps)
+        network = problem.network()
+        history = network.fit(problem.X, problem.y, batch_size=3, epochs=3, seed=2)
+        trained.append((network, history.loss, history.accuracy))
+    (single, loss, accuracy), (group, group_loss, group_accuracy) = trained
+    assert bits(single) != bits(group)  # else the groups were not made
+    np.testing.assert_allclose(group_loss, loss, rtol=1e-12)
+    assert group_accuracy == accuracy
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+@pytest.mark.parametrize("layer_sizes", [(700, 130, 3), (1030, 150, 20, 1)], ids=str)
+def test_the_same_bits_with_any_number_of_threads(
+    layer_sizes, batch_size, grouped, set_num_threads
+):
+    grouped(64 // batch_size)
+    problem = make_problem(layer_sizes, 150, data_dtype="uint8", fold="feature")
+    results = []
+    for count in (1, 2, 1):
+        set_num_threads(count)
+        network = problem.network()
+        history = network.fit(problem.X, problem.y, batch_size=batch_size, epochs=2, seed=1)
+        results.append((bits(network), history.loss, history.accuracy))
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_the_same_bits_however_groups_are_divided_among_calls(batch_size, grouped):
+    grouped(4)
+    problem = make_problem((130, 40, 1), 90, data_dtype="uint8", fold="feature")
+    results = set()
+    for at_once in (4, 8, 12, 1000):
+        network = problem.network()
+        targets = problem.y.astype(network.dtype).reshape(90, -1)
+        plan = NetworkPlan(network, problem.X, targets, batch_size=batch_size)
+        plan.settings[:2] = 0.01, 0.1
+        steps = -(-90 // batch_size)
+        for first in range(0, steps, at_once):
+            plan.train(None, first, min(first + at_once, steps))
+        results.add((bits(network), plan.settings.tobytes()))
+    assert len(results) == 1
+
+
+def test_fit_makes_whole_groups_in_each_call(grouped, monkeypatch):
+    grouped(4)
+    problem = make_problem((130, 40, 1), 1000)
+    calls = []
+    train = NetworkPlan.train
+
+    def spy(plan, order, first, last):
+        calls.append((first, last))
+        train(plan, order, first, last)
+
+    monkeypatch.setattr(NetworkPlan, "train", spy)
+    problem.network().fit(problem.X, problem.y, batch_size=3, epochs=2, seed=1)
+    assert len(calls) > 2
+    assert all(first % 4 == 0 for first, _ in calls)
+    assert all(last % 4 == 0 or last == 334 for _, last in calls)
+
+
+def test_which_networks_defer():
+    weights_in_cache = machine.CACHES.l2
+    n0 = weights_in_cache // (128 * 4)  # 128 outputs fill the cache
+    assert deferred.steps_of_group(2 * n0, 128, 1, 4) == 64
+    assert deferred.steps_of_group(2 * n0, 128, 16, 4) == 4
+    assert deferred.steps_of_group(2 * n0, 128, 17, 4) == 1
+    assert deferred.steps_of_group(n0, 128, 16, 4) == 1  # cheap to pass over
+    assert deferred.steps_of_group(n0, 128, 8, 4) == 8
+    assert deferred.steps_of_group(n0 // 9, 128, 1, 4) == 1
+    assert deferred.steps_of_group(10 * n0, 1024, 32, 4) == 2
+    assert deferred.steps_of_group(10 * n0, 1024, 33, 4) == 1
