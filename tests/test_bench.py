@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.bench import limits, problems, processes, systems, worker
+from fastbp.bench import comparison, limits, problems, processes, systems, worker
 from fastbp.bench.comparison import Settings, disagreement, run
 from fastbp.bench.systems import SYSTEMS, SystemSpec
 from fastbp.bench.tables import tables
@@ -260,6 +260,20 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, phrase):
 
 
 # ------------------------------------------------------------------ systems
+
+
+@pytest.mark.parametrize(("share", "noted"), [(0.6, True), (0.99, False)])
+def test_other_programs_on_the_cores_are_noted(share, noted, monkeypatch):
+    measured = {**LIMITS, "threads": {"1": {**LIMITS["threads"]["1"], "cpu_share": share}}}
+    monkeypatch.setattr(comparison, "measure_limits", lambda *arguments: measured)
+    monkeypatch.setattr(Settings, "round_seconds", 0.001)
+    settings = Settings(("inference",), (BY_NAME["numpy"],), threads=1, rounds=1, scale=TINY)
+    said = []
+
+    notes = run(settings, said.append)["notes"]
+
+    assert any("60%" in note for note in notes) == noted
+    assert any("60%" in line for line in said) == noted
 
 
 def test_a_peer_that_is_not_installed_is_left_out_with_a_line():

@@ -33,6 +33,10 @@ __all__ = ["SCHEMA", "Settings", "check_settings", "disagreement", "run"]
 SCHEMA = 1
 """Version of the result's form; it grows when a field changes its meaning or goes away."""
 
+# Of the threads' time, below which others are noted: two threads had 0.998 of it on a quiet
+# machine, and 0.47 with one busy process beside them.
+_LEAST_CPU_SHARE = 0.9
+
 # How far weights may be from the reference: a share of the farthest that training moved them, and
 # roundings of the weights themselves; and how far a probability. float32 needs a hundredth of it.
 _OF_MOVEMENT = 1e-3
@@ -135,6 +139,12 @@ def run(settings: Settings, report: Report = lambda text: None) -> dict[str, Any
     present, systems = _find_systems(settings.systems, notes)
     report("measuring the machine's limits")
     limits = measure_limits(settings.threads, *((0.02, 16) if settings.quick else (0.3, 256)))
+    share = limits["threads"][str(settings.threads)]["cpu_share"]
+    if share < _LEAST_CPU_SHARE and not settings.quick:
+        notes.append(
+            f"other programs are running: its own got {share:.0%} of the cores; times vary"
+        )
+        report(notes[-1])
     results: list[dict[str, Any]] = []
     for workload in dict.fromkeys(settings.workloads):
         results += _Workload(workload, settings, present, limits, notes, report).run()

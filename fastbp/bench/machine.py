@@ -76,17 +76,21 @@ def measure(threads: int, seconds: float, megabytes: int) -> dict[str, Any]:
     dict
         ``cache_bytes``, the size of a core's level-2 cache, and ``threads``: for each number of
         threads, as a string, ``float32_flops`` and ``float64_flops`` (operations a second, a
-        multiply-add being two) and ``read_bytes`` (bytes a second).
+        multiply-add being two), ``read_bytes`` (bytes a second) and ``cpu_share``, the part of the
+        threads' time that they got to run while multiplying: less than 1 if others took the cores.
     """
     from fastbp.kernels import machine
 
     array = _aligned((megabytes << 20) // 4, "float32")
     found = {}
     for count in range(1, threads + 1):
+        single, share = _peak("float32", count, seconds)
+        double, other_share = _peak("float64", count, seconds)
         found[str(count)] = {
-            "float32_flops": _peak("float32", count, seconds),
-            "float64_flops": _peak("float64", count, seconds),
+            "float32_flops": single,
+            "float64_flops": double,
             "read_bytes": _read(array, count, seconds),
+            "cpu_share": min(share, other_share),
         }
     return {"cache_bytes": machine.CACHES.l2, "threads": found}
 
@@ -101,18 +105,18 @@ def _aligned(count: int, dtype: str) -> npt.NDArray[Any]:
     return values
 
 
-def _best(run: Callable[[], None], seconds: float) -> float:
-    """Shortest time of `run`, repeated for `seconds`, in seconds."""
+def _best(run: Callable[[], None], seconds: float) -> tuple[float, float]:
+    """Shortest time of `run`, repeated for `seconds`; and CPU time of this process a second."""
     run()
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    best, begin, used = float("inf"), time.perf_counter(), time.process_time()
+    while time.perf_counter() < begin + seconds:
         start = time.perf_counter()
         run()
         best = min(best, time.perf_counter() - start)
-    return best
+    return best, (time.process_time() - used) / (time.perf_counter() - begin)
 
 
-def _peak(dtype: str, workers: int, seconds: float) -> float:
+def _peak(dtype: str, workers: int, seconds: float) -> tuple[float, float]:
     from fastbp import threads
     from fastbp.bench import kernels
     from fastbp.kernels import machine
@@ -129,7 +133,8 @@ def _peak(dtype: str, workers: int, seconds: float) -> float:
     words = np.array([values.ctypes.data, stride, turns], np.int64)
     work = 2 * lanes * kernels.ACCUMULATORS * turns * workers
     region = kernels.multiply_add_regions[dtype]
-    return work / _best(lambda: threads.run(region, words.ctypes.data, workers), seconds)
+    best, cores = _best(lambda: threads.run(region, words.ctypes.data, workers), seconds)
+    return work / best, cores / workers
 
 
 def _read(array: npt.NDArray[np.float32], workers: int, seconds: float) -> float:
@@ -141,7 +146,8 @@ def _read(array: npt.NDArray[np.float32], workers: int, seconds: float) -> float
     words = np.array([array.ctypes.data, count, sums.ctypes.data], np.int64)
     region = kernels.read_region
     nbytes = count * workers * array.itemsize
-    return nbytes / _best(lambda: threads.run(region, words.ctypes.data, workers), seconds)
+    best, _ = _best(lambda: threads.run(region, words.ctypes.data, workers), seconds)
+    return nbytes / best
 
 
 if __name__ == "__main__":
