@@ -190,8 +190,7 @@ class NetworkPlan:
             if self._training:
                 self.group = deferred.steps_of_group(sizes[0], sizes[1], self.batch_size, itemsize)
                 self.group = min(self.group, -(-self.rows // self.batch_size))
-            few = self.batch_size <= sweep.MOST_ROWS
-            self._sweeps = self.group == 1 and few and (self._training or len(sizes) > 2)
+            self._lay_out_stage()
             parallel = True
         self.words[p.GROUP] = self.group
         self.steps_at_once = self.group  # how many steps `fit` makes in one call, as it has found
@@ -208,13 +207,20 @@ class NetworkPlan:
         self._layers = 0
         if not self._narrow:
             copies = 2 if self._training else 1
-            if self._sweeps:
-                self._layers = sweep.staged_bytes(sizes[0], itemsize)
-            elif self.group > 1:
-                together = self.group * self.batch_size
-                self._staged = -(-sweep.staged_bytes(sizes[0], itemsize, together) // 64) * 64
-                self._layers = self._staged + deferred.group_bytes(sizes[1], together, itemsize)
+            self._layers = self._staged + self._deferred
             self._layers += sum(-(-rows * n * itemsize // 64) * 64 for n in sizes[1:]) * copies
+
+    def _lay_out_stage(self) -> None:
+        """How many bytes the rows that are staged take, and what a group of steps takes beside."""
+        n0, n1 = self._network.layer_sizes[:2]
+        itemsize = self._network.dtype.itemsize
+        rows = self.group * self.batch_size
+        few = self.batch_size <= sweep.MOST_ROWS
+        if self.group == 1:
+            worth = few and (self._training or len(self._network.layer_sizes) > 2)
+            rows = 2 * self.batch_size if worth else 0
+        self._staged = -(-sweep.staged_bytes(n0, itemsize, rows) // 64) * 64
+        self._deferred = deferred.group_bytes(n1, rows, itemsize) if self.group > 1 else 0
 
     def _run(self, operation: int, steps: int = 1) -> None:
         words = self.words
@@ -236,14 +242,11 @@ class NetworkPlan:
     def _place_activations(self, address: int) -> None:
         rows = self.batch_size
         sizes, itemsize = self._network.layer_sizes, self._network.dtype.itemsize
-        if self._sweeps:
-            self.words[p.STAGED] = address
-            address += sweep.staged_bytes(sizes[0], itemsize)
-        elif self.group > 1:
+        if self._staged:
             self.words[p.STAGED] = address
             address += self._staged
             self.words[p.DEFERRED] = address
-            address += deferred.group_bytes(sizes[1], self.group * self.batch_size, itemsize)
+            address += self._deferred
         fields = (p.ACTIVATION, p.DELTA) if self._training else (p.ACTIVATION,)
         for layer, n in enumerate(sizes[1:]):
             for field in fields:

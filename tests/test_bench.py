@@ -19,9 +19,10 @@ import pytest
 
 import fastbp
 from fastbp.bench import comparison, limits, problems, processes, systems, worker
-from fastbp.bench.comparison import Settings, disagreement, run
+from fastbp.bench.comparison import Settings, run
 from fastbp.bench.systems import SYSTEMS, SystemSpec
 from fastbp.bench.tables import tables
+from fastbp.bench.verdicts import disagreement
 from fastbp.reference import NumpyNetwork
 
 BY_NAME = {spec.name: spec for spec in SYSTEMS}

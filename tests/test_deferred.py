@@ -8,7 +8,11 @@ import pytest
 from fastbp.kernels import deferred, machine
 from fastbp.plans import NetworkPlan
 from tests.problems import make_problem
-from tests.training import assert_training_follows_the_oracle, bits
+from tests.training import (
+    assert_training_follows_the_oracle,
+    bits,
+    bits_of_training_in_calls,
+)
 
 SIZES = [(40, 20, 1), (131, 65, 17, 3), (70, 130, 1), (33, 17)]
 
@@ -44,6 +48,16 @@ def test_input_folding_in_groups(fold, data_dtype, dtype, grouped):
     assert_training_follows_the_oracle(
         problem, batch_size=3, epochs=2, learning_rate=0.01, weight_decay=0.01
     )
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_groups_as_the_shapes_ask_for_them(batch_size):
+    layer_sizes = (machine.CACHES.l2 // 500, 150, 20, 1)  # more than an eighth of the cache
+    problem = make_problem(layer_sizes, 130)
+    targets = problem.y.astype(np.float32).reshape(130, -1)
+    plan = NetworkPlan(problem.network(), problem.X, targets, batch_size=batch_size)
+    assert plan.group * batch_size == 64
+    assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1, weight_decay=0.01)
 
 
 @pytest.mark.parametrize("weight_decay", [0.05, 0.5, 1.9])  # keeps 0.975, 0.75, 0.05 of W
@@ -91,16 +105,7 @@ def test_the_same_bits_with_any_number_of_threads(
 def test_the_same_bits_however_groups_are_divided_among_calls(batch_size, grouped):
     grouped(4)
     problem = make_problem((130, 40, 1), 90, data_dtype="uint8", fold="feature")
-    results = set()
-    for at_once in (4, 8, 12, 1000):
-        network = problem.network()
-        targets = problem.y.astype(network.dtype).reshape(90, -1)
-        plan = NetworkPlan(network, problem.X, targets, batch_size=batch_size)
-        plan.settings[:2] = 0.01, 0.1
-        steps = -(-90 // batch_size)
-        for first in range(0, steps, at_once):
-            plan.train(None, first, min(first + at_once, steps))
-        results.add((bits(network), plan.settings.tobytes()))
+    results = {bits_of_training_in_calls(problem, batch_size, at) for at in (4, 8, 12, 1000)}
     assert len(results) == 1
 
 
@@ -132,3 +137,4 @@ def test_which_networks_defer():
     assert deferred.steps_of_group(n0 // 9, 128, 1, 4) == 1
     assert deferred.steps_of_group(10 * n0, 1024, 32, 4) == 2
     assert deferred.steps_of_group(10 * n0, 1024, 33, 4) == 1
+    assert deferred.steps_of_group(1 << 20, 1024, 1, 4) == 4  # 16 MiB of staged rows

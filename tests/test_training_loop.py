@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from fastbp import History, Network, threads
-from fastbp.plans import NetworkPlan
 from fastbp.training import batch_indices
 from tests.problems import ONE_OF_EACH, make_problem
 from tests.tolerance import assert_within
-from tests.training import assert_parameters_follow_the_oracle, batches_of, bits
+from tests.training import (
+    assert_parameters_follow_the_oracle,
+    batches_of,
+    bits,
+    bits_of_training_in_calls,
+)
 
 # ------------------------------------------------------------------ order and determinism
 
@@ -88,16 +92,7 @@ def test_the_same_bits_with_any_number_of_threads(layer_sizes, batch_size, set_n
 @pytest.mark.parametrize("layer_sizes", [(130, 3, 1), (1030, 3, 1), (130, 40, 1)], ids=str)
 def test_the_same_bits_however_steps_are_divided_among_calls(layer_sizes, batch_size):
     problem = make_problem(layer_sizes, 90, data_dtype="uint8", fold="feature")
-    results = []
-    for at_once in (1, 2, 3, 1000):
-        network = problem.network()
-        targets = problem.y.astype(network.dtype).reshape(90, -1)
-        plan = NetworkPlan(network, problem.X, targets, batch_size=batch_size)
-        plan.settings[:2] = 0.01, 0.1
-        steps = -(-90 // batch_size)
-        for first in range(0, steps, at_once):
-            plan.train(None, first, min(first + at_once, steps))
-        results.append((bits(network), plan.settings.tobytes()))
+    results = [bits_of_training_in_calls(problem, batch_size, at) for at in (1, 2, 3, 1000)]
     assert len(set(results)) == 1
 
 

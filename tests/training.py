@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import Network
+from fastbp.plans import NetworkPlan
 from fastbp.training import batch_indices
 from tests.problems import Problem
 from tests.tolerance import assert_within
@@ -53,3 +54,18 @@ def assert_training_follows_the_oracle(problem: Problem, **settings: Any) -> Non
 
 def bits(network: Network) -> bytes:
     return b"".join(a.tobytes() for a in network.weights + network.biases)
+
+
+def bits_of_training_in_calls(
+    problem: Problem, batch_size: int, at_once: int
+) -> tuple[bytes, bytes]:
+    """Parameters, and loss and accuracy, after an epoch of which each call makes some steps."""
+    network = problem.network()
+    rows = len(problem.X)
+    targets = problem.y.astype(network.dtype).reshape(rows, -1)
+    plan = NetworkPlan(network, problem.X, targets, batch_size=batch_size)
+    plan.settings[:2] = 0.01, 0.1
+    steps = -(-rows // batch_size)
+    for first in range(0, steps, at_once):
+        plan.train(None, first, min(first + at_once, steps))
+    return bits(network), plan.settings.tobytes()

@@ -27,8 +27,9 @@ from fastbp.bench.problems import WORKLOADS, Case, Product, Scale, Training, cas
 from fastbp.bench.problems import first_parameters as first
 from fastbp.bench.processes import CAN_STOP, Failure, SystemProcess, measure_limits
 from fastbp.bench.systems import REFERENCE, SYSTEMS, SystemSpec
+from fastbp.bench.verdicts import best_variant, compare_with_peers, disagreement
 
-__all__ = ["SCHEMA", "Settings", "check_settings", "disagreement", "run"]
+__all__ = ["SCHEMA", "Settings", "check_settings", "run"]
 
 SCHEMA = 1
 """Version of the result's form; it grows when a field changes its meaning or goes away."""
@@ -36,12 +37,6 @@ SCHEMA = 1
 # Of the threads' time, below which others are noted: two threads had 0.998 of it on a quiet
 # machine, and 0.47 with one busy process beside them.
 _LEAST_CPU_SHARE = 0.9
-
-# How far weights may be from the reference: a share of the farthest that training moved them, and
-# roundings of the weights themselves; and how far a probability. float32 needs a hundredth of it.
-_OF_MOVEMENT = 1e-3
-_OF_WEIGHT = 16 * float(np.finfo(np.float32).eps)
-_OF_PROBABILITY = 1e-5
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Report = Callable[[str], None]
@@ -347,8 +342,8 @@ class _Workload:
             if contestant.status != "ok":
                 what = f"{contestant.status} in {self._workload} {case.label}: {contestant.reason}"
                 self._note(spec.name, variant, what)
-        systems = {name: _best_variant(variants) for name, variants in by_system.items()}
-        _compare_with_peers(systems, limit)
+        systems = {name: best_variant(variants) for name, variants in by_system.items()}
+        compare_with_peers(systems, limit)
         return {
             "workload": self._workload,
             "label": case.label,
@@ -373,52 +368,3 @@ def _named(sizes: Sequence[int]) -> Arrays:
     weights, biases = first(sizes)
     named = {f"weights[{i}]": w for i, w in enumerate(weights)}
     return named | {f"biases[{i}]": b for i, b in enumerate(biases)}
-
-
-def disagreement(arrays: Arrays, reference: Arrays, start: Arrays) -> str | None:
-    """Why results are wrong, in a line, or None if they are right.
-
-    Parameters
-    ----------
-    arrays, reference : mapping of str to ndarray
-        What a system computed, and what plain float64 NumPy did: parameters after the same few
-        steps, or ``probabilities``.
-    start : mapping of str to ndarray
-        The parameters that the training began with; empty for predictions. A share of how far
-        training moved them is the tolerance, so that no training at all counts as wrong.
-    """
-    for name, expected in reference.items():
-        if name not in arrays or arrays[name].shape != expected.shape:
-            return f"{name} should have shape {expected.shape}"
-        allowed = _OF_PROBABILITY
-        if name in start:
-            moved = float(np.abs(expected - start[name]).max())
-            allowed = _OF_MOVEMENT * moved + _OF_WEIGHT * float(np.abs(expected).max())
-        error = float(np.abs(arrays[name] - expected).max())
-        if not error <= allowed:  # so written, a NaN is wrong
-            return f"{name} is off by {error:.3g}, where {allowed:.3g} is allowed"
-    return None
-
-
-def _best_variant(variants: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The fastest variant that is right, with all of them beside it."""
-    right = {name: found for name, found in variants.items() if found["status"] == "ok"}
-    if right:
-        name = min(right, key=lambda name: right[name]["median_seconds"])
-    else:
-        name = next(iter(variants))
-    return {"variant": name, **variants[name], "variants": variants}
-
-
-def _compare_with_peers(systems: dict[str, dict[str, Any]], limit: float) -> None:
-    """Add the ratio to the best peer, above 1 if faster, and the fraction of the limit."""
-    peers = [
-        found["median_seconds"]
-        for name, found in systems.items()
-        if name != "fastbp" and found["status"] == "ok"
-    ]
-    for found in systems.values():
-        if found["status"] == "ok":
-            own = found["median_seconds"]
-            found["ratio_to_best_peer"] = min(peers) / own if peers else None
-            found["fraction_of_limit"] = limit / own

@@ -52,6 +52,7 @@ from fastbp.kernels.writeback import BIAS, BIAS_SIGMOID, NOTHING, write_back
 __all__ = ["begin_group", "begin_step", "end_group", "group_bytes", "group_of", "steps_of_group"]
 
 _MOST_ROWS = 64  # of a group: 128 are as fast for 1024 outputs, and take twice the memory
+_MOST_BYTES = 16 << 20  # of its rows: scratch memory is to stay small for inputs of any width
 # The product of the rows with each other is rows / (2 n1) of the work that is there anyway: a
 # quarter of it. With half as many rows a step of 12288-64-1 on 1 row takes 1.2 times as long.
 _OUTPUTS_FOR_A_ROW = 2
@@ -69,7 +70,8 @@ rows with rows; the distances between rows of the last three; and how many rows 
 
 def steps_of_group(n0: int, n1: int, batch: int, itemsize: int) -> int:
     """How many steps of ``batch`` rows share a pass over W1 (n1, n0); 1 if it does not pay."""
-    steps = min(_MOST_ROWS, n1 // _OUTPUTS_FOR_A_ROW) // batch
+    rows = min(_MOST_ROWS, n1 // _OUTPUTS_FOR_A_ROW, _MOST_BYTES // (n0 * itemsize))
+    steps = rows // batch
     near, weights = machine.CACHES.l2, n0 * n1 * itemsize
     least = _LEAST_STEPS_BY_OUTPUTS * (1 if weights > near else 2)
     return steps if steps > 1 and steps * n1 >= least and weights >= near // 8 else 1

@@ -37,8 +37,8 @@ _CHUNK = 512  # columns: MOST_ROWS rows of a batch take 32 KiB of float32
 _Scratch = namedtuple("_Scratch", ["offsets", "sums", "delta", "z"])
 
 
-def staged_bytes(n0: int, itemsize: int, rows: int = 2 * MOST_ROWS) -> int:
-    """Bytes of shared scratch memory for ``rows`` staged rows: of two batches, unless given."""
+def staged_bytes(n0: int, itemsize: int, rows: int) -> int:
+    """Bytes of shared scratch memory for ``rows`` staged rows; a sweep takes those of 2 batches."""
     lanes = machine.tiles(itemsize).lanes
     return rows * (n0 + (1 + _PADDING) * lanes) * itemsize
 

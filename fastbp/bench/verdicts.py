@@ -1,0 +1,68 @@
+"""Judging what systems computed: whether it is right, which variant counts, how it compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["best_variant", "compare_with_peers", "disagreement"]
+
+# How far weights may be from the reference: a share of the farthest that training moved them, and
+# roundings of the weights themselves; and how far a probability. float32 needs a hundredth of it.
+_OF_MOVEMENT = 1e-3
+_OF_WEIGHT = 16 * float(np.finfo(np.float32).eps)
+_OF_PROBABILITY = 1e-5
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def disagreement(arrays: Arrays, reference: Arrays, start: Arrays) -> str | None:
+    """Why results are wrong, in a line, or None if they are right.
+
+    Parameters
+    ----------
+    arrays, reference : mapping of str to ndarray
+        What a system computed, and what plain float64 NumPy did: parameters after the same few
+        steps, or ``probabilities``.
+    start : mapping of str to ndarray
+        The parameters that the training began with; empty for predictions. A share of how far
+        training moved them is the tolerance, so that no training at all counts as wrong.
+    """
+    for name, expected in reference.items():
+        if name not in arrays or arrays[name].shape != expected.shape:
+            return f"{name} should have shape {expected.shape}"
+        allowed = _OF_PROBABILITY
+        if name in start:
+            moved = float(np.abs(expected - start[name]).max())
+            allowed = _OF_MOVEMENT * moved + _OF_WEIGHT * float(np.abs(expected).max())
+        error = float(np.abs(arrays[name] - expected).max())
+        if not error <= allowed:  # so written, a NaN is wrong
+            return f"{name} is off by {error:.3g}, where {allowed:.3g} is allowed"
+    return None
+
+
+def best_variant(variants: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The fastest variant that is right, with all of them beside it."""
+    right = {name: found for name, found in variants.items() if found["status"] == "ok"}
+    if right:
+        name = min(right, key=lambda name: right[name]["median_seconds"])
+    else:
+        name = next(iter(variants))
+    return {"variant": name, **variants[name], "variants": variants}
+
+
+def compare_with_peers(systems: dict[str, dict[str, Any]], limit: float) -> None:
+    """Add the ratio to the best peer, above 1 if faster, and the fraction of the limit."""
+    peers = [
+        found["median_seconds"]
+        for name, found in systems.items()
+        if name != "fastbp" and found["status"] == "ok"
+    ]
+    for found in systems.values():
+        if found["status"] == "ok":
+            own = found["median_seconds"]
+            found["ratio_to_best_peer"] = min(peers) / own if peers else None
+            found["fraction_of_limit"] = limit / own
