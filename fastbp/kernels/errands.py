@@ -18,21 +18,10 @@ from typing import Any
 from llvmlite import ir
 from numba import int64, uint8
 
+from fastbp.kernels.emit import convert, emit_prefetch, vector_fma, vector_load, vector_store
 from fastbp.kernels.jit import jit
 from fastbp.kernels.packing import UINT8, Block, code_of, item_bytes, tile_constant, transposed
-from fastbp.kernels.vectors import (
-    address_of,
-    convert,
-    emit_prefetch,
-    fma,
-    lanes_of,
-    load,
-    pointer,
-    store,
-    vector_fma,
-    vector_load,
-    vector_store,
-)
+from fastbp.kernels.vectors import address_of, fma, lanes_of, load, pointer, store
 
 __all__ = [
     "LEAD",

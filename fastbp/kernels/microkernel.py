@@ -28,8 +28,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastbp.kernels import machine
-from fastbp.kernels.errands import Errands, emit_errand
-from fastbp.kernels.vectors import (
+from fastbp.kernels.emit import (
     emit_loop,
     emit_prefetch,
     vector_fma,
@@ -37,6 +36,7 @@ from fastbp.kernels.vectors import (
     vector_splat,
     vector_store,
 )
+from fastbp.kernels.errands import Errands, emit_errand
 
 __all__ = ["TURNS", "UNROLL", "tile_product"]
 

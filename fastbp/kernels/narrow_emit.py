@@ -7,13 +7,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from fastbp.kernels.vectors import (
-    convert,
-    emit_loop,
-    vector_fma,
-    vector_load,
-    vector_load_part,
-)
+from fastbp.kernels.emit import convert, emit_loop, vector_fma, vector_load, vector_load_part
 
 __all__ = ["GROUP", "OUTPUTS", "WORD", "Rows", "optional", "pass_over", "switch"]
 

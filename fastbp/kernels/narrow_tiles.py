@@ -19,18 +19,18 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastbp.kernels import machine
-from fastbp.kernels.narrow_emit import GROUP, OUTPUTS, WORD, Rows, optional, pass_over, switch
-from fastbp.kernels.vectors import (
+from fastbp.kernels.emit import (
     emit_loop,
     emit_prefetch,
     vector_fma,
     vector_load,
     vector_load_part,
-    vector_of,
     vector_splat,
     vector_store,
     vector_store_part,
 )
+from fastbp.kernels.narrow_emit import GROUP, OUTPUTS, WORD, Rows, optional, pass_over, switch
+from fastbp.kernels.vectors import vector_of
 
 __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
 

@@ -9,17 +9,17 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.narrow_emit import GROUP, OUTPUTS, WORD, Rows, pass_over, switch
-from fastbp.kernels.vectors import (
+from fastbp.kernels.emit import (
     emit_prefetch,
     vector_fma,
     vector_load,
     vector_load_part,
-    vector_of,
     vector_splat,
     vector_store,
     vector_store_part,
 )
+from fastbp.kernels.narrow_emit import GROUP, OUTPUTS, WORD, Rows, pass_over, switch
+from fastbp.kernels.vectors import vector_of
 
 __all__ = ["scale_weights", "sweep_row"]
 

@@ -20,10 +20,10 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastbp.kernels import machine
+from fastbp.kernels.emit import convert, vector_load, vector_store
 from fastbp.kernels.jit import jit
 from fastbp.kernels.vectors import (
     address_of,
-    convert,
     fma,
     lanes_of,
     load,
@@ -31,9 +31,7 @@ from fastbp.kernels.vectors import (
     moved,
     pointer,
     store,
-    vector_load,
     vector_of,
-    vector_store,
     zeros,
 )
 
