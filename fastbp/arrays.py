@@ -70,6 +70,18 @@ def _is_plain(x: npt.ArrayLike) -> TypeGuard[Array]:
     )
 
 
+def _is_plain_target(out: Any, x1: Array, x2: Array) -> bool:
+    """Whether ``out`` is the result's own kind of matrix, apart from two plain operands."""
+    return (
+        type(out) is np.ndarray
+        and out.dtype == x1.dtype
+        and out.shape == (x1.shape[0], x2.shape[1])
+        and out.flags.carray
+        and not np.may_share_memory(out, x1)
+        and not np.may_share_memory(out, x2)
+    )
+
+
 def matmul(x1: npt.ArrayLike, x2: npt.ArrayLike, /, out: Array | None = None) -> Any:
     """Matrix product of two arrays, as `numpy.matmul`.
 
@@ -103,13 +115,13 @@ def matmul(x1: npt.ArrayLike, x2: npt.ArrayLike, /, out: Array | None = None) ->
     threads. The product of two integer arrays is left to NumPy.
     """
     if (
-        out is None
-        and _is_plain(x1)
+        _is_plain(x1)
         and _is_plain(x2)
         and x1.dtype == x2.dtype
         and x1.shape[1] == x2.shape[0]
+        and (out is None or _is_plain_target(out, x1, x2))
     ):
-        result = np.empty((x1.shape[0], x2.shape[1]), x1.dtype)
+        result = np.empty((x1.shape[0], x2.shape[1]), x1.dtype) if out is None else out
         product(x1, x2, result)
         return result
     a, b = _numeric(x1, "x1"), _numeric(x2, "x2")
