@@ -107,22 +107,23 @@ def test_out_may_be_an_input(dtype):
     np.testing.assert_array_equal(fastbp.matmul(transposed, b, out=transposed.T), expected)
 
 
-@pytest.mark.parametrize("shift", [-N, -3, 3, N])
+@pytest.mark.parametrize("many", [N, 20 * N])  # so many that the input is read strip by strip
+@pytest.mark.parametrize("shift", [-5 * N, -N, -3, 3, N, 5 * N])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_out_may_overlap_an_input_in_part(dtype, shift):
-    start, size = 2 * N, N * N
-    values = random_matrix(1, size + 4 * N, dtype)[0]
+def test_out_may_overlap_an_input_in_part(dtype, shift, many):
+    start, size = 5 * N, many * N
+    values = random_matrix(1, size + 10 * N, dtype)[0]
     b = random_matrix(N, N, dtype)
 
-    def windows():
+    def windows(*shape):
         buffer = values.copy()
-        source = buffer[start : start + size].reshape(N, N)
-        return source, buffer[start + shift : start + shift + size].reshape(N, N)
+        source = buffer[start : start + size].reshape(shape)
+        return source, buffer[start + shift : start + shift + size].reshape(shape)
 
-    source, out = windows()
+    source, out = windows(many, N)
     expected = fastbp.matmul(source, b)
     np.testing.assert_array_equal(fastbp.matmul(source, b, out=out), expected)
-    source, out = windows()
+    source, out = windows(N, many)
     expected = fastbp.matmul(b, source)
     np.testing.assert_array_equal(fastbp.matmul(b, source, out=out), expected)
 
