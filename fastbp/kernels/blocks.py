@@ -9,7 +9,7 @@ from numba import int64
 from fastbp.kernels import errands as errand
 from fastbp.kernels import machine
 from fastbp.kernels.jit import jit
-from fastbp.kernels.microkernel import TURNS, UNROLL, tile_product
+from fastbp.kernels.microkernel import UNROLL, tile_product
 from fastbp.kernels.packing import tile_constant
 from fastbp.kernels.vectors import (
     address_of,
@@ -43,8 +43,8 @@ if threads do not share that, a tile of C, a vector that nobody reads, and the l
 def private_bytes(itemsize: int) -> int:
     """Bytes of the buffer that each thread needs: see `Own`."""
     shape = machine.tiles(itemsize)
-    elements = 2 * shape.own + shape.near + shape.mr * shape.nr + shape.lanes
-    return elements * itemsize + errand.list_bytes(shape.own // shape.lanes, TURNS)
+    elements = 2 * shape.own + shape.near + shape.mr * shape.nr + shape.nr
+    return elements * itemsize + errand.list_bytes(shape.own // shape.lanes)
 
 
 @jit
@@ -64,15 +64,15 @@ def even_share(n, most, step):
 
 
 @jit
-def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, errands, spare, dtype):
+def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, due, spare, dtype):
     """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
     lanes = lanes_of(dtype)
     nr = tile_constant(dtype, "nr")
     vectors = (columns + lanes - 1) // lanes
     whole_rows = round_up(rows, tile_constant(dtype, "row_step"))
     tile_product(
-        a, b, k, spare, nr, alpha, dtype(0), errands.table, errands.folded, errands.shift,
-        errands.scale, whole_rows, vectors,
+        a, b, k, spare, nr, alpha, dtype(0), due.table, due.stop, due.mask, due.pace_bits,
+        due.folded, due.shift, due.scale, whole_rows, vectors,
     )  # fmt: skip
     keep = splat(beta, dtype)
     for i in range(rows):
@@ -92,7 +92,7 @@ def own_buffers(private, dtype):
     near = moved(there, size)
     spare = moved(near, tile_constant(dtype, "near"))
     dump = moved(spare, tile_constant(dtype, "mr") * tile_constant(dtype, "nr"))
-    errands = recast(moved(dump, lanes_of(dtype)), int64)
+    errands = recast(moved(dump, tile_constant(dtype, "nr")), int64)
     return Own(private, there, near, spare, dump, errands)
 
 
@@ -114,12 +114,9 @@ def block_product(a, b, depth, k, c, ldc, rows, columns, alpha, beta, own, comin
     wide = (columns + nr - 1) // nr
     shallow = k <= SHALLOW
     turns = k // UNROLL
-    most = tile_constant(dtype, "own") // lanes
-    count = errand.write(
-        own.list, most, turns + errand.LEAD, own.there, address_of(own.dump), coming, dtype
+    errands = errand.write(
+        own.list, own.there, address_of(own.dump), tall * wide * turns, coming, dtype
     )
-    folded = coming.operand.shift != 0 and errand.is_direct(coming, dtype)
-    begun = int64(0)
     for t in range(tall * wide):
         if shallow:
             i = t // wide * mr
@@ -132,19 +129,17 @@ def block_product(a, b, depth, k, c, ldc, rows, columns, alpha, beta, own, comin
         panel = moved(b, j * depth)
         block = moved(a, i * kc)
         tile = moved(c, i * ldc + j)
-        rest = moved(own.list, begun * errand.WORDS)
-        errands = errand.Errands(rest, folded, coming.operand.shift, coming.operand.scale)
-        begun = min(begun + turns, count)
+        due, errands = errand.due(errands, turns)
         if width % lanes == 0 and height % step == 0:
             tile_product(
-                block, panel, k, tile, ldc, alpha, beta, errands.table, folded, errands.shift,
-                errands.scale, height, width // lanes,
+                block, panel, k, tile, ldc, alpha, beta, due.table, due.stop, due.mask,
+                due.pace_bits, due.folded, due.shift, due.scale, height, width // lanes,
             )  # fmt: skip
         else:
             _ragged_tile(
-                block, panel, k, tile, ldc, height, width, alpha, beta, errands, own.spare, dtype
+                block, panel, k, tile, ldc, height, width, alpha, beta, due, own.spare, dtype
             )
-    errand.run(own.list, begun, count, errands, dtype)
+    errand.run(errands, dtype)
 
 
 @jit

@@ -2,9 +2,10 @@
 
 Packing a block in one go keeps the multiply-add units waiting twice: for the block's lines to come
 from memory, and for the stores to drain, behind which every later store queues. So the packing is
-written down as a list of errands, of which the micro-kernel runs one in each turn of its loop over
-k: it moves one vector from the matrix to its place in the block, widening and folding it on the
-way, and asks for the line that an errand `LEAD` turns later will read.
+written down as a list of errands, which the micro-kernel runs in turns of its loop over k. An
+errand moves a few adjacent vectors from the matrix to their place in the block, widening and
+folding them on the way, and asks for the lines that the errand `LEAD` places later will read. They
+go along the matrix's rows, across the panels of a block of B: memory is read best in long pieces.
 
 Errands move whole vectors of contiguous rows. For other blocks they only fetch lines, so that the
 packing that follows finds them near; see `is_direct`.
@@ -13,7 +14,7 @@ packing that follows finds them near; see `is_direct`.
 from __future__ import annotations
 
 from collections import namedtuple
-from typing import Any
+from collections.abc import Callable
 
 from llvmlite import ir
 from numba import int64, uint8
@@ -21,13 +22,13 @@ from numba import int64, uint8
 from fastbp.kernels.emit import convert, emit_prefetch, vector_fma, vector_load, vector_store
 from fastbp.kernels.jit import jit
 from fastbp.kernels.packing import UINT8, Block, code_of, item_bytes, tile_constant, transposed
-from fastbp.kernels.vectors import address_of, fma, lanes_of, load, pointer, store
+from fastbp.kernels.vectors import address_of, fma, lanes_of, load, moved, pointer, store
 
 __all__ = [
     "LEAD",
-    "WORDS",
     "Coming",
-    "Errands",
+    "Due",
+    "due",
     "emit_errand",
     "is_direct",
     "list_bytes",
@@ -35,11 +36,13 @@ __all__ = [
     "write",
 ]
 
-WORDS = 3  # of an errand: address to read, address to write, bytes from shift and scale to its own
-LEAD = 24
-"""Errands between asking for a line and reading it: some 350 ns of a deep tile. With 12 to 40 the
-training products ran alike; with 96 and more that of (128, 1024) by (1024, 12288) lost a fifth:
-rows 3 * 2^14 bytes apart share so few sets of the caches that lines are gone before their turn."""
+WORDS = 4  # of an errand: address to read, address to write, vectors, bytes to its shift and scale
+LEAD = 6  # errands between asking for lines and reading them; with 3 to 24 products ran alike
+
+_MOST_TURNS = 8
+"""From one errand to the next. Lines wait in the level-2 cache for LEAD errands, and rows
+3 * 2^14 bytes apart share so few of its sets that they must not wait long: with 64 the product of
+(1024, 1024) by (1024, 12288) took 1 to 3 % more time."""
 
 _TO_LEVEL_2 = 2  # LLVM's degree of locality
 _LINE = 64
@@ -48,42 +51,77 @@ _WORD = ir.IntType(64)
 Coming = namedtuple("Coming", ["is_a", "operand", "block"])
 """The block that is packed next, a block of A or else of B; it has no rows if there is none."""
 
-Errands = namedtuple("Errands", ["table", "folded", "shift", "scale"])
-"""What the micro-kernel needs to run errands: the list from the next one on; whether they turn
-bytes into (byte * scale + shift); the addresses of shift and scale, for column 0."""
+Errands = namedtuple("Errands", ["table", "begun", "count", "pace", "folded", "shift", "scale"])
+"""The list, how many of its errands have been made and how many there are, and what they need:
+the turns from one to the next, a power of two; whether they turn bytes into (byte * scale + shift);
+the addresses of shift and scale, for column 0."""
+
+Due = namedtuple("Due", ["table", "stop", "mask", "pace_bits", "folded", "shift", "scale"])
+"""What one tile is told: the list from its first errand on; the turn before which its errands end;
+pace - 1 and the logarithm of the pace."""
 
 
-def list_bytes(most: int, turns: int) -> int:
+def list_bytes(most: int) -> int:
     """Bytes of a list of ``most`` errands, and of the idle ones behind them."""
-    return 8 * WORDS * (most + turns + LEAD)
+    return 8 * WORDS * (most + LEAD)
 
 
-def emit_errand(builder: ir.IRBuilder, errands: Any, turn: ir.Value, kind: ir.VectorType) -> None:
-    """Emit errand number ``turn`` of the list, for blocks of ``kind`` vectors."""
-    entry = builder.gep(errands.table, [builder.mul(turn, _WORD(WORDS))])
+def emit_errand(
+    builder: ir.IRBuilder, due: Due, turn: ir.Value, kind: ir.VectorType, most: int
+) -> None:
+    """Emit the errand of a turn, if one is due: it moves up to ``most`` vectors of ``kind``."""
+    on_time = builder.icmp_signed("==", builder.and_(turn, due.mask), _WORD(0))
+    left = builder.icmp_signed("<", turn, due.stop)
+    with builder.if_then(builder.and_(on_time, left)):
+        number = builder.lshr(turn, due.pace_bits)
+        entry = builder.gep(due.table, [builder.mul(number, _WORD(WORDS))])
+        _emit_moves(builder, due, entry, kind, most)
+
+
+def _emit_moves(
+    builder: ir.IRBuilder, due: Due, entry: ir.Value, kind: ir.VectorType, most: int
+) -> None:
+    """Emit the moves of the errand at ``entry``, and the requests for the lines of a later one."""
     element = kind.element.as_pointer()
+    raw = ir.VectorType(ir.IntType(8), kind.count)
+    nbytes = kind.count * (4 if isinstance(kind.element, ir.FloatType) else 8)
 
     def word(number: int) -> ir.Value:
         return builder.load(builder.gep(entry, [_WORD(number)]))
 
-    source = word(0)
-    target = builder.inttoptr(word(1), element)
-    with builder.if_else(errands.folded) as (fold, copy):
-        with fold:
-            raw = ir.VectorType(ir.IntType(8), kind.count)
-            pixels = vector_load(builder, builder.inttoptr(source, raw.element.as_pointer()), raw)
-            offset = word(2)
-            shift, scale = (
-                vector_load(builder, builder.inttoptr(builder.add(base, offset), element), kind)
-                for base in (errands.shift, errands.scale)
-            )
-            folded = vector_fma(builder, convert(builder, pixels, kind), scale, shift)
-            vector_store(builder, folded, target)
-        with copy:
-            vector_store(
-                builder, vector_load(builder, builder.inttoptr(source, element), kind), target
-            )
-    emit_prefetch(builder, builder.inttoptr(word(WORDS * LEAD), element), _TO_LEVEL_2)
+    def at(base: ir.Value, offset: int, to: ir.Type) -> ir.Value:
+        return builder.inttoptr(builder.add(base, _WORD(offset)), to)
+
+    source, target, vectors, ahead = word(0), word(1), word(2), word(WORDS * LEAD)
+
+    def copy(v: int) -> None:
+        moved = vector_load(builder, at(source, v * nbytes, element), kind)
+        vector_store(builder, moved, at(target, v * nbytes, element))
+        emit_prefetch(builder, at(ahead, v * nbytes, element), _TO_LEVEL_2)
+
+    def fold(v: int) -> None:
+        pixels = vector_load(builder, at(source, v * kind.count, raw.element.as_pointer()), raw)
+        offset = word(3)
+        shift, scale = (
+            vector_load(builder, at(builder.add(base, offset), v * nbytes, element), kind)
+            for base in (due.shift, due.scale)
+        )
+        folded = vector_fma(builder, convert(builder, pixels, kind), scale, shift)
+        vector_store(builder, folded, at(target, v * nbytes, element))
+        if v == 0:  # one or two lines hold the pixels of an errand, and the next one asks again
+            emit_prefetch(builder, at(ahead, 0, element), _TO_LEVEL_2)
+
+    def chain(move: Callable[[int], None], v: int) -> None:
+        move(v)
+        if v + 1 < most:
+            with builder.if_then(builder.icmp_signed(">", vectors, _WORD(v + 1))):
+                chain(move, v + 1)
+
+    with builder.if_else(due.folded) as (pixels, values):
+        with pixels:
+            chain(fold, 0)
+        with values:
+            chain(copy, 0)
 
 
 @jit
@@ -97,67 +135,106 @@ def is_direct(coming, dtype):
 
 
 @jit
-def write(table, most, idle, there, dump, coming, dtype):
-    """Write the errands of a block that goes to ``there``; return how many, at most ``most``.
+def _write_line(table, count, begin, to, offset, vectors, step, dtype):
+    """Write the errands of a line of ``vectors``, ``step`` bytes each; return the new count."""
+    nv = tile_constant(dtype, "nv")
+    each = lanes_of(dtype) * tile_constant(dtype, "itemsize")
+    for v in range(0, vectors, nv):
+        table[WORDS * count] = begin + v * step
+        table[WORDS * count + 1] = to + v * each
+        table[WORDS * count + 2] = min(nv, vectors - v)
+        table[WORDS * count + 3] = offset + v * each
+        count += 1
+    return count
 
-    ``dump`` is the address of a vector that nobody reads: errands that only fetch a line write it
-    there, and the ``idle`` ones that end the list only rewrite it. Nothing is read beyond the lines
-    of the block.
+
+@jit
+def write(table, there, dump, turns, coming, dtype):
+    """Write the errands of a block that goes to ``there``, to be made in ``turns`` turns.
+
+    ``dump`` is the address of nv vectors that nobody reads: errands that only fetch lines write
+    them there. Nothing is read beyond the lines of the block.
     """
     operand = coming.operand
     block = coming.block
     lanes = lanes_of(dtype)
     nbytes = tile_constant(dtype, "itemsize")
+    most = tile_constant(dtype, "own") // lanes
     itemsize = item_bytes(operand)
     index = pointer(operand.index, int64)
+    direct = is_direct(coming, dtype)
     count = int64(0)
-    if is_direct(coming, dtype):
+    if direct:
         step = tile_constant(dtype, "kc") if coming.is_a else tile_constant(dtype, "nr")
         width = block.columns if coming.is_a else step
-        to = address_of(there)
-        for j in range(0, block.columns, width):
-            vectors = min(width, block.columns - j) // lanes
-            for i in range(block.rows):
-                row = index[block.row + i] if operand.index != 0 else block.row + i
-                begin = operand.address + (row * operand.row + block.column + j) * itemsize
+        apart = block.rows * step * nbytes  # from a panel to the next; a block of A has but one
+        for i in range(block.rows):
+            row = index[block.row + i] if operand.index != 0 else block.row + i
+            begin = operand.address + (row * operand.row + block.column) * itemsize
+            to = address_of(there) + i * step * nbytes
+            for j in range(0, block.columns, width):
+                vectors = min(width, block.columns - j) // lanes
                 offset = (block.column + j) * nbytes
-                for v in range(vectors):
-                    table[WORDS * count] = begin + v * lanes * itemsize
-                    table[WORDS * count + 1] = to + v * lanes * nbytes
-                    table[WORDS * count + 2] = offset + v * lanes * nbytes
-                    count += 1
-                to += step * nbytes
+                count = _write_line(
+                    table, count, begin + j * itemsize, to, offset, vectors, lanes * itemsize, dtype
+                )
+                to += apart
     else:  # the lines, along whichever dimension is contiguous
         across = operand.column != 1
         if across:
             operand = transposed(operand)
             block = Block(block.column, block.columns, block.row, block.rows)
         if operand.column == 1:
+            step = tile_constant(dtype, "nv") * lanes * nbytes
             for i in range(block.rows):
                 row = index[block.row + i] if operand.index != 0 else block.row + i
                 begin = operand.address + (row * operand.row + block.column) * itemsize
                 line = begin & -_LINE
-                while line < begin + block.columns * itemsize and count < most:
+                end = (begin + block.columns * itemsize + _LINE - 1) & -_LINE
+                while line < end and count < most:
                     table[WORDS * count] = line
                     table[WORDS * count + 1] = dump
+                    table[WORDS * count + 2] = min(step, end - line) // (lanes * nbytes)
                     count += 1
-                    line += _LINE
-    for n in range(count, count + idle):
-        table[WORDS * n] = table[WORDS * n + 1] = dump
-        table[WORDS * n + 2] = 0
-    return count
+                    line += step
+    for n in range(count, count + LEAD):
+        table[WORDS * n] = dump
+    pace = int64(1)
+    while 2 * pace * count <= turns and pace < _MOST_TURNS:
+        pace *= 2
+    folded = direct and operand.shift != 0
+    return Errands(table, int64(0), count, pace, folded, operand.shift, operand.scale)
 
 
 @jit
-def run(table, first, last, errands, dtype):
-    """Run errands ``first`` ... ``last`` of a list, outside the micro-kernel."""
-    for n in range(first, last):
-        source, target = table[WORDS * n], pointer(table[WORDS * n + 1], dtype)
-        if errands.folded:
-            at = table[WORDS * n + 2]
-            pixels = load(pointer(source, uint8), 0, dtype)
-            scale = load(pointer(errands.scale + at, dtype), 0, dtype)
-            shift = load(pointer(errands.shift + at, dtype), 0, dtype)
-            store(target, 0, fma(pixels, scale, shift))
-        else:
-            store(target, 0, load(pointer(source, dtype), 0, dtype))
+def due(errands, turns):
+    """The errands that a tile of ``turns`` turns makes, and the list after them."""
+    pace = errands.pace
+    bits = int64(0)
+    while (int64(1) << bits) < pace:
+        bits += 1
+    now = min((turns + pace - 1) >> bits, errands.count - errands.begun)
+    rest = moved(errands.table, errands.begun * WORDS)
+    mine = Due(rest, now << bits, pace - 1, bits, errands.folded, errands.shift, errands.scale)
+    after = Errands(
+        errands.table, errands.begun + now, errands.count, pace,
+        errands.folded, errands.shift, errands.scale,
+    )  # fmt: skip
+    return mine, after
+
+
+@jit
+def run(errands, dtype):
+    """Make the errands that are left over, outside the micro-kernel."""
+    lanes = lanes_of(dtype)
+    for n in range(errands.begun, errands.count):
+        entry = moved(errands.table, n * WORDS)
+        source, target = entry[0], pointer(entry[1], dtype)
+        for j in range(0, entry[2] * lanes, lanes):
+            if errands.folded:
+                pixels = load(pointer(source, uint8), j, dtype)
+                scale = load(pointer(errands.scale + entry[3], dtype), j, dtype)
+                shift = load(pointer(errands.shift + entry[3], dtype), j, dtype)
+                store(target, j, fma(pixels, scale, shift))
+            else:
+                store(target, j, load(pointer(source, dtype), j, dtype))

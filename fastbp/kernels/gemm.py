@@ -71,11 +71,12 @@ def _strip_width(shares_b, n, k, by_columns, dtype):
     mr = tile_constant(dtype, "mr")
     lanes = lanes_of(dtype)
     kc = tile_constant(dtype, "kc")
-    widest = tile_constant(dtype, "strip")
     share = (n + _STRIPS - 1) // _STRIPS
     if shares_b:  # squares of a transposed operand are as high as a vector is long
         step = max(mr, lanes) if by_columns else mr
+        widest = tile_constant(dtype, "strip")
         return min(widest // step * step, round_up(share, step))
+    widest = tile_constant(dtype, "own") // kc
     if k <= SHALLOW:  # as wide as the block has room for
         widest = widest * kc // k
     pieces = 1

@@ -36,16 +36,13 @@ from fastbp.kernels.emit import (
     vector_splat,
     vector_store,
 )
-from fastbp.kernels.errands import Errands, emit_errand
+from fastbp.kernels.errands import Due, emit_errand
 
-__all__ = ["TURNS", "UNROLL", "tile_product"]
+__all__ = ["UNROLL", "tile_product"]
 
 UNROLL = 4  # steps of k in one turn of the loop; the tile ran as fast with 2 and with 8
 _TO_LEVEL_1 = 3  # LLVM's degree of locality
 _WORD = ir.IntType(64)
-
-TURNS = max(machine.tiles(4).kc, machine.tiles(8).kc) // UNROLL
-"""Turns of the loop over the deepest block: how many errands a tile can make."""
 
 
 class _Tile:
@@ -54,7 +51,7 @@ class _Tile:
     def __init__(self, builder: ir.IRBuilder, args: list[ir.Value], rows: int, vectors: int):
         self.builder = builder
         self.a, self.b, self.k, self.c, self.ldc, self.alpha, self.beta, *errands = args
-        self.errands = Errands(*errands)
+        self.due = Due(*errands)
         self.rows, self.vectors = rows, vectors
         element = self.a.type.pointee
         itemsize = 4 if isinstance(element, ir.FloatType) else 8
@@ -67,7 +64,7 @@ class _Tile:
         def body(p: ir.Value, sums: list[Any]) -> list[Any]:
             if unroll > 1:
                 turn = self.builder.lshr(p, _WORD(UNROLL.bit_length() - 1))
-                emit_errand(self.builder, self.errands, turn, self.kind)
+                emit_errand(self.builder, self.due, turn, self.kind, self.shape.nv)
             for u in range(unroll):
                 sums = self.rank_one_update(self.builder.add(p, _WORD(u)), sums)
             return sums
@@ -137,14 +134,17 @@ def tile_product(
     ldc: Any,
     alpha: Any,
     beta: Any,
-    errands: Any,
+    table: Any,
+    stop: Any,
+    mask: Any,
+    pace_bits: Any,
     folded: Any,
     shift: Any,
     scale: Any,
     rows: Any,
     vectors: Any,
 ) -> Any:
-    """``tile_product(a, b, k, c, ldc, alpha, beta, *errands, rows, vectors)``: see the module.
+    """``tile_product(a, b, k, c, ldc, alpha, beta, *due, rows, vectors)``: see the module.
 
     ``rows`` is a multiple of row_step up to mr, ``vectors`` is 1 ... nv: a switch picks the code.
     """
@@ -168,7 +168,22 @@ def tile_product(
     word = types.int64
     return (
         types.void(
-            a, b, word, c, word, c.dtype, c.dtype, errands, types.boolean, word, word, word, word
+            a,
+            b,
+            word,
+            c,
+            word,
+            c.dtype,
+            c.dtype,
+            table,
+            word,
+            word,
+            word,
+            types.boolean,
+            word,
+            word,
+            word,
+            word,
         ),
         codegen,
     )
