@@ -1,0 +1,72 @@
+"""Kernels read and write their arrays and nothing beyond: the next page may not be there."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.processes import run_python
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="mprotect is not of this system")
+
+PRODUCTS = """
+import sys
+import numpy as np
+import fastbp
+from fastbp.kernels import machine
+from tests.fences import fenced
+
+dtype = np.dtype(sys.argv[1])
+t = machine.tiles(dtype.itemsize)
+random = np.random.default_rng(0)
+deep, wide = t.kc + t.lanes, 4 * t.nr + t.lanes  # blocks that end in less than a row of a panel
+for m, n, k in (
+    (5 * t.nr, t.lanes, deep), (t.lanes, wide, deep), (t.mr + 1, wide + 1, deep + 1),
+    (3, 5, 10 * t.kc + 3), (t.lanes, 40, 10 * t.kc + t.lanes), (1, wide, 7), (1, 1, 1),
+):
+    a, b = random.random((m, k)).astype(dtype), random.random((k, n)).astype(dtype)
+    expected = a @ b
+    for at_end in (True, False):
+        for left in (fenced(a, at_end), fenced(a.T.copy(), at_end).T):
+            for right in (fenced(b, at_end), fenced(b.T.copy(), at_end).T):
+                print(m, n, k, at_end, left.strides, right.strides, flush=True)
+                out = fenced(np.zeros((m, n), dtype), at_end)
+                np.testing.assert_allclose(fastbp.matmul(left, right, out=out), expected, rtol=1e-4)
+print("done")
+"""
+
+TRAINING = """
+import sys
+import numpy as np
+import fastbp
+from fastbp.kernels import machine
+from tests.fences import fenced
+
+t = machine.tiles(4)
+random = np.random.default_rng(0)
+inputs = t.kc + t.lanes
+pixels = random.integers(0, 256, (3 * t.nr + 1, inputs)).astype(np.uint8)
+y = (random.random((len(pixels), 1)) < 0.5).astype(np.float32)
+for hidden in ((3, 2), (t.lanes, 8), (2 * t.nr, 8)):
+    for batch in (1, 5, t.lanes, len(pixels)):
+        for x in (pixels, pixels.astype(np.float32)):
+            for at_end in (True, False):
+                print(hidden, batch, x.dtype, at_end, flush=True)
+                network = fastbp.Network(
+                    (inputs, *hidden, 1), seed=0, input_mean=127.5, input_scale=1 / 127.5
+                )
+                data, targets = fenced(x, at_end), fenced(y, at_end)
+                network.fit(data, targets, epochs=2, batch_size=batch, learning_rate=0.01)
+                assert np.isfinite(network.predict_proba(data)).all()
+print("done")
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_touch_nothing_beyond_their_arrays(dtype):
+    assert run_python(PRODUCTS, dtype).endswith("done\n")
+
+
+def test_training_touches_nothing_beyond_its_arrays():
+    assert run_python(TRAINING).endswith("done\n")
