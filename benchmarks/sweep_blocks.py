@@ -41,7 +41,7 @@ SHAPES = (
 QUICK_SHAPES = (("NN", 256, 256, 256),)
 AROUND = {  # tried unless others are named; strip in tiles' widths, share of the level-2 cache
     "kc": (192, 256, 320, 384, 512, 768),
-    "strip": (1, 2, 3, 4, 6),
+    "strip": (1, 2, 3, 4, 6, 8),
     "share": (0.25, 0.375, 0.5, 0.625, 0.75),
 }
 
@@ -85,6 +85,7 @@ def settings_to_try(options: argparse.Namespace) -> list[Setting]:
 def replaced_tiles(machine: Any, setting: Setting, itemsize: int) -> Any:
     """The present rule's tiles, with what the setting names in the place of its own."""
     tiles = machine.tiles(itemsize)
+    panels = setting.get("strip", tiles.own // (tiles.nr * tiles.kc))
     if "tile" in setting:
         mr, nv = setting["tile"]
         step = mr // 2 if mr % 2 == 0 else mr
@@ -104,7 +105,7 @@ def replaced_tiles(machine: Any, setting: Setting, itemsize: int) -> Any:
     return dataclasses.replace(
         tiles,
         kc=kc,
-        own=setting.get("strip", 2) * tiles.nr * kc,
+        own=panels * tiles.nr * kc,
         shared=shared,
     )
 

@@ -37,7 +37,8 @@ SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth
 
 Own = namedtuple("Own", ["here", "there", "near", "spare", "dump", "list"])
 """A thread's own buffer: the block it multiplies, the one it packs meanwhile, the smaller operand's
-if threads do not share that, a tile of C, a vector that nobody reads, and the list of errands."""
+if threads do not share that, a tile of C, a panel's row that nobody reads, and the list of
+errands."""
 
 
 def private_bytes(itemsize: int) -> int:
@@ -64,15 +65,15 @@ def even_share(n, most, step):
 
 
 @jit
-def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, due, spare, dtype):
+def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, errands, spare, dtype):
     """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
     lanes = lanes_of(dtype)
     nr = tile_constant(dtype, "nr")
     vectors = (columns + lanes - 1) // lanes
     whole_rows = round_up(rows, tile_constant(dtype, "row_step"))
     tile_product(
-        a, b, k, spare, nr, alpha, dtype(0), due.table, due.stop, due.mask, due.pace_bits,
-        due.folded, due.shift, due.scale, whole_rows, vectors,
+        a, b, k, spare, nr, alpha, dtype(0), errands.table, errands.count, errands.pace_bits,
+        errands.folded, errands.shift, errands.scale, whole_rows, vectors,
     )  # fmt: skip
     keep = splat(beta, dtype)
     for i in range(rows):
@@ -129,16 +130,17 @@ def block_product(a, b, depth, k, c, ldc, rows, columns, alpha, beta, own, comin
         panel = moved(b, j * depth)
         block = moved(a, i * kc)
         tile = moved(c, i * ldc + j)
-        due, errands = errand.due(errands, turns)
         if width % lanes == 0 and height % step == 0:
             tile_product(
-                block, panel, k, tile, ldc, alpha, beta, due.table, due.stop, due.mask,
-                due.pace_bits, due.folded, due.shift, due.scale, height, width // lanes,
+                block, panel, k, tile, ldc, alpha, beta, errands.table, errands.count,
+                errands.pace_bits, errands.folded, errands.shift, errands.scale, height,
+                width // lanes,
             )  # fmt: skip
         else:
             _ragged_tile(
-                block, panel, k, tile, ldc, height, width, alpha, beta, due, own.spare, dtype
+                block, panel, k, tile, ldc, height, width, alpha, beta, errands, own.spare, dtype
             )
+        errands = errand.after_tile(errands, turns)
     errand.run(errands, dtype)
 
 

@@ -4,7 +4,7 @@ Packing a block in one go keeps the multiply-add units waiting twice: for the bl
 from memory, and for the stores to drain, behind which every later store queues. So the packing is
 written down as a list of errands, which the micro-kernel runs in turns of its loop over k. An
 errand moves a few adjacent vectors from the matrix to their place in the block, widening and
-folding them on the way, and asks for the lines that the errand `LEAD` places later will read. They
+folding them on the way, and asks for the lines that the errand `_LEAD` places later will read. They
 go along the matrix's rows, across the panels of a block of B: memory is read best in long pieces.
 
 Errands move whole vectors of contiguous rows. For other blocks they only fetch lines, so that the
@@ -25,10 +25,9 @@ from fastbp.kernels.packing import UINT8, Block, code_of, item_bytes, tile_const
 from fastbp.kernels.vectors import address_of, fma, lanes_of, load, moved, pointer, store
 
 __all__ = [
-    "LEAD",
     "Coming",
-    "Due",
-    "due",
+    "Errands",
+    "after_tile",
     "emit_errand",
     "is_direct",
     "list_bytes",
@@ -36,11 +35,11 @@ __all__ = [
     "write",
 ]
 
-WORDS = 4  # of an errand: address to read, address to write, vectors, bytes to its shift and scale
-LEAD = 6  # errands between asking for lines and reading them; with 3 to 24 products ran alike
+_WORDS = 4  # of an errand: address to read, address to write, vectors, bytes to its shift and scale
+_LEAD = 6  # errands between asking for lines and reading them; with 3 to 24 products ran alike
 
-_MOST_TURNS = 8
-"""From one errand to the next. Lines wait in the level-2 cache for LEAD errands, and rows
+_MOST_PACE_BITS = 3
+"""An errand in 8 turns at the least. Lines wait in the level-2 cache for _LEAD errands, and rows
 3 * 2^14 bytes apart share so few of its sets that they must not wait long: with 64 the product of
 (1024, 1024) by (1024, 12288) took 1 to 3 % more time."""
 
@@ -51,35 +50,31 @@ _WORD = ir.IntType(64)
 Coming = namedtuple("Coming", ["is_a", "operand", "block"])
 """The block that is packed next, a block of A or else of B; it has no rows if there is none."""
 
-Errands = namedtuple("Errands", ["table", "begun", "count", "pace", "folded", "shift", "scale"])
-"""The list, how many of its errands have been made and how many there are, and what they need:
-the turns from one to the next, a power of two; whether they turn bytes into (byte * scale + shift);
-the addresses of shift and scale, for column 0."""
-
-Due = namedtuple("Due", ["table", "stop", "mask", "pace_bits", "folded", "shift", "scale"])
-"""What one tile is told: the list from its first errand on; the turn before which its errands end;
-pace - 1 and the logarithm of the pace."""
+Errands = namedtuple("Errands", ["table", "count", "pace_bits", "folded", "shift", "scale"])
+"""The list from the next errand on, and how many are left; the logarithm of the turns from one to
+the next; whether they turn bytes into (byte * scale + shift), and the addresses of shift and scale
+for column 0."""
 
 
 def list_bytes(most: int) -> int:
     """Bytes of a list of ``most`` errands, and of the idle ones behind them."""
-    return 8 * WORDS * (most + LEAD)
+    return 8 * _WORDS * (most + _LEAD)
 
 
 def emit_errand(
-    builder: ir.IRBuilder, due: Due, turn: ir.Value, kind: ir.VectorType, most: int
+    builder: ir.IRBuilder, errands: Errands, turn: ir.Value, kind: ir.VectorType, most: int
 ) -> None:
     """Emit the errand of a turn, if one is due: it moves up to ``most`` vectors of ``kind``."""
-    on_time = builder.icmp_signed("==", builder.and_(turn, due.mask), _WORD(0))
-    left = builder.icmp_signed("<", turn, due.stop)
+    number = builder.lshr(turn, errands.pace_bits)
+    on_time = builder.icmp_signed("==", builder.shl(number, errands.pace_bits), turn)
+    left = builder.icmp_signed("<", number, errands.count)
     with builder.if_then(builder.and_(on_time, left)):
-        number = builder.lshr(turn, due.pace_bits)
-        entry = builder.gep(due.table, [builder.mul(number, _WORD(WORDS))])
-        _emit_moves(builder, due, entry, kind, most)
+        entry = builder.gep(errands.table, [builder.mul(number, _WORD(_WORDS))])
+        _emit_moves(builder, errands, entry, kind, most)
 
 
 def _emit_moves(
-    builder: ir.IRBuilder, due: Due, entry: ir.Value, kind: ir.VectorType, most: int
+    builder: ir.IRBuilder, errands: Errands, entry: ir.Value, kind: ir.VectorType, most: int
 ) -> None:
     """Emit the moves of the errand at ``entry``, and the requests for the lines of a later one."""
     element = kind.element.as_pointer()
@@ -92,7 +87,7 @@ def _emit_moves(
     def at(base: ir.Value, offset: int, to: ir.Type) -> ir.Value:
         return builder.inttoptr(builder.add(base, _WORD(offset)), to)
 
-    source, target, vectors, ahead = word(0), word(1), word(2), word(WORDS * LEAD)
+    source, target, vectors, ahead = word(0), word(1), word(2), word(_WORDS * _LEAD)
 
     def copy(v: int) -> None:
         moved = vector_load(builder, at(source, v * nbytes, element), kind)
@@ -104,7 +99,7 @@ def _emit_moves(
         offset = word(3)
         shift, scale = (
             vector_load(builder, at(builder.add(base, offset), v * nbytes, element), kind)
-            for base in (due.shift, due.scale)
+            for base in (errands.shift, errands.scale)
         )
         folded = vector_fma(builder, convert(builder, pixels, kind), scale, shift)
         vector_store(builder, folded, at(target, v * nbytes, element))
@@ -117,7 +112,7 @@ def _emit_moves(
             with builder.if_then(builder.icmp_signed(">", vectors, _WORD(v + 1))):
                 chain(move, v + 1)
 
-    with builder.if_else(due.folded) as (pixels, values):
+    with builder.if_else(errands.folded) as (pixels, values):
         with pixels:
             chain(fold, 0)
         with values:
@@ -140,10 +135,10 @@ def _write_line(table, count, begin, to, offset, vectors, step, dtype):
     nv = tile_constant(dtype, "nv")
     each = lanes_of(dtype) * tile_constant(dtype, "itemsize")
     for v in range(0, vectors, nv):
-        table[WORDS * count] = begin + v * step
-        table[WORDS * count + 1] = to + v * each
-        table[WORDS * count + 2] = min(nv, vectors - v)
-        table[WORDS * count + 3] = offset + v * each
+        table[_WORDS * count] = begin + v * step
+        table[_WORDS * count + 1] = to + v * each
+        table[_WORDS * count + 2] = min(nv, vectors - v)
+        table[_WORDS * count + 3] = offset + v * each
         count += 1
     return count
 
@@ -192,43 +187,36 @@ def write(table, there, dump, turns, coming, dtype):
                 line = begin & -_LINE
                 end = (begin + block.columns * itemsize + _LINE - 1) & -_LINE
                 while line < end and count < most:
-                    table[WORDS * count] = line
-                    table[WORDS * count + 1] = dump
-                    table[WORDS * count + 2] = min(step, end - line) // (lanes * nbytes)
+                    table[_WORDS * count] = line
+                    table[_WORDS * count + 1] = dump
+                    table[_WORDS * count + 2] = min(step, end - line) // (lanes * nbytes)
                     count += 1
                     line += step
-    for n in range(count, count + LEAD):
-        table[WORDS * n] = dump
-    pace = int64(1)
-    while 2 * pace * count <= turns and pace < _MOST_TURNS:
-        pace *= 2
+    for n in range(count, count + _LEAD):
+        table[_WORDS * n] = dump
+    pace_bits = int64(0)
+    while pace_bits < _MOST_PACE_BITS and count << (pace_bits + 1) <= turns:
+        pace_bits += 1
     folded = direct and operand.shift != 0
-    return Errands(table, int64(0), count, pace, folded, operand.shift, operand.scale)
+    return Errands(table, count, pace_bits, folded, operand.shift, operand.scale)
 
 
 @jit
-def due(errands, turns):
-    """The errands that a tile of ``turns`` turns makes, and the list after them."""
-    pace = errands.pace
-    bits = int64(0)
-    while (int64(1) << bits) < pace:
-        bits += 1
-    now = min((turns + pace - 1) >> bits, errands.count - errands.begun)
-    rest = moved(errands.table, errands.begun * WORDS)
-    mine = Due(rest, now << bits, pace - 1, bits, errands.folded, errands.shift, errands.scale)
-    after = Errands(
-        errands.table, errands.begun + now, errands.count, pace,
+def after_tile(errands, turns):
+    """What is left of the errands after a tile of ``turns`` turns."""
+    made = min((turns + (int64(1) << errands.pace_bits) - 1) >> errands.pace_bits, errands.count)
+    return Errands(
+        moved(errands.table, made * _WORDS), errands.count - made, errands.pace_bits,
         errands.folded, errands.shift, errands.scale,
     )  # fmt: skip
-    return mine, after
 
 
 @jit
 def run(errands, dtype):
     """Make the errands that are left over, outside the micro-kernel."""
     lanes = lanes_of(dtype)
-    for n in range(errands.begun, errands.count):
-        entry = moved(errands.table, n * WORDS)
+    for n in range(errands.count):
+        entry = moved(errands.table, n * _WORDS)
         source, target = entry[0], pointer(entry[1], dtype)
         for j in range(0, entry[2] * lanes, lanes):
             if errands.folded:

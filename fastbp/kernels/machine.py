@@ -62,7 +62,7 @@ class Tiles:
     @property
     def strip(self) -> int:
         """Rows of A that a thread packs for itself at a time, ``kc`` deep."""
-        return 2 * self.nr
+        return min(2 * self.nr, self.own // self.kc)
 
 
 def _target() -> tuple[str, set[str]]:

@@ -9,8 +9,8 @@ Contract of ``tile_product(a, b, k, c, ldc, alpha, beta, errands, rows, vectors)
 * ``c`` points to C's first element; row i begins at c[i * ldc], columns are contiguous. Nothing
   needs more alignment than one element. C must not overlap the panels;
 * beta = 0 means that C is not read, so it may hold anything, NaN included;
-* ``errands`` are moves of vectors that have nothing to do with the tile (see `errands`), one of
-  which is made in each of the k // UNROLL <= TURNS turns of the loop;
+* ``errands`` are moves of vectors that have nothing to do with the tile (see `errands`), of which
+  those that are due are made in the turns of the loop, UNROLL steps of k each;
 * k >= 0; the sum over k runs in order, one fused multiply-add for each step, in each element, so
   the bits do not depend on the tile that an element fell into.
 
@@ -36,7 +36,7 @@ from fastbp.kernels.emit import (
     vector_splat,
     vector_store,
 )
-from fastbp.kernels.errands import Due, emit_errand
+from fastbp.kernels.errands import Errands, emit_errand
 
 __all__ = ["UNROLL", "tile_product"]
 
@@ -51,7 +51,7 @@ class _Tile:
     def __init__(self, builder: ir.IRBuilder, args: list[ir.Value], rows: int, vectors: int):
         self.builder = builder
         self.a, self.b, self.k, self.c, self.ldc, self.alpha, self.beta, *errands = args
-        self.due = Due(*errands)
+        self.errands = Errands(*errands)
         self.rows, self.vectors = rows, vectors
         element = self.a.type.pointee
         itemsize = 4 if isinstance(element, ir.FloatType) else 8
@@ -64,7 +64,7 @@ class _Tile:
         def body(p: ir.Value, sums: list[Any]) -> list[Any]:
             if unroll > 1:
                 turn = self.builder.lshr(p, _WORD(UNROLL.bit_length() - 1))
-                emit_errand(self.builder, self.due, turn, self.kind, self.shape.nv)
+                emit_errand(self.builder, self.errands, turn, self.kind, self.shape.nv)
             for u in range(unroll):
                 sums = self.rank_one_update(self.builder.add(p, _WORD(u)), sums)
             return sums
@@ -135,8 +135,7 @@ def tile_product(
     alpha: Any,
     beta: Any,
     table: Any,
-    stop: Any,
-    mask: Any,
+    count: Any,
     pace_bits: Any,
     folded: Any,
     shift: Any,
@@ -144,7 +143,7 @@ def tile_product(
     rows: Any,
     vectors: Any,
 ) -> Any:
-    """``tile_product(a, b, k, c, ldc, alpha, beta, *due, rows, vectors)``: see the module.
+    """``tile_product(a, b, k, c, ldc, alpha, beta, *errands, rows, vectors)``: see the module.
 
     ``rows`` is a multiple of row_step up to mr, ``vectors`` is 1 ... nv: a switch picks the code.
     """
@@ -166,24 +165,8 @@ def tile_product(
         return ctx.get_dummy_value()
 
     word = types.int64
-    return (
-        types.void(
-            a,
-            b,
-            word,
-            c,
-            word,
-            c.dtype,
-            c.dtype,
-            table,
-            word,
-            word,
-            word,
-            types.boolean,
-            word,
-            word,
-            word,
-            word,
-        ),
-        codegen,
-    )
+    signature = types.void(
+        a, b, word, c, word, c.dtype, c.dtype,
+        table, word, word, types.boolean, word, word, word, word,
+    )  # fmt: skip
+    return signature, codegen
