@@ -113,7 +113,9 @@ def test_every_edge_of_the_deepest_chunk(dtype, m_and_n, d):
     shape = tiles(dtype)
     m, n = m_and_n
     step = shape.nr if n <= m else shape.mr  # the smaller operand is packed in whole panels
-    panel = -(-min(m, n) // step) * step * shape.kc
+    most = shape.shared // shape.kc // step * step  # of its edge at a time; pieces are even
+    piece = -(-min(m, n) // -(-min(m, n) // most))
+    panel = -(-piece // step) * step * shape.kc
     assert_multiplies(m, n, shape.shared // panel * shape.kc + d, dtype)
 
 
