@@ -99,14 +99,14 @@ def replaced_tiles(machine: Any, setting: Setting, itemsize: int) -> Any:
         )
     kc = setting.get("kc", tiles.kc)
     least = kc * max(tiles.mr, tiles.nr)
-    shared = max(tiles.shared, least)
+    near = max(tiles.near, least)
     if "share" in setting:
-        shared = max(int(machine.CACHES.l2 * setting["share"]) // itemsize, least)
+        near = max(int(machine.CACHES.l2 * setting["share"]) // itemsize, least)
     return dataclasses.replace(
         tiles,
         kc=kc,
         own=panels * tiles.nr * kc,
-        shared=shared,
+        near=near,
     )
 
 

@@ -67,8 +67,8 @@ class _Call(threading.local):
     Packing them into memory that is kept costs a tenth of making arrays of them.
     """
 
-    # 16 words of team, which pad bytes zero; 29 words of plan; alpha and beta.
-    layout = struct.Struct(f"={8 * TEAM_WORDS}x29q2d")
+    # 16 words of team, which pad bytes zero; 30 words of plan; alpha and beta.
+    layout = struct.Struct(f"={8 * TEAM_WORDS}x30q2d")
 
     def __init__(self) -> None:
         self.memory = np.zeros(self.layout.size // 8 + 8, np.int64)
@@ -77,7 +77,7 @@ class _Call(threading.local):
         self.start = -address % 64
         self.team = address + self.start
         self.plan = self.team + 8 * TEAM_WORDS
-        self.factors = self.plan + 8 * 29
+        self.factors = self.plan + 8 * 30
 
 
 _call = _Call()
@@ -170,7 +170,7 @@ def product(
     call = _call
     call.layout.pack_into(
         call.buffer, call.start,
-        call.team, address, address + shared, private, plan.PRODUCT,
+        call.team, address, address + shared, private, plan.PRODUCT, workers,
         *_operand(a, folding), *_operand(b, folding_of_b),
         address_of(c), c.strides[0] // itemsize, m, n, k, call.factors,
         kind, 0 if bias is None else address_of(bias), 0, 0, alpha, beta,

@@ -45,7 +45,7 @@ def test_the_tiles_fit_the_vector_width():
         assert shape["nr"] == shape["nv"] * shape["lanes"]
         assert shape["mr"] % shape["row_step"] == 0
         assert shape["own"] % (shape["kc"] * max(shape["mr"], shape["nr"])) == 0
-        assert shape["shared"] >= shape["kc"] * max(shape["mr"], shape["nr"])
+        assert shape["near"] >= shape["kc"] * max(shape["mr"], shape["nr"])
 
 
 def test_it_reads_as_a_table_of_one_fact_a_line():

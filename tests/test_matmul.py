@@ -92,7 +92,7 @@ def test_every_edge_of_a_strip(dtype, transposition):
 
 def widest_chunk(shape: machine.Tiles, step: int) -> int:
     """Rows or columns of the smaller operand that fit the shared buffer, in whole panels."""
-    return shape.shared // shape.kc // step * step
+    return shape.near // shape.kc // step * step
 
 
 @pytest.mark.parametrize("d", [-1, 0, 1])
@@ -113,10 +113,10 @@ def test_every_edge_of_the_deepest_chunk(dtype, m_and_n, d):
     shape = tiles(dtype)
     m, n = m_and_n
     step = shape.nr if n <= m else shape.mr  # the smaller operand is packed in whole panels
-    most = shape.shared // shape.kc // step * step  # of its edge at a time; pieces are even
+    most = shape.near // shape.kc // step * step  # of its edge at a time; pieces are even
     piece = -(-min(m, n) // -(-min(m, n) // most))
     panel = -(-piece // step) * step * shape.kc
-    assert_multiplies(m, n, shape.shared // panel * shape.kc + d, dtype)
+    assert_multiplies(m, n, shape.near // panel * shape.kc + d, dtype)
 
 
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)

@@ -10,9 +10,8 @@ from fastbp.kernels import errands as errand
 from fastbp.kernels import machine
 from fastbp.kernels.jit import jit
 from fastbp.kernels.microkernel import UNROLL, tile_product
-from fastbp.kernels.packing import tile_constant
+from fastbp.kernels.packing import row_of, tile_constant
 from fastbp.kernels.vectors import (
-    address_of,
     fma,
     lanes_of,
     load,
@@ -28,6 +27,7 @@ __all__ = [
     "block_product",
     "even_share",
     "own_buffers",
+    "panel_rows",
     "private_bytes",
     "round_up",
     "swapped",
@@ -35,16 +35,15 @@ __all__ = [
 
 SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth keeping near
 
-Own = namedtuple("Own", ["here", "there", "near", "spare", "dump", "list"])
-"""A thread's own buffer: the block it multiplies, the one it packs meanwhile, the smaller operand's
-if threads do not share that, a tile of C, a panel's row that nobody reads, and the list of
-errands."""
+Own = namedtuple("Own", ["here", "there", "near", "spare", "list"])
+"""A thread's own buffer: the block of the larger operand that it multiplies, the one that it packs
+meanwhile, the smaller operand's chunk, a tile of C, and the list of errands."""
 
 
 def private_bytes(itemsize: int) -> int:
     """Bytes of the buffer that each thread needs: see `Own`."""
     shape = machine.tiles(itemsize)
-    elements = 2 * shape.own + shape.near + shape.mr * shape.nr + shape.nr
+    elements = 2 * shape.own + shape.near + shape.mr * shape.nr
     return elements * itemsize + errand.list_bytes(shape.own // shape.lanes)
 
 
@@ -52,6 +51,12 @@ def private_bytes(itemsize: int) -> int:
 def round_up(n, step):
     """The least multiple of ``step`` that is not below n."""
     return (n + step - 1) // step * step
+
+
+@jit
+def panel_rows(pitch, dtype):
+    """Rows of A that belong together when it is packed: a tile, or a panel if by columns."""
+    return tile_constant(dtype, "pw") if pitch == 0 else tile_constant(dtype, "mr")
 
 
 @jit
@@ -65,23 +70,27 @@ def even_share(n, most, step):
 
 
 @jit
-def _ragged_tile(a, b, k, c, ldc, rows, columns, alpha, beta, errands, spare, dtype):
+def _ragged_tile(
+    a, a_row, a_column, b, k, c, ldc, rows, columns, alpha, beta, errands, spare, dtype
+):
     """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
     lanes = lanes_of(dtype)
     nr = tile_constant(dtype, "nr")
     vectors = (columns + lanes - 1) // lanes
     whole_rows = round_up(rows, tile_constant(dtype, "row_step"))
     tile_product(
-        a, b, k, spare, nr, alpha, dtype(0), errands.table, errands.count, errands.pace_bits,
-        errands.folded, errands.shift, errands.scale, whole_rows, vectors,
-    )  # fmt: skip
+        a, a_row, a_column, b, k, spare, nr, dtype(1), dtype(0), errands, whole_rows, vectors
+    )
+    factor = splat(alpha, dtype)
     keep = splat(beta, dtype)
     for i in range(rows):
         for j in range(0, columns, lanes):
             count = min(lanes, columns - j)
             x = load(spare, i * nr + j, dtype)
-            if beta != 0:
-                x = fma(keep, load_part(c, i * ldc + j, count, dtype), x)
+            if beta != 0:  # rounded as the micro-kernel does: the bits do not tell the tile
+                x = fma(factor, x, keep * load_part(c, i * ldc + j, count, dtype))
+            else:
+                x = factor * x
             store_part(c, i * ldc + j, count, x)
 
 
@@ -92,32 +101,31 @@ def own_buffers(private, dtype):
     there = moved(private, size)
     near = moved(there, size)
     spare = moved(near, tile_constant(dtype, "near"))
-    dump = moved(spare, tile_constant(dtype, "mr") * tile_constant(dtype, "nr"))
-    errands = recast(moved(dump, tile_constant(dtype, "nr")), int64)
-    return Own(private, there, near, spare, dump, errands)
+    rows = recast(moved(spare, tile_constant(dtype, "mr") * tile_constant(dtype, "nr")), int64)
+    return Own(private, there, near, spare, rows)
 
 
 @jit
-def block_product(a, b, depth, k, c, ldc, rows, columns, alpha, beta, own, coming, dtype):
-    """C <- beta C + alpha A B for a packed block of A and packed panels of B, ``depth`` apart.
+def block_product(a, pitch, b, k, c, ldc, rows, columns, alpha, beta, own, coming, dtype):
+    """C <- beta C + alpha A B for a packed block of A and packed panels of B, all k deep.
 
-    Deep blocks go down C panel by panel, so that a panel of B stays in the level-1 cache. In
-    shallow ones C itself is most of what is moved: they go along its rows.
+    Deep blocks go down C panel by panel, so that a panel of B stays near. In shallow ones C itself
+    is most of what is moved: they go along its rows.
 
     Meanwhile the block ``coming`` is packed into own.there, if errands can do that (see `errands`).
     """
     mr = tile_constant(dtype, "mr")
     nr = tile_constant(dtype, "nr")
-    kc = tile_constant(dtype, "kc")
     lanes = lanes_of(dtype)
     step = tile_constant(dtype, "row_step")
     tall = (rows + mr - 1) // mr
     wide = (columns + nr - 1) // nr
     shallow = k <= SHALLOW
     turns = k // UNROLL
-    errands = errand.write(
-        own.list, own.there, address_of(own.dump), tall * wide * turns, coming, dtype
-    )
+    a_row, a_column = pitch, int64(1)
+    if pitch == 0:
+        a_row, a_column = int64(1), tile_constant(dtype, "pw")
+    errands = errand.write(own.list, own.there, tall * wide * turns, coming, dtype)
     for t in range(tall * wide):
         if shallow:
             i = t // wide * mr
@@ -127,19 +135,19 @@ def block_product(a, b, depth, k, c, ldc, rows, columns, alpha, beta, own, comin
             j = t // tall * nr
         width = min(nr, columns - j)
         height = min(mr, rows - i)
-        panel = moved(b, j * depth)
-        block = moved(a, i * kc)
+        panel = moved(b, j * k)
+        row = row_of(a, i, pitch, k, dtype)
         tile = moved(c, i * ldc + j)
         if width % lanes == 0 and height % step == 0:
             tile_product(
-                block, panel, k, tile, ldc, alpha, beta, errands.table, errands.count,
-                errands.pace_bits, errands.folded, errands.shift, errands.scale, height,
+                row, a_row, a_column, panel, k, tile, ldc, alpha, beta, errands, height,
                 width // lanes,
             )  # fmt: skip
         else:
             _ragged_tile(
-                block, panel, k, tile, ldc, height, width, alpha, beta, errands, own.spare, dtype
-            )
+                row, a_row, a_column, panel, k, tile, ldc, height, width, alpha, beta, errands,
+                own.spare, dtype,
+            )  # fmt: skip
         errands = errand.after_tile(errands, turns)
     errand.run(errands, dtype)
 
@@ -147,4 +155,4 @@ def block_product(a, b, depth, k, c, ldc, rows, columns, alpha, beta, own, comin
 @jit
 def swapped(own):
     """The same buffer, after the block packed meanwhile has become the one to multiply."""
-    return Own(own.there, own.here, own.near, own.spare, own.dump, own.list)
+    return Own(own.there, own.here, own.near, own.spare, own.list)

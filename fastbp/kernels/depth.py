@@ -20,9 +20,17 @@ from __future__ import annotations
 from numba import int64
 
 from fastbp.kernels import errands as errand
-from fastbp.kernels.blocks import block_product, even_share, own_buffers, swapped
+from fastbp.kernels.blocks import block_product, even_share, own_buffers, panel_rows, swapped
 from fastbp.kernels.jit import jit
-from fastbp.kernels.packing import block_of, copy_rows, matrix, pack, tile_constant
+from fastbp.kernels.packing import (
+    block_of,
+    copy_rows,
+    matrix,
+    pack_a,
+    pack_b,
+    pitch_of,
+    tile_constant,
+)
 from fastbp.kernels.team import claim, first_task, following_task, next_task
 from fastbp.kernels.vectors import address_of, lanes_of, load_part, moved, store_part
 from fastbp.kernels.writeback import write_back
@@ -57,11 +65,12 @@ def shard_count(m, n, k, dtype):
 def product_by_depth(m, n, k, a, b, turned, alpha, shards, parts, space, phase, dtype):
     """The parts of alpha A B, (m, n) each and m * n elements apart: see the module.
 
-    ``turned`` as in `pack`, of both operands.
+    ``turned`` as in `pack_b`, of both operands.
     """
     kc = tile_constant(dtype, "kc")
-    mr = tile_constant(dtype, "mr")
-    strip = even_share(m, tile_constant(dtype, "strip") // mr * mr, mr)
+    pitch = pitch_of(a, k, dtype)
+    step = panel_rows(pitch, dtype)
+    strip = even_share(m, tile_constant(dtype, "strip") // step * step, step)
     strips = (m + strip - 1) // strip
     deep = _blocks_of_shard(k, shards, dtype) * kc
     own = own_buffers(space.private, dtype)
@@ -81,10 +90,10 @@ def product_by_depth(m, n, k, a, b, turned, alpha, shards, parts, space, phase, 
             length = min(kc, end - p)
             if i == 0:
                 everything = block_of(False, int64(0), n, p, length)
-                pack(own.near, False, b, everything, turned, own.there, dtype)  # `there` is free
+                pack_b(own.near, b, everything, turned, own.there, dtype)  # `there` is free
             if not ready:
                 first = block_of(True, i, rows, p, length)
-                pack(own.here, True, a, first, turned, own.there, dtype)
+                pack_a(own.here, pitch, a, first, dtype)
             if turn + 1 < turns:
                 q = (turn + 1) // strips
                 i_then = (turn + 1 - q * strips) * strip
@@ -96,12 +105,12 @@ def product_by_depth(m, n, k, a, b, turned, alpha, shards, parts, space, phase, 
                 wanted = min(strip, m) if upcoming >= 0 else 0
             last = end if turn + 1 < turns else min(then + deep, k)
             coming = errand.Coming(
-                True, a, block_of(True, i_then, wanted, then, min(kc, last - then))
+                True, pitch, a, block_of(True, i_then, wanted, then, min(kc, last - then))
             )
             part = moved(parts, task * m * n + i * n)
             keep = dtype(0) if p == begin else dtype(1)
             block_product(
-                own.here, own.near, length, length, part, n, rows, n, alpha, keep, own, coming,
+                own.here, pitch, own.near, length, part, n, rows, n, alpha, keep, own, coming,
                 dtype,
             )  # fmt: skip
             ready = errand.is_direct(coming, dtype)

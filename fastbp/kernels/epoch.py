@@ -22,7 +22,7 @@ from fastbp.kernels.vectors import moved, pointer
 __all__ = ["PRODUCT_WORDS", "regions"]
 
 PRODUCT_WORDS = 32
-"""Words of a PRODUCT's plan: TEAM to OPERATION; at 5 the operands A and B, 7 words each; at 19 C,
+"""Words of a PRODUCT's plan: TEAM to WORKERS; at 6 the operands A and B, 7 words each; at 20 C,
 ldc, m, n, k, the address of two float64 alpha and beta, the write-back's kind, bias, other,
 ld_other."""
 
@@ -31,18 +31,19 @@ ld_other."""
 def _workspace(plan, worker, dtype):
     private = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
     return Workspace(
-        pointer(plan[p.TEAM], int64), pointer(plan[p.SHARED], dtype), pointer(private, dtype)
-    )
+        pointer(plan[p.TEAM], int64), pointer(plan[p.SHARED], dtype), pointer(private, dtype),
+        plan[p.WORKERS],
+    )  # fmt: skip
 
 
 @jit
 def _product(plan, space, dtype):
-    a = Operand(plan[5], plan[6], plan[7], plan[8], plan[9], plan[10], plan[11])
-    b = Operand(plan[12], plan[13], plan[14], plan[15], plan[16], plan[17], plan[18])
-    factors = pointer(plan[24], float64)
-    ending = Ending(plan[25], pointer(plan[26], dtype), pointer(plan[27], dtype), plan[28])
+    a = Operand(plan[6], plan[7], plan[8], plan[9], plan[10], plan[11], plan[12])
+    b = Operand(plan[13], plan[14], plan[15], plan[16], plan[17], plan[18], plan[19])
+    factors = pointer(plan[25], float64)
+    ending = Ending(plan[26], pointer(plan[27], dtype), pointer(plan[28], dtype), plan[29])
     gemm(
-        pointer(plan[19], dtype), plan[20], plan[21], plan[22], plan[23], a, b,
+        pointer(plan[20], dtype), plan[21], plan[22], plan[23], plan[24], a, b,
         dtype(factors[0]), dtype(factors[1]), ending, space, int64(-1), dtype,
     )  # fmt: skip
 

@@ -1,27 +1,39 @@
 """Errands: packing the next block while the micro-kernel multiplies the present one.
 
 Packing a block in one go keeps the multiply-add units waiting twice: for the block's lines to come
-from memory, and for the stores to drain, behind which every later store queues. So the packing is
-written down as a list of errands, which the micro-kernel runs in turns of its loop over k. An
-errand moves a few adjacent vectors from the matrix to their place in the block, widening and
-folding them on the way, and asks for the lines that the errand `_LEAD` places later will read. They
-go along the matrix's rows, across the panels of a block of B: memory is read best in long pieces.
+from memory, and for the stores to drain, behind which every later store queues. So the block's
+rows, as they lie in memory, are written down as a list of errands, which the micro-kernel runs in
+turns of its loop over k. An errand moves a row to its place in the block, widening and folding it
+on the way, and asks for the lines that the errand `_LEAD` places later will read.
 
-Errands move whole vectors of contiguous rows. For other blocks they only fetch lines, so that the
-packing that follows finds them near; see `is_direct`.
+Errands move whole vectors of contiguous rows: of A or B, or of A's transpose. For other blocks they
+only fetch lines, so that the packing that follows finds them near; see `is_direct`.
 """
 
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable
 
 from llvmlite import ir
 from numba import int64, uint8
 
-from fastbp.kernels.emit import convert, emit_prefetch, vector_fma, vector_load, vector_store
+from fastbp.kernels.emit import (
+    convert,
+    emit_loop,
+    emit_prefetch,
+    vector_fma,
+    vector_load,
+    vector_store,
+)
 from fastbp.kernels.jit import jit
-from fastbp.kernels.packing import UINT8, Block, code_of, item_bytes, tile_constant, transposed
+from fastbp.kernels.packing import (
+    UINT8,
+    Block,
+    code_of,
+    item_bytes,
+    tile_constant,
+    transposed,
+)
 from fastbp.kernels.vectors import address_of, fma, lanes_of, load, moved, pointer, store
 
 __all__ = [
@@ -35,15 +47,14 @@ __all__ = [
     "write",
 ]
 
-_WORDS = 4  # of an errand: address to read, address to write, vectors, bytes to its shift and scale
-_LEAD = 6
-"""Errands between asking for lines and reading them. Products ran alike with 3 to 24 on a Xeon, and
-1 to 14 % slower with 3 or 12 on Zen 4."""
+_COPY, _FOLD, _FETCH = 0, 1, 2
 
-_MOST_PACE_BITS = 3
-"""An errand in 8 turns at the least. Lines wait in the cache for _LEAD errands, and rows 3 * 2^14
-bytes apart share so few of its sets that they must not wait long: with 64 the product of
-(1024, 1024) by (1024, 12288) took 1 to 3 % more time."""
+_LEAD = 2
+"""Errands between asking for lines and reading them."""
+
+_MOST_PACE_BITS = 5
+"""An errand in 32 turns at the least. Lines wait in the cache for _LEAD errands, and rows 3 * 2^14
+bytes apart share so few of its sets that they must not wait long."""
 
 _TO_LEVEL_1 = 3
 """LLVM's degree of locality of the lines asked for. On AVX-512 Xeons level 2 is as good; on AMD's
@@ -53,182 +64,221 @@ Zen 4 its prefetch instruction is so slow that the product of (128, 1024) by (10
 _LINE = 64
 _WORD = ir.IntType(64)
 
-Coming = namedtuple("Coming", ["is_a", "operand", "block"])
-"""The block that is packed next, a block of A or else of B; it has no rows if there is none."""
+Coming = namedtuple("Coming", ["is_a", "pitch", "operand", "block"])
+"""The block that is packed next, a block of A (see `packing` for its pitch) or else of B; it has no
+rows if there is none."""
 
-Errands = namedtuple("Errands", ["table", "count", "pace_bits", "folded", "shift", "scale"])
-"""The list from the next errand on, and how many are left; the logarithm of the turns from one to
-the next; whether they turn bytes into (byte * scale + shift), and the addresses of shift and scale
-for column 0."""
+Errands = namedtuple(
+    "Errands",
+    ["list", "count", "pace_bits", "kind", "vectors", "width", "target", "step", "apart", "shift",
+     "scale"],
+)  # fmt: skip
+"""The addresses of the rows from the next errand on, and how many are left; the logarithm of the
+turns from one to the next; copy, fold or fetch; vectors (or lines to fetch) of a row; vectors of a
+piece of it; the address that the next row goes to; the distances in bytes from there to the row
+after it, and to the row's next piece; the addresses of the shift and the scale of a row."""
 
 
 def list_bytes(most: int) -> int:
-    """Bytes of a list of ``most`` errands, and of the idle ones behind them."""
-    return 8 * _WORDS * (most + _LEAD)
+    """Bytes of a list of ``most`` errands, and of those that are asked for behind them."""
+    return 8 * (most + _LEAD)
 
 
 def emit_errand(
     builder: ir.IRBuilder, errands: Errands, turn: ir.Value, kind: ir.VectorType, most: int
 ) -> None:
-    """Emit the errand of a turn, if one is due: it moves up to ``most`` vectors of ``kind``."""
+    """Emit the errand of a turn, if one is due: pieces have up to ``most`` vectors of ``kind``."""
     number = builder.lshr(turn, errands.pace_bits)
-    on_time = builder.icmp_signed("==", builder.shl(number, errands.pace_bits), turn)
+    next_turn = builder.add(turn, _WORD(1))
+    due = builder.icmp_signed("!=", builder.lshr(next_turn, errands.pace_bits), number)
     left = builder.icmp_signed("<", number, errands.count)
-    with builder.if_then(builder.and_(on_time, left)):
-        entry = builder.gep(errands.table, [builder.mul(number, _WORD(_WORDS))])
-        _emit_moves(builder, errands, entry, kind, most)
+    with builder.if_then(builder.and_(due, left)):
+        row = builder.load(builder.gep(errands.list, [number]))
+        later = builder.load(builder.gep(errands.list, [builder.add(number, _WORD(_LEAD))]))
+        target = builder.add(errands.target, builder.mul(number, errands.step))
+        fetches = builder.icmp_signed("==", errands.kind, _WORD(_FETCH))
+        folds = builder.icmp_signed("==", errands.kind, _WORD(_FOLD))
+        with builder.if_else(fetches) as (only_lines, values):
+            with only_lines:
+                _emit_requests(builder, errands, row)
+            with values, builder.if_else(folds) as (pixels, floats):
+                with pixels:
+                    _emit_moves(builder, errands, row, later, target, kind, most, True)
+                with floats:
+                    _emit_moves(builder, errands, row, later, target, kind, most, False)
+
+
+def _emit_requests(builder: ir.IRBuilder, errands: Errands, row: ir.Value) -> None:
+    """Emit the requests for all lines of a row."""
+    end = builder.add(row, builder.mul(errands.vectors, _WORD(_LINE)))
+    byte = ir.IntType(8).as_pointer()
+
+    def body(address: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+        emit_prefetch(builder, builder.inttoptr(address, byte), _TO_LEVEL_1)
+        return carried
+
+    emit_loop(builder, row, end, _LINE, [], body)
 
 
 def _emit_moves(
-    builder: ir.IRBuilder, errands: Errands, entry: ir.Value, kind: ir.VectorType, most: int
+    builder: ir.IRBuilder,
+    errands: Errands,
+    row: ir.Value,
+    later: ir.Value,
+    target: ir.Value,
+    kind: ir.VectorType,
+    most: int,
+    folds: bool,
 ) -> None:
-    """Emit the moves of the errand at ``entry``, and the requests for the lines of a later one."""
+    """Emit the moves of a row to ``target``, and the requests for the lines of a later one."""
     element = kind.element.as_pointer()
-    raw = ir.VectorType(ir.IntType(8), kind.count)
-    nbytes = kind.count * (4 if isinstance(kind.element, ir.FloatType) else 8)
+    raw = ir.VectorType(ir.IntType(8), kind.count) if folds else kind
+    target_bytes = kind.count * (4 if isinstance(kind.element, ir.FloatType) else 8)
+    source_bytes = kind.count if folds else target_bytes
 
-    def word(number: int) -> ir.Value:
-        return builder.load(builder.gep(entry, [_WORD(number)]))
+    def at(base: ir.Value, offset: ir.Value | int, to: ir.Type) -> ir.Value:
+        moved = builder.add(base, _WORD(offset) if isinstance(offset, int) else offset)
+        return builder.inttoptr(moved, to)
 
-    def at(base: ir.Value, offset: int, to: ir.Type) -> ir.Value:
-        return builder.inttoptr(builder.add(base, _WORD(offset)), to)
+    def move(v: int, first: ir.Value, target: ir.Value) -> None:
+        source = builder.add(builder.mul(first, _WORD(source_bytes)), _WORD(v * source_bytes))
+        value = vector_load(builder, at(row, source, raw.element.as_pointer()), raw)
+        if folds:
+            place = builder.add(builder.mul(first, _WORD(target_bytes)), _WORD(v * target_bytes))
+            shift, scale = (
+                vector_load(builder, at(base, place, element), kind)
+                for base in (errands.shift, errands.scale)
+            )
+            value = vector_fma(builder, convert(builder, value, kind), scale, shift)
+        vector_store(builder, value, at(target, v * target_bytes, element))
+        if v == 0 or not folds:  # a line or two hold the pixels of a piece
+            emit_prefetch(builder, at(later, source, element), _TO_LEVEL_1)
 
-    source, target, vectors, ahead = word(0), word(1), word(2), word(_WORDS * _LEAD)
-
-    def copy(v: int) -> None:
-        moved = vector_load(builder, at(source, v * nbytes, element), kind)
-        vector_store(builder, moved, at(target, v * nbytes, element))
-        emit_prefetch(builder, at(ahead, v * nbytes, element), _TO_LEVEL_1)
-
-    def fold(v: int) -> None:
-        pixels = vector_load(builder, at(source, v * kind.count, raw.element.as_pointer()), raw)
-        offset = word(3)
-        shift, scale = (
-            vector_load(builder, at(builder.add(base, offset), v * nbytes, element), kind)
-            for base in (errands.shift, errands.scale)
-        )
-        folded = vector_fma(builder, convert(builder, pixels, kind), scale, shift)
-        vector_store(builder, folded, at(target, v * nbytes, element))
-        if v == 0:  # one or two lines hold the pixels of an errand, and the next one asks again
-            emit_prefetch(builder, at(ahead, 0, element), _TO_LEVEL_1)
-
-    def chain(move: Callable[[int], None], v: int) -> None:
-        move(v)
+    def chain(v: int, first: ir.Value, target: ir.Value, vectors: ir.Value) -> None:
+        move(v, first, target)
         if v + 1 < most:
             with builder.if_then(builder.icmp_signed(">", vectors, _WORD(v + 1))):
-                chain(move, v + 1)
+                chain(v + 1, first, target, vectors)
 
-    with builder.if_else(errands.folded) as (pixels, values):
-        with pixels:
-            chain(fold, 0)
-        with values:
-            chain(copy, 0)
+    def piece(_: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+        first, target = carried
+        left = builder.sub(errands.vectors, first)
+        whole = builder.icmp_signed("<", errands.width, left)
+        chain(0, first, target, builder.select(whole, errands.width, left))
+        return [builder.add(first, errands.width), builder.add(target, errands.apart)]
+
+    pieces = builder.udiv(
+        builder.add(errands.vectors, builder.sub(errands.width, _WORD(1))), errands.width
+    )
+    emit_loop(builder, _WORD(0), pieces, 1, [_WORD(0), target], piece)
 
 
 @jit
 def is_direct(coming, dtype):
     """Whether errands do all of the packing of a block."""
     operand = coming.operand
+    block = coming.block
+    lanes = lanes_of(dtype)
     same = operand.dtype == code_of(dtype) and operand.shift == 0
+    if coming.is_a and coming.pitch == 0:
+        return same and operand.row == 1 and block.rows % lanes == 0
     pixels = operand.dtype == UINT8 and operand.shift != 0
-    whole = coming.block.columns % lanes_of(dtype) == 0
-    return operand.column == 1 and whole and (same or pixels)
+    return operand.column == 1 and block.columns % lanes == 0 and (same or pixels)
 
 
 @jit
-def _write_line(table, count, begin, to, offset, vectors, step, dtype):
-    """Write the errands of a line of ``vectors``, ``step`` bytes each; return the new count."""
-    nv = tile_constant(dtype, "nv")
-    each = lanes_of(dtype) * tile_constant(dtype, "itemsize")
-    for v in range(0, vectors, nv):
-        table[_WORDS * count] = begin + v * step
-        table[_WORDS * count + 1] = to + v * each
-        table[_WORDS * count + 2] = min(nv, vectors - v)
-        table[_WORDS * count + 3] = offset + v * each
-        count += 1
-    return count
+def _list_rows(rows, operand, block, lead):
+    """Write the addresses of the block's rows; the last one again for those behind."""
+    index = pointer(operand.index, int64)
+    itemsize = item_bytes(operand)
+    address = int64(0)
+    for i in range(block.rows):
+        row = index[block.row + i] if operand.index != 0 else block.row + i
+        address = operand.address + (row * operand.row + block.column) * itemsize
+        rows[i] = address
+    for i in range(block.rows, block.rows + lead):
+        rows[i] = address
 
 
 @jit
-def write(table, there, dump, turns, coming, dtype):
+def write(rows, there, turns, coming, dtype):
     """Write the errands of a block that goes to ``there``, to be made in ``turns`` turns.
 
-    ``dump`` is the address of nv vectors that nobody reads: errands that only fetch lines write
-    them there. Nothing is read beyond the lines of the block.
+    Nothing is read beyond the lines of the block.
     """
     operand = coming.operand
     block = coming.block
     lanes = lanes_of(dtype)
     nbytes = tile_constant(dtype, "itemsize")
-    most = tile_constant(dtype, "own") // lanes
-    itemsize = item_bytes(operand)
-    index = pointer(operand.index, int64)
-    direct = is_direct(coming, dtype)
-    count = int64(0)
-    if direct:
-        step = tile_constant(dtype, "kc") if coming.is_a else tile_constant(dtype, "nr")
-        width = block.columns if coming.is_a else step
-        apart = block.rows * step * nbytes  # from a panel to the next; a block of A has but one
-        for i in range(block.rows):
-            row = index[block.row + i] if operand.index != 0 else block.row + i
-            begin = operand.address + (row * operand.row + block.column) * itemsize
-            to = address_of(there) + i * step * nbytes
-            for j in range(0, block.columns, width):
-                vectors = min(width, block.columns - j) // lanes
-                offset = (block.column + j) * nbytes
-                count = _write_line(
-                    table, count, begin + j * itemsize, to, offset, vectors, lanes * itemsize, dtype
-                )
-                to += apart
-    else:  # the lines, along whichever dimension is contiguous
-        across = operand.column != 1
-        if across:
+    width = tile_constant(dtype, "nv")
+    step = tile_constant(dtype, "nr")
+    apart = block.rows * step
+    shift = scale = int64(0)
+    kind = int64(_COPY)
+    if coming.is_a:
+        step = coming.pitch
+        apart = width * lanes
+        if coming.pitch == 0:
             operand = transposed(operand)
             block = Block(block.column, block.columns, block.row, block.rows)
-        if operand.column == 1:
-            step = tile_constant(dtype, "nv") * lanes * nbytes
-            for i in range(block.rows):
-                row = index[block.row + i] if operand.index != 0 else block.row + i
-                begin = operand.address + (row * operand.row + block.column) * itemsize
-                line = begin & -_LINE
-                end = (begin + block.columns * itemsize + _LINE - 1) & -_LINE
-                while line < end and count < most:
-                    table[_WORDS * count] = line
-                    table[_WORDS * count + 1] = dump
-                    table[_WORDS * count + 2] = min(step, end - line) // (lanes * nbytes)
-                    count += 1
-                    line += step
-    for n in range(count, count + _LEAD):
-        table[_WORDS * n] = dump
+            step = tile_constant(dtype, "pw")
+            width = step // lanes
+            apart = block.rows * step
+    vectors = block.columns // lanes
+    if not is_direct(coming, dtype):  # the lines, along whichever dimension is contiguous
+        kind = int64(_FETCH)
+        if operand.column != 1:
+            operand = transposed(operand)
+            block = Block(block.column, block.columns, block.row, block.rows)
+        listed = tile_constant(dtype, "own") // lanes if operand.column == 1 else int64(0)
+        block = Block(block.row, min(block.rows, listed), block.column, block.columns)
+        vectors = (block.columns * item_bytes(operand) + 2 * (_LINE - 1)) // _LINE
+    elif operand.shift != 0:
+        kind = int64(_FOLD)
+        shift = operand.shift + block.column * nbytes
+        scale = operand.scale + block.column * nbytes
+    _list_rows(rows, operand, block, int64(_LEAD))
     pace_bits = int64(0)
-    while pace_bits < _MOST_PACE_BITS and count << (pace_bits + 1) <= turns:
+    while pace_bits < _MOST_PACE_BITS and block.rows << (pace_bits + 1) <= turns:
         pace_bits += 1
-    folded = direct and operand.shift != 0
-    return Errands(table, count, pace_bits, folded, operand.shift, operand.scale)
+    return Errands(
+        rows, block.rows, pace_bits, kind, vectors, width, address_of(there), step * nbytes,
+        apart * nbytes, shift, scale,
+    )  # fmt: skip
+
+
+@jit
+def _after(errands, made):
+    return Errands(
+        moved(errands.list, made), errands.count - made, errands.pace_bits, errands.kind,
+        errands.vectors, errands.width, errands.target + made * errands.step, errands.step,
+        errands.apart, errands.shift, errands.scale,
+    )  # fmt: skip
 
 
 @jit
 def after_tile(errands, turns):
     """What is left of the errands after a tile of ``turns`` turns."""
-    made = min((turns + (int64(1) << errands.pace_bits) - 1) >> errands.pace_bits, errands.count)
-    return Errands(
-        moved(errands.table, made * _WORDS), errands.count - made, errands.pace_bits,
-        errands.folded, errands.shift, errands.scale,
-    )  # fmt: skip
+    return _after(errands, min(turns >> errands.pace_bits, errands.count))
 
 
 @jit
 def run(errands, dtype):
     """Make the errands that are left over, outside the micro-kernel."""
     lanes = lanes_of(dtype)
+    itemsize = tile_constant(dtype, "itemsize")
+    if errands.kind == _FETCH:
+        return
     for n in range(errands.count):
-        entry = moved(errands.table, n * _WORDS)
-        source, target = entry[0], pointer(entry[1], dtype)
-        for j in range(0, entry[2] * lanes, lanes):
-            if errands.folded:
-                pixels = load(pointer(source, uint8), j, dtype)
-                scale = load(pointer(errands.scale + entry[3], dtype), j, dtype)
-                shift = load(pointer(errands.shift + entry[3], dtype), j, dtype)
-                store(target, j, fma(pixels, scale, shift))
+        row = errands.list[n]
+        target = errands.target + n * errands.step
+        for v in range(errands.vectors):
+            piece = v // errands.width
+            to = target + piece * errands.apart + (v - piece * errands.width) * lanes * itemsize
+            if errands.kind == _FOLD:
+                pixels = load(pointer(row, uint8), v * lanes, dtype)
+                scale = load(pointer(errands.scale, dtype), v * lanes, dtype)
+                shift = load(pointer(errands.shift, dtype), v * lanes, dtype)
+                store(pointer(to, dtype), 0, fma(pixels, scale, shift))
             else:
-                store(target, j, load(pointer(source, dtype), j, dtype))
+                store(pointer(to, dtype), 0, load(pointer(row, dtype), v * lanes, dtype))

@@ -3,20 +3,23 @@
     C <- write-back(beta * C + alpha * A B),      A (m, k), B (k, n), C (m, n) with contiguous rows
 
 The loops are those of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
-(2008), and of BLIS, with two choices added. The smaller operand is packed once, in a phase that all
-threads share; the larger one is packed by the thread that uses it, by errands that it runs while it
-multiplies the block before (see `errands`), so that waiting for memory and multiplying overlap:
+(2008), and of BLIS, with one choice added: the larger operand is packed by errands that a thread
+runs while it multiplies the block before (see `errands`), so that waiting for memory and
+multiplying overlap:
 
-    for each chunk of C's columns (or rows), and of k, that fits the shared buffer:
-        phase: pack the chunk of the smaller operand          one task a block
-        phase: for each strip of C, one task:
-            for each kc in the chunk:
-                for each panel of B, for each row tile of A:
-                    micro-kernel, and errands for the strip's next block, private to the thread
+    phase: for each task, a rectangle of C:
+        for each chunk of the task's columns (or rows), and of k, that fits the near buffer:
+            pack the chunk of the smaller operand
+            for each strip of the task's rows (or columns):
+                for each kc in the chunk:
+                    for each panel of B, for each row tile of A:
+                        micro-kernel, and errands for the next block of the larger operand
 
-A tile of C belongs to one task, and k runs in order: no two threads share an element of C, and the
-bits depend on neither the threads nor the blocks. Where k is long and C small the work is cut along
-k instead, see `depth`.
+Threads share nothing but C's rectangles, see `_cut`: to read half of a chunk that another thread
+packed, from that thread's cache, takes as long as to pack it, and both would wait for each other
+before and after. A tile of C belongs to one task, and k runs in order in pieces of kc: the bits
+depend on neither the threads nor the blocks. Where k is long and C small the work is cut along k
+instead, see `depth`.
 
 A write-back is applied to a strip when its last k is done, while it lies in the cache. With
 alpha = -learning rate and beta = 1 - learning rate * weight decay, C is a weight matrix that is
@@ -36,46 +39,68 @@ from fastbp.kernels.blocks import (
     block_product,
     even_share,
     own_buffers,
+    panel_rows,
     private_bytes,
     round_up,
     swapped,
 )
 from fastbp.kernels.depth import product_by_depth, shard_count, sum_parts
 from fastbp.kernels.jit import jit
-from fastbp.kernels.packing import block_of, pack, tile_constant, transposed
-from fastbp.kernels.team import claim, first_task, following_task, next_task
+from fastbp.kernels.packing import block_of, pack_a, pack_b, pitch_of, tile_constant, transposed
+from fastbp.kernels.team import next_task
 from fastbp.kernels.vectors import lanes_of, moved
 from fastbp.kernels.writeback import NOTHING, write_back
 
 __all__ = ["Ending", "Workspace", "gemm", "private_bytes", "shared_bytes"]
 
-_STRIPS = 32  # strips of C aimed at, so that a few threads find equal shares
+_PACKING = 8
+"""What packing an element costs in multiply-adds: 4 cycles for a vector that comes from memory."""
 
 Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
 """A write-back: one of `writeback`'s kinds, and typed pointers to what it reads."""
 
-Workspace = namedtuple("Workspace", ["team", "shared", "private"])
-"""Typed pointers: the team's words, the shared buffer, and this thread's own buffer."""
+Workspace = namedtuple("Workspace", ["team", "shared", "private", "workers"])
+"""Typed pointers: the team's words, the shared buffer, and this thread's own buffer; and how many
+threads there are, which must be the same number for all of them."""
 
 
 def shared_bytes(itemsize: int) -> int:
     """Bytes of the buffer that all threads of a product share."""
-    shape = machine.tiles(itemsize)
-    return (shape.shared + shape.parts) * itemsize
+    return machine.tiles(itemsize).parts * itemsize
 
 
 @jit
-def _strip_width(shares_b, n, k, by_columns, dtype):
-    """Rows or columns of C that are one task: see `_STRIPS`, within what one's own buffer takes."""
-    nr = tile_constant(dtype, "nr")
+def _piece(n, pieces, step):
+    """The size of one of ``pieces`` of n, in whole steps."""
+    return round_up((n + pieces - 1) // pieces, step)
+
+
+@jit
+def _cut(m, n, workers, dtype):
+    """Cut C into rectangles, one for each worker or fewer: the rows and columns of one.
+
+    The cheapest for the one with most to do: its multiply-adds, and what it packs for itself.
+    """
     mr = tile_constant(dtype, "mr")
-    lanes = lanes_of(dtype)
+    nr = tile_constant(dtype, "nr")
+    rows, columns, least = m, n, (m + _PACKING) * (n + _PACKING)
+    for down in range(1, workers + 1):
+        tall = _piece(m, down, mr)
+        wide = _piece(n, workers // down, nr)
+        cost = (tall + _PACKING) * (wide + _PACKING)
+        if cost < least:
+            rows, columns, least = tall, wide, cost
+    return rows, columns
+
+
+@jit
+def _strip_width(shares_b, n, k, pitch, dtype):
+    """Rows or columns of C whose operand is packed as one block: what the buffer has room for."""
+    nr = tile_constant(dtype, "nr")
     kc = tile_constant(dtype, "kc")
-    share = (n + _STRIPS - 1) // _STRIPS
-    if shares_b:  # squares of a transposed operand are as high as a vector is long
-        step = max(mr, lanes) if by_columns else mr
-        widest = tile_constant(dtype, "strip")
-        return min(widest // step * step, round_up(share, step))
+    if shares_b:
+        step = panel_rows(pitch, dtype)
+        return even_share(n, tile_constant(dtype, "strip") // step * step, step)
     widest = tile_constant(dtype, "own") // kc
     if k <= SHALLOW:  # as wide as the block has room for
         widest = widest * kc // k
@@ -83,81 +108,84 @@ def _strip_width(shares_b, n, k, by_columns, dtype):
     while pieces * nr < n:
         pieces *= 2
     if pieces <= 8:  # so few that they had better be equal, if narrower than a panel
-        return round_up((n + pieces - 1) // pieces, lanes)
-    return min(widest // nr * nr, round_up(share, nr))
+        return round_up((n + pieces - 1) // pieces, lanes_of(dtype))
+    return even_share(n, widest // nr * nr, nr)
+
+
+Part = namedtuple("Part", ["row", "rows", "column", "columns"])
+"""A rectangle of C."""
 
 
 @jit
-def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, dtype):
-    """The loops at the top of this module; see `gemm`, and `pack` for ``turned``."""
-    mr = tile_constant(dtype, "mr")
-    nr = tile_constant(dtype, "nr")
+def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype):
+    """What one thread does of `_product`: the loops at the top of this module."""
     kc = tile_constant(dtype, "kc")
-    shared = tile_constant(dtype, "shared")
-    shares_b = n <= m
-    if shares_b:  # the smaller operand, along the edge of C that it lies on
-        few, many, step, group, small, large = n, m, nr, nr, b, a
+    near = tile_constant(dtype, "near")
+    pitch = pitch_of(a, k, dtype)
+    deepest = min(kc, k) if pitch == 0 else pitch
+    shares_b = part.columns <= part.rows
+    if shares_b:  # the smaller operand, along the edge of the rectangle that it lies on
+        few, many, small, large = part.columns, part.rows, b, a
+        step, deepest = tile_constant(dtype, "nr"), min(kc, k)
+        few_from, many_from = part.column, part.row
     else:
-        few, many, step, group, small, large = m, n, mr, 4 * mr, a, b
-    strip = _strip_width(shares_b, many, k, large.column != 1, dtype)
-    strips = (many + strip - 1) // strip
-    own = own_buffers(space.private, dtype)
-    most = even_share(few, shared // kc // step * step, step)
+        few, many, small, large = part.rows, part.columns, a, b
+        step = panel_rows(pitch, dtype)
+        few_from, many_from = part.row, part.column
+    strip = _strip_width(shares_b, many, k, pitch, dtype)
+    most = even_share(few, near // deepest // step * step, step)
+    ready = False
     for start in range(0, few, most):
         extent = min(most, few - start)
-        block_size = round_up(extent, step) * kc
-        groups = (extent + group - 1) // group
-        depth = even_share(k, shared // block_size * kc, kc)
+        block_size = round_up(extent, step) * deepest
+        depth = even_share(k, near // block_size * kc, kc)
         for lc in range(0, k, depth):
             deep = min(depth, k - lc)
             blocks = (deep + kc - 1) // kc
-            phase += 1
-            task = next_task(space.team, phase, blocks * groups, False)
-            while task >= 0:
-                q = task // groups
-                at = (task - q * groups) * group
-                p = q * kc
-                part = block_of(
-                    not shares_b, start + at, min(group, extent - at), lc + p, min(kc, deep - p)
-                )
-                to = moved(space.shared, q * block_size + at * kc)
-                pack(to, not shares_b, small, part, turned, own.there, dtype)
-                task = next_task(space.team, phase, blocks * groups, True)
-            phase += 1
-            ready = False
-            task = first_task(space.team, phase, strips)
-            while task >= 0:
-                upcoming = claim(space.team, phase, strips)
-                at = task * strip
+            for q in range(blocks):
+                p = lc + q * kc
+                block = block_of(not shares_b, few_from + start, extent, p, min(kc, lc + deep - p))
+                to = moved(own.near, q * block_size)
+                if shares_b:
+                    pack_b(to, small, block, turned, own.there, dtype)
+                else:
+                    pack_a(to, pitch, small, block, dtype)
+            for at in range(0, many, strip):
                 breadth = min(strip, many - at)
                 if shares_b:
-                    i, rows, j, columns = at, breadth, start, extent
+                    i, rows, j, columns = part.row + at, breadth, part.column + start, extent
                 else:
-                    i, rows, j, columns = start, extent, at, breadth
+                    i, rows, j, columns = part.row + start, extent, part.column + at, breadth
                 corner = moved(c, i * ldc + j)
                 for q in range(blocks):
                     p = lc + q * kc
                     length = min(kc, lc + deep - p)
                     if not ready:
-                        block = block_of(shares_b, at, breadth, p, length)
-                        pack(own.here, shares_b, large, block, turned, own.there, dtype)
-                    if q + 1 < blocks:
-                        then = p + kc
-                        block = block_of(shares_b, at, breadth, then, min(kc, lc + deep - then))
-                    else:
-                        then = max(upcoming, 0) * strip
-                        wanted = min(strip, many - then) if upcoming >= 0 else 0
-                        block = block_of(shares_b, then, wanted, lc, min(kc, deep))
-                    coming = errand.Coming(shares_b, large, block)
-                    common = moved(space.shared, q * block_size)
+                        block = block_of(shares_b, many_from + at, breadth, p, length)
+                        if shares_b:
+                            pack_a(own.here, pitch, large, block, dtype)
+                        else:
+                            pack_b(own.here, large, block, turned, own.there, dtype)
+                    then, wanted, p_then, end = at, breadth, p + kc, lc + deep
+                    if q + 1 == blocks:  # the next block is the next strip's, or a chunk's first
+                        then, p_then = at + strip, lc
+                        if then >= many:
+                            then, p_then, end = int64(0), lc + deep, min(lc + deep + depth, k)
+                            if p_then == k:
+                                p_then, end = int64(0), min(depth, k)
+                                if start + most >= few:
+                                    then = many
+                        wanted = max(min(strip, many - then), 0)
+                    block = block_of(
+                        shares_b, many_from + then, wanted, p_then, min(kc, end - p_then)
+                    )
+                    coming = errand.Coming(shares_b, pitch, large, block)
+                    common = moved(own.near, q * block_size)
                     keep = beta if p == 0 else dtype(1)
-                    if shares_b:
-                        left, right, apart = own.here, common, kc
-                    else:
-                        left, right, apart = common, own.here, length
+                    left, right = (own.here, common) if shares_b else (common, own.here)
                     block_product(
-                        left, right, apart, length, corner, ldc, rows, columns, alpha, keep,
-                        own, coming, dtype,
+                        left, pitch, right, length, corner, ldc, rows, columns, alpha,
+                        keep, own, coming, dtype,
                     )  # fmt: skip
                     ready = errand.is_direct(coming, dtype)
                     if ready:
@@ -167,7 +195,23 @@ def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, d
                         ending.kind, corner, ldc, rows, j, columns, ending.bias,
                         moved(ending.other, i * ending.ld_other + j), ending.ld_other, dtype,
                     )  # fmt: skip
-                task = following_task(space.team, phase, strips, upcoming)
+
+
+@jit
+def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, dtype):
+    """The phase at the top of this module; see `gemm`, and `pack_b` for ``turned``."""
+    rows, columns = _cut(m, n, space.workers, dtype)
+    across = (n + columns - 1) // columns
+    tasks = (m + rows - 1) // rows * across
+    own = own_buffers(space.private, dtype)
+    phase += 1
+    task = next_task(space.team, phase, tasks, False)
+    while task >= 0:
+        i = task // across * rows
+        j = task % across * columns
+        part = Part(i, min(rows, m - i), j, min(columns, n - j))
+        _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype)
+        task = next_task(space.team, phase, tasks, True)
     return phase
 
 
@@ -201,7 +245,7 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
     # Both matrices lie along k. The one that is packed as B has to be transposed on the way: let
     # that be the smaller one, and the larger one be A, so that it can be packed by errands.
     turned = n > m and by_rows and fits and beta == 0
-    parts = moved(space.shared, tile_constant(dtype, "shared"))
+    parts = space.shared
     target, ld, tall, wide, left, right, last = c, ldc, m, n, a, b, ending
     if turned:
         tall, wide, left, right = n, m, transposed(b), transposed(a)

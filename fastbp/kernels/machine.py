@@ -9,6 +9,7 @@ the CPU's own: LLVM splits vectors that the CPU lacks, so that every width runs 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import platform
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ class Tiles:
 
     ``mr`` x ``nr`` is the tile of C held in registers, ``nr`` being ``nv`` vectors. ``row_step``
     is the granularity of tiles with fewer rows. A block is ``kc`` deep, a panel of B
-    ``kc`` x ``nr``; a thread packs blocks of up to ``own`` elements of the larger operand for
-    itself, and ``shared`` elements of the smaller one are packed at a time for all threads.
+    ``kc`` x ``nr``; a thread packs blocks of up to ``own`` elements of the larger operand, and up
+    to ``near`` elements of the smaller one at a time.
     """
 
     itemsize: int
@@ -47,17 +48,17 @@ class Tiles:
     nr: int
     kc: int
     own: int
-    shared: int
+    near: int
+
+    @property
+    def pw(self) -> int:
+        """Rows of a panel of A packed by columns: whole tiles and whole vectors."""
+        return math.lcm(self.mr, self.lanes)
 
     @property
     def parts(self) -> int:
         """Elements of the parts of a result that is not computed in its place."""
-        return 4 * self.shared
-
-    @property
-    def near(self) -> int:
-        """Elements of the smaller operand that a thread packs for itself at a time."""
-        return self.shared // 4
+        return 4 * self.near
 
     @property
     def strip(self) -> int:
@@ -144,9 +145,8 @@ def tiles(itemsize: int) -> Tiles:
       used, is four panels of B if two such blocks take at most a third of the level-2 cache, else
       two. Four make pieces of a matrix's rows of 768 bytes: products with 12,288-wide B took 3 to
       7 % less time than with two. Rows of A are long pieces anyway: a block of them has half.
-    * shared: what is packed for all threads takes half of the level-2 cache of each, from where
-      it is read again for every strip. ``near``, what a thread packs of the smaller operand where
-      that is not shared, takes an eighth of the cache.
+    * near: what is packed of the smaller operand takes half of the level-2 cache, from where it is
+      read again for every block of the larger one.
     """
     lanes = VECTOR_BITS // 8 // itemsize
     nv, mr, row_step = (3, 8, 4) if VECTOR_REGISTERS == 32 else (2, 6, 2)
@@ -163,5 +163,5 @@ def tiles(itemsize: int) -> Tiles:
         nr=nr,
         kc=kc,
         own=panels * panel,
-        shared=max(CACHES.l2 // 2 // itemsize, kc * max(mr, nr)),
+        near=max(CACHES.l2 // 2 // itemsize, kc * max(mr, nr)),
     )

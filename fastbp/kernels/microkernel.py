@@ -1,16 +1,16 @@
 """The micro-kernel: one register tile of a matrix product, emitted as LLVM instructions.
 
-Contract of ``tile_product(a, b, k, c, ldc, alpha, beta, errands, rows, vectors)``:
+Contract of ``tile_product(a, a_row, a_column, b, k, c, ldc, alpha, beta, errands, rows, vectors)``:
 
 * computes C <- beta * C + alpha * A B for a tile of C, ``rows`` x ``vectors`` registers wide;
-* ``a`` points to a packed panel of A: row i begins at a[i * kc] and its k elements follow each
-  other; ``b`` points to a packed panel of B: row p begins at b[p * nr], nr = nv * lanes, and the
-  kernel reads its first ``vectors`` registers;
+* ``a`` points to the tile's first row in a packed block of A: element (i, p) lies at
+  a[i * a_row + p * a_column]; ``b`` points to a packed panel of B: row p begins at b[p * nr],
+  nr = nv * lanes, and the kernel reads its first ``vectors`` registers;
 * ``c`` points to C's first element; row i begins at c[i * ldc], columns are contiguous. Nothing
   needs more alignment than one element. C must not overlap the panels;
 * beta = 0 means that C is not read, so it may hold anything, NaN included;
-* ``errands`` are moves of vectors that have nothing to do with the tile (see `errands`), of which
-  those that are due are made in the turns of the loop, UNROLL steps of k each;
+* ``errands`` have nothing to do with the tile (see `errands`); those that are due are made in the
+  turns of the loop, UNROLL steps of k each;
 * k >= 0; the sum over k runs in order, one fused multiply-add for each step, in each element, so
   the bits do not depend on the tile that an element fell into.
 
@@ -50,8 +50,10 @@ class _Tile:
 
     def __init__(self, builder: ir.IRBuilder, args: list[ir.Value], rows: int, vectors: int):
         self.builder = builder
-        self.a, self.b, self.k, self.c, self.ldc, self.alpha, self.beta, *errands = args
-        self.errands = Errands(*errands)
+        self.a, self.a_row, self.a_column, self.b, self.k, self.c, self.ldc, *others = args
+        self.alpha, self.beta, errands = others
+        fields = range(len(Errands._fields))
+        self.errands = Errands(*(builder.extract_value(errands, i) for i in fields))
         self.rows, self.vectors = rows, vectors
         element = self.a.type.pointee
         itemsize = 4 if isinstance(element, ir.FloatType) else 8
@@ -63,8 +65,9 @@ class _Tile:
 
         def body(p: ir.Value, sums: list[Any]) -> list[Any]:
             if unroll > 1:
+                most = max(self.shape.nv, self.shape.pw // self.shape.lanes)
                 turn = self.builder.lshr(p, _WORD(UNROLL.bit_length() - 1))
-                emit_errand(self.builder, self.errands, turn, self.kind, self.shape.nv)
+                emit_errand(self.builder, self.errands, turn, self.kind, most)
             for u in range(unroll):
                 sums = self.rank_one_update(self.builder.add(p, _WORD(u)), sums)
             return sums
@@ -80,8 +83,9 @@ class _Tile:
             for v in range(self.vectors)
         ]
         updated = []
+        column = builder.gep(self.a, [builder.mul(p, self.a_column)])
         for i in range(self.rows):
-            address = builder.gep(self.a, [builder.add(p, _WORD(i * self.shape.kc))])
+            address = builder.gep(column, [builder.mul(self.a_row, _WORD(i))])
             factor = vector_splat(builder, builder.load(address), self.kind)
             for v in range(self.vectors):
                 acc = sums[i * self.vectors + v]
@@ -128,22 +132,19 @@ class _Tile:
 def tile_product(
     typingctx: Any,
     a: Any,
+    a_row: Any,
+    a_column: Any,
     b: Any,
     k: Any,
     c: Any,
     ldc: Any,
     alpha: Any,
     beta: Any,
-    table: Any,
-    count: Any,
-    pace_bits: Any,
-    folded: Any,
-    shift: Any,
-    scale: Any,
+    errands: Any,
     rows: Any,
     vectors: Any,
 ) -> Any:
-    """``tile_product(a, b, k, c, ldc, alpha, beta, *errands, rows, vectors)``: see the module.
+    """``tile_product(...)``: see the module.
 
     ``rows`` is a multiple of row_step up to mr, ``vectors`` is 1 ... nv: a switch picks the code.
     """
@@ -165,8 +166,5 @@ def tile_product(
         return ctx.get_dummy_value()
 
     word = types.int64
-    signature = types.void(
-        a, b, word, c, word, c.dtype, c.dtype,
-        table, word, word, types.boolean, word, word, word, word,
-    )  # fmt: skip
+    signature = types.void(a, word, word, b, word, c, word, c.dtype, c.dtype, errands, word, word)
     return signature, codegen

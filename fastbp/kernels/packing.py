@@ -1,9 +1,11 @@
 """Packing: copies blocks of the operands into the order in which the micro-kernel reads them.
 
-A packed block of A keeps its rows: row i begins at i * kc and holds its k elements in turn. A
-packed panel of B holds, for each p, the nr elements of row p; panels follow each other at nr * kc.
-On the way the elements are converted to the type of the product, gathered (rows of a shuffled
-batch), and shifted and scaled (the folded preprocessing of the input), all in registers.
+A packed panel of B holds, for each p, the nr elements of row p; panels follow each other at nr * k.
+A packed block of A keeps its rows: row i begins at i * pitch and holds its k elements in turn. If
+A's columns are contiguous the block is packed by columns instead, said by pitch = 0: in panels like
+B's, with the pw elements of column p for each p. On the way the
+elements are converted to the type of the product, gathered (rows of a shuffled batch), and shifted
+and scaled (the folded preprocessing of the input), all in registers.
 
 An operand's elements may have any strides. Contiguous rows are copied by vectors; contiguous
 columns are transposed in registers, lanes x lanes at a time; anything else goes one by one.
@@ -43,9 +45,13 @@ __all__ = [
     "code_of",
     "copy_rows",
     "fold",
+    "is_by_columns",
     "item_bytes",
     "matrix",
-    "pack",
+    "pack_a",
+    "pack_b",
+    "pitch_of",
+    "row_of",
     "tile_constant",
     "transposed",
 ]
@@ -63,7 +69,7 @@ addresses of one value for each column, in the type of the product, and the oper
 matrix * scale + shift: (matrix - mean) * scale with shift = -mean * scale, one multiply-add.
 
 In the transpose of a gathered or folded matrix (see `transposed`) the numbers are those of columns,
-and there is a shift and a scale for each row; only `pack` knows how to read that.
+and there is a shift and a scale for each row; only `pack_b` knows how to read that.
 """
 
 Block = namedtuple("Block", ["row", "rows", "column", "columns"])
@@ -201,8 +207,7 @@ def _copy_rows(dst, step, src, operand, i0, rows, k0, k, dtype):
 
 
 @jit
-def _pack_b(dst, src, operand, k0, k, j0, columns, dtype):
-    nr = tile_constant(dtype, "nr")
+def _pack_b(dst, nr, src, operand, k0, k, j0, columns, dtype):
     lanes = lanes_of(dtype)
     folded = operand.shift != 0
     if operand.column == 1:
@@ -296,37 +301,78 @@ def block_of(is_a, at, extent, k0, k):
 
 
 @jit
-def _pack_panel(dst, operand, k0, k, j0, columns, dtype):
-    """Pack rows k0 ... k0 + k, columns j0 ... j0 + columns <= nr of the operand as a panel of B.
-
-    The rest of the last vector that the columns begin is zeroed.
-    """
-    if operand.dtype == UINT8:
-        _pack_b(dst, pointer(operand.address, uint8), operand, k0, k, j0, columns, dtype)
-    elif operand.dtype == FLOAT32:
-        _pack_b(dst, pointer(operand.address, float32), operand, k0, k, j0, columns, dtype)
-    else:
-        _pack_b(dst, pointer(operand.address, float64), operand, k0, k, j0, columns, dtype)
+def is_by_columns(operand):
+    """Whether blocks of A are packed by columns."""
+    contiguous = operand.row == 1 and operand.column != 1
+    return contiguous and operand.index == 0 and operand.shift == 0
 
 
 @jit
-def pack(dst, is_a, operand, block, turned, spare, dtype):
-    """Pack a block of A, or of B where not ``is_a``: block.rows * kc elements, or whole panels.
+def pitch_of(operand, k, dtype):
+    """The pitch of packed blocks of A, at most kc of its k columns at a time; 0 is by columns."""
+    lanes = lanes_of(dtype)
+    if is_by_columns(operand):
+        return int64(0)
+    return min(tile_constant(dtype, "kc"), (k + lanes - 1) // lanes * lanes)
+
+
+@jit
+def row_of(a, i, pitch, k, dtype):
+    """Row i, the first of a tile, in a packed block of A that is k deep."""
+    pw = tile_constant(dtype, "pw")
+    if pitch == 0:
+        return moved(a, i // pw * pw * k + i % pw)
+    return moved(a, i * pitch)
+
+
+@jit
+def _pack_panels(dst, nr, operand, k0, k, j0, columns, dtype):
+    """Pack rows k0 ... k0 + k, columns j0 ... j0 + columns of the operand as panels of nr columns.
+
+    The rest of the last vector that the columns begin is zeroed.
+    """
+    for j in range(0, columns, nr):
+        to = moved(dst, j * k)
+        at = j0 + j
+        width = min(nr, columns - j)
+        if operand.dtype == UINT8:
+            _pack_b(to, nr, pointer(operand.address, uint8), operand, k0, k, at, width, dtype)
+        elif operand.dtype == FLOAT32:
+            _pack_b(to, nr, pointer(operand.address, float32), operand, k0, k, at, width, dtype)
+        else:
+            _pack_b(to, nr, pointer(operand.address, float64), operand, k0, k, at, width, dtype)
+
+
+@jit
+def pack_a(dst, pitch, operand, block, dtype):
+    """Pack a block of A: block.rows * pitch elements, or whole panels."""
+    if pitch != 0:
+        copy_rows(dst, pitch, operand, block.row, block.rows, block.column, block.columns, dtype)
+    else:
+        _pack_panels(
+            dst, tile_constant(dtype, "pw"), transposed(operand), block.column, block.columns,
+            block.row, block.rows, dtype,
+        )  # fmt: skip
+
+
+@jit
+def pack_b(dst, operand, block, turned, spare, dtype):
+    """Pack a block of B in whole panels.
 
     ``turned`` says that the operand is what `transposed` made of a matrix with contiguous rows;
     ``spare`` takes nr * kc elements, for such rows if they are gathered or folded.
     """
     kc = tile_constant(dtype, "kc")
     nr = tile_constant(dtype, "nr")
-    if is_a:
-        copy_rows(dst, kc, operand, block.row, block.rows, block.column, block.columns, dtype)
-        return
     by_way = turned and (operand.index != 0 or operand.shift != 0)
-    for j in range(0, block.columns, nr):
-        columns = min(nr, block.columns - j)
+    width = nr if by_way else block.columns
+    for j in range(0, block.columns, width):
+        columns = min(width, block.columns - j)
         source, row, column = operand, block.row, block.column + j
         if by_way:
             copy_rows(spare, kc, transposed(operand), column, columns, block.row, block.rows, dtype)
             source = matrix(address_of(spare), int64(1), kc, dtype)
             row = column = int64(0)
-        _pack_panel(moved(dst, j * block.rows), source, row, block.rows, column, columns, dtype)
+        _pack_panels(
+            moved(dst, j * block.rows), nr, source, row, block.rows, column, columns, dtype
+        )
