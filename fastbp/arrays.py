@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import threads
+from fastbp import memory, threads
 from fastbp.kernels import elementwise, writeback
 from fastbp.products import COMPUTED, DIRECT, product, readable, writable_rows
 
@@ -121,7 +121,7 @@ def matmul(x1: npt.ArrayLike, x2: npt.ArrayLike, /, out: Array | None = None) ->
         and x1.shape[1] == x2.shape[0]
         and (out is None or _is_plain_target(out, x1, x2))
     ):
-        result = np.empty((x1.shape[0], x2.shape[1]), x1.dtype) if out is None else out
+        result = memory.empty_result((x1.shape[0], x2.shape[1]), x1.dtype) if out is None else out
         product(x1, x2, result)
         return result
     a, b = _numeric(x1, "x1"), _numeric(x2, "x2")
@@ -142,7 +142,7 @@ def matmul(x1: npt.ArrayLike, x2: npt.ArrayLike, /, out: Array | None = None) ->
     whole = (*stack, left.shape[-2], right.shape[-1])
     shape = stack + whole[len(stack) : len(whole) - (b.ndim == 1)][a.ndim == 1 :]
     if out is None:
-        result = np.empty(shape, result_dtype)
+        result = memory.empty_result(shape, result_dtype)
     else:
         _check_out(out, shape, result_dtype, "matmul")
         result = out
@@ -339,7 +339,7 @@ def linear(
         if not writable_rows(target, (a, c, added)):
             target = None
     if target is None:
-        target = np.empty((len(flat), w.shape[0]), computed)
+        target = memory.empty_result((len(flat), w.shape[0]), computed)
     product(a, c, target, kind=kind, bias=added)
     result = target.reshape(shape)
     if out is None:

@@ -16,6 +16,8 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from fastbp import memory
+
 __all__ = ["INITIALIZERS", "Init", "canonical_init", "initialize"]
 
 Array = npt.NDArray[Any]
@@ -27,9 +29,6 @@ INITIALIZERS: tuple[str, ...] = ("zeros", "normal", "xavier", "he")
 
 NORMAL_STD = 0.01
 """Standard deviation of ``init="normal"`` unless another is given."""
-
-_LINE = 64
-"""Bytes of a cache line, and of the widest vector."""
 
 _BLOCK_VALUES = 1 << 18
 """Values drawn at once: 2 MB of float64, so that no layer ever exists twice in memory."""
@@ -174,23 +173,10 @@ def _standard_deviation(init: str | tuple[str, float], shape: tuple[int, int]) -
     return init[1] if isinstance(init, tuple) else NORMAL_STD
 
 
-def _empty(shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
-    """An array that begins at a cache line.
-
-    NumPy's large arrays begin 16 bytes behind one, so that every vector of the widest kind is
-    cut by the end of a line: a step of 12288-128-64-1 on one row took 164 us, on 16 rows 647;
-    aligned, 142 and 592.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
 def _constant(value: float, shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
     if abs(value) > float(np.finfo(dtype).max):
         raise ValueError(f"init is {value!r}, which is not finite as {dtype.name}")
-    weight = _empty(shape, dtype)
+    weight = memory.empty(shape, dtype)
     weight.fill(value)
     return weight
 
@@ -200,7 +186,7 @@ def _normal(
 ) -> Array:
     # Drawing in blocks gives the same values as drawing at once: the generator's stream does
     # not depend on how it is cut.
-    weight = _empty(shape, dtype)
+    weight = memory.empty(shape, dtype)
     flat = weight.reshape(-1)
     for start in range(0, flat.size, _BLOCK_VALUES):
         block = flat[start : start + _BLOCK_VALUES]
@@ -225,7 +211,7 @@ def _called(
     if made.dtype.kind not in "biuf":
         raise TypeError(f"init returned an array of dtype {made.dtype}, expected real numbers")
     with np.errstate(over="ignore"):
-        weight = _empty(shape, dtype)
+        weight = memory.empty(shape, dtype)
         weight[...] = made  # a copy: the caller may keep its own
     if not np.isfinite(weight).all():
         raise ValueError(f"init returned values that are not finite as {dtype.name}")

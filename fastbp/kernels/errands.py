@@ -49,7 +49,8 @@ __all__ = [
 
 _COPY, _FOLD, _FETCH = 0, 1, 2
 
-_LEAD = 2
+_LEAD = 3
+_CUTS = 2
 """Errands between asking for lines and reading them."""
 
 _MOST_PACE_BITS = 5
@@ -187,17 +188,26 @@ def is_direct(coming, dtype):
 
 
 @jit
-def _list_rows(rows, operand, block, lead):
-    """Write the addresses of the block's rows; the last one again for those behind."""
+def _list_rows(rows, operand, block, cuts, lead):
+    """Write the addresses of the block's rows, each cut into ``cuts``; return how many.
+
+    The last one is written again for those that are asked for behind it.
+    """
     index = pointer(operand.index, int64)
     itemsize = item_bytes(operand)
+    share = block.columns // cuts * itemsize
     address = int64(0)
+    count = int64(0)
     for i in range(block.rows):
         row = index[block.row + i] if operand.index != 0 else block.row + i
         address = operand.address + (row * operand.row + block.column) * itemsize
-        rows[i] = address
-    for i in range(block.rows, block.rows + lead):
-        rows[i] = address
+        for _ in range(cuts):
+            rows[count] = address
+            address += share
+            count += 1
+    for i in range(count, count + lead):
+        rows[i] = address - share
+    return count
 
 
 @jit
@@ -237,12 +247,18 @@ def write(rows, there, turns, coming, dtype):
         kind = int64(_FOLD)
         shift = operand.shift + block.column * nbytes
         scale = operand.scale + block.column * nbytes
-    _list_rows(rows, operand, block, int64(_LEAD))
+    cuts = int64(1)
+    if coming.is_a and kind == _COPY:
+        while cuts < _CUTS and vectors % 2 == 0:
+            cuts *= 2
+            vectors //= 2
+            step //= 2
+    count = _list_rows(rows, operand, block, cuts, int64(_LEAD))
     pace_bits = int64(0)
-    while pace_bits < _MOST_PACE_BITS and block.rows << (pace_bits + 1) <= turns:
+    while pace_bits < _MOST_PACE_BITS and count << (pace_bits + 1) <= turns:
         pace_bits += 1
     return Errands(
-        rows, block.rows, pace_bits, kind, vectors, width, address_of(there), step * nbytes,
+        rows, count, pace_bits, kind, vectors, width, address_of(there), step * nbytes,
         apart * nbytes, shift, scale,
     )  # fmt: skip
 
