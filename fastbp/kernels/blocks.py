@@ -10,7 +10,7 @@ from fastbp.kernels import errands as errand
 from fastbp.kernels import machine
 from fastbp.kernels.jit import jit
 from fastbp.kernels.microkernel import UNROLL, tile_product
-from fastbp.kernels.packing import row_of, tile_constant
+from fastbp.kernels.packing import panel_columns, row_of, tile_constant
 from fastbp.kernels.vectors import (
     fma,
     lanes_of,
@@ -115,11 +115,12 @@ def block_product(a, pitch, b, k, c, ldc, rows, columns, alpha, beta, own, comin
     Meanwhile the block ``coming`` is packed into own.there, if errands can do that (see `errands`).
     """
     mr = tile_constant(dtype, "mr")
-    nr = tile_constant(dtype, "nr")
     lanes = lanes_of(dtype)
     step = tile_constant(dtype, "row_step")
     tall = (rows + mr - 1) // mr
-    wide = (columns + nr - 1) // nr
+    nr = tile_constant(dtype, "nr")
+    most = panel_columns(columns, dtype)
+    wide = (columns + most - 1) // most
     shallow = k <= SHALLOW
     turns = k // UNROLL
     a_row, a_column = pitch, int64(1)
@@ -128,14 +129,16 @@ def block_product(a, pitch, b, k, c, ldc, rows, columns, alpha, beta, own, comin
     errands = errand.write(own.list, own.there, tall * wide * turns, coming, dtype)
     for t in range(tall * wide):
         if shallow:
-            i = t // wide * mr
-            j = t % wide * nr
+            i = t // wide
+            j = t % wide
         else:
-            i = t % tall * mr
-            j = t // tall * nr
-        width = min(nr, columns - j)
+            i = t % tall
+            j = t // tall
+        panel = moved(b, j * nr * k)
+        i *= mr
+        j *= most
+        width = min(most, columns - j)
         height = min(mr, rows - i)
-        panel = moved(b, j * k)
         row = row_of(a, i, pitch, k, dtype)
         tile = moved(c, i * ldc + j)
         if width % lanes == 0 and height % step == 0:

@@ -31,6 +31,7 @@ from fastbp.kernels.packing import (
     Block,
     code_of,
     item_bytes,
+    panel_columns,
     tile_constant,
     transposed,
 )
@@ -52,9 +53,9 @@ _COPY, _FOLD, _FETCH = 0, 1, 2
 _LEAD = 3
 """Errands between asking for lines and reading them: 2 to 6 were alike on AMD's Zen 5."""
 
-_CUTS = 2
-"""Errands for a row of A, which is longer than one of B's blocks: moved whole, its 24 lines held
-up the product of (1024, 12288) by (12288, 128) by 4 % on Zen 5; in 4 it ran as in 2."""
+_LONGEST = 12
+"""Vectors of a row of A that are one errand, if the row can be halved until it has no more: rows of
+24 lines, moved whole, held up the product of (1024, 12288) by (12288, 128) by 4 % on Zen 5."""
 
 _MOST_PACE_BITS = 5
 """An errand in 32 turns at the least. Lines wait in the cache for _LEAD errands, and rows 3 * 2^14
@@ -223,13 +224,14 @@ def write(rows, there, turns, coming, dtype):
     block = coming.block
     lanes = lanes_of(dtype)
     nbytes = tile_constant(dtype, "itemsize")
-    width = tile_constant(dtype, "nv")
     step = tile_constant(dtype, "nr")
     apart = block.rows * step
+    width = panel_columns(block.columns, dtype) // lanes
     shift = scale = int64(0)
     kind = int64(_COPY)
     if coming.is_a:
         step = coming.pitch
+        width = tile_constant(dtype, "nv")
         apart = width * lanes
         if coming.pitch == 0:
             operand = transposed(operand)
@@ -251,10 +253,11 @@ def write(rows, there, turns, coming, dtype):
         shift = operand.shift + block.column * nbytes
         scale = operand.scale + block.column * nbytes
     cuts = int64(1)
-    if coming.is_a and kind == _COPY and step == block.columns and vectors % _CUTS == 0:
-        cuts = int64(_CUTS)
-        vectors //= _CUTS
-        step //= _CUTS
+    if coming.is_a and kind == _COPY and step == block.columns:
+        while vectors > _LONGEST and vectors % 2 == 0:
+            cuts *= 2
+            vectors //= 2
+            step //= 2
     count = _list_rows(rows, operand, block, cuts, int64(_LEAD))
     pace_bits = int64(0)
     while pace_bits < _MOST_PACE_BITS and count << (pace_bits + 1) <= turns:

@@ -142,9 +142,9 @@ def tiles(itemsize: int) -> Tiles:
     * kc: long enough that the write-back of a tile (2 mr nv loads and stores) is small beside its
       kc * mr * nv multiply-adds, short enough that a panel of B, kc * nr elements, stays near.
     * own: a thread's own packed block, of which there are two, one being packed while the other is
-      used, is four panels of B if two such blocks take at most a third of the level-2 cache, else
-      two. Four make pieces of a matrix's rows of 768 bytes: products with 12,288-wide B took 3 to
-      7 % less time than with two. Rows of A are long pieces anyway: a block of them has half.
+      used, is four panels of B if two such blocks take at most three fifths of the level-2 cache,
+      else two. Four make pieces of a matrix's rows of 768 bytes: products with 12,288-wide B took 3
+      to 7 % less time than with two. Rows of A are long pieces anyway: a block of them has half.
     * near: what is packed of the smaller operand takes half of the level-2 cache, from where it is
       read again for every block of the larger one.
     """
@@ -153,7 +153,7 @@ def tiles(itemsize: int) -> Tiles:
     nr = nv * lanes
     kc = 384
     panel = nr * kc
-    panels = 4 if 2 * 4 * panel * itemsize <= CACHES.l2 // 3 else 2
+    panels = 4 if 2 * 4 * panel * itemsize <= 0.6 * CACHES.l2 else 2
     return Tiles(
         itemsize=itemsize,
         lanes=lanes,

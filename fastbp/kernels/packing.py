@@ -1,11 +1,11 @@
 """Packing: copies blocks of the operands into the order in which the micro-kernel reads them.
 
-A packed panel of B holds, for each p, the nr elements of row p; panels follow each other at nr * k.
-A packed block of A keeps its rows: row i begins at i * pitch and holds its k elements in turn. If
-A's columns are contiguous the block is packed by columns instead, said by pitch = 0: in panels like
-B's, with the pw elements of column p for each p. On the way the
-elements are converted to the type of the product, gathered (rows of a shuffled batch), and shifted
-and scaled (the folded preprocessing of the input), all in registers.
+A packed panel of B holds, for each p, up to nr elements of row p, nr apart; panels follow each
+other at nr * k. A packed block of A keeps its rows: row i begins at i * pitch and holds its k
+elements in turn. If A's columns are contiguous the block is packed by columns instead, said by
+pitch = 0: in panels like B's, with the pw elements of column p for each p. On the way the elements
+are converted to the type of the product, gathered (rows of a shuffled batch), and shifted and
+scaled (the folded preprocessing of the input), all in registers.
 
 An operand's elements may have any strides. Contiguous rows are copied by vectors; contiguous
 columns are transposed in registers, lanes x lanes at a time; anything else goes one by one.
@@ -50,6 +50,7 @@ __all__ = [
     "matrix",
     "pack_a",
     "pack_b",
+    "panel_columns",
     "pitch_of",
     "row_of",
     "tile_constant",
@@ -326,15 +327,26 @@ def row_of(a, i, pitch, k, dtype):
 
 
 @jit
-def _pack_panels(dst, nr, operand, k0, k, j0, columns, dtype):
-    """Pack rows k0 ... k0 + k, columns j0 ... j0 + columns of the operand as panels of nr columns.
+def panel_columns(columns, dtype):
+    """Columns of B that one panel holds, nr at most: alike in all panels, but for whole vectors."""
+    nr = tile_constant(dtype, "nr")
+    lanes = lanes_of(dtype)
+    columns = max(columns, 1)
+    panels = (columns + nr - 1) // nr
+    return ((columns + panels - 1) // panels + lanes - 1) // lanes * lanes
 
-    The rest of the last vector that the columns begin is zeroed.
+
+@jit
+def _pack_panels(dst, nr, most, operand, k0, k, j0, columns, dtype):
+    """Pack rows k0 ... k0 + k, columns j0 ... j0 + columns of the operand as panels.
+
+    A panel has rows of nr elements, the first ``most`` of which hold columns. The rest of the last
+    vector that the columns begin is zeroed.
     """
-    for j in range(0, columns, nr):
-        to = moved(dst, j * k)
+    for j in range(0, columns, most):
+        to = moved(dst, j // most * nr * k)
         at = j0 + j
-        width = min(nr, columns - j)
+        width = min(most, columns - j)
         if operand.dtype == UINT8:
             _pack_b(to, nr, pointer(operand.address, uint8), operand, k0, k, at, width, dtype)
         elif operand.dtype == FLOAT32:
@@ -349,9 +361,10 @@ def pack_a(dst, pitch, operand, block, dtype):
     if pitch != 0:
         copy_rows(dst, pitch, operand, block.row, block.rows, block.column, block.columns, dtype)
     else:
+        pw = tile_constant(dtype, "pw")
         _pack_panels(
-            dst, tile_constant(dtype, "pw"), transposed(operand), block.column, block.columns,
-            block.row, block.rows, dtype,
+            dst, pw, pw, transposed(operand), block.column, block.columns, block.row, block.rows,
+            dtype,
         )  # fmt: skip
 
 
@@ -365,7 +378,8 @@ def pack_b(dst, operand, block, turned, spare, dtype):
     kc = tile_constant(dtype, "kc")
     nr = tile_constant(dtype, "nr")
     by_way = turned and (operand.index != 0 or operand.shift != 0)
-    width = nr if by_way else block.columns
+    most = panel_columns(block.columns, dtype)
+    width = most if by_way else block.columns
     for j in range(0, block.columns, width):
         columns = min(width, block.columns - j)
         source, row, column = operand, block.row, block.column + j
@@ -373,6 +387,5 @@ def pack_b(dst, operand, block, turned, spare, dtype):
             copy_rows(spare, kc, transposed(operand), column, columns, block.row, block.rows, dtype)
             source = matrix(address_of(spare), int64(1), kc, dtype)
             row = column = int64(0)
-        _pack_panels(
-            moved(dst, j * block.rows), nr, source, row, block.rows, column, columns, dtype
-        )
+        to = moved(dst, j // most * nr * block.rows)
+        _pack_panels(to, nr, most, source, row, block.rows, column, columns, dtype)
