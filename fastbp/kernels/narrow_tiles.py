@@ -35,7 +35,12 @@ from fastbp.kernels.vectors import vector_of
 __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
 
 _LINE = 64 * 8  # bits of a cache line
-_TO_LEVEL_2 = 2  # LLVM's degree of locality
+_TO_LEVEL_1, _TO_LEVEL_2 = 3, 2  # LLVM's degrees of locality
+
+_AHEAD = 1024
+"""Bytes of each of GROUP rows that are asked for ahead: a core's own prefetcher follows them less
+well than one row. Forward from memory ran at 51 GB/s on two Zen 5 cores without, 56 with 512, 59
+with 1024, 60 with 2048 and 40 with 4096; a step of 4096 rows took 5.1 ms without, and 4.9."""
 
 
 @intrinsic
@@ -67,6 +72,8 @@ def add_products(
         kind = ctx.get_value_type(vector)
         sums_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, rows_, outputs_ = args
         source = Rows(builder, x_, optional(shift, shift_), optional(scale, scale_), kind)
+        item = x.dtype.bitwidth // 8
+        asks = item * kind.count >= _LINE // 8  # bytes are few: there, widening takes the time
 
         def emit(first: ir.Value, height: int, width: int) -> None:
             starts = [
@@ -90,6 +97,9 @@ def add_products(
                 folds = source.statistics(j, part)
                 updated = []
                 for i in range(height):
+                    if asks and height > 1:
+                        later = builder.add(starts[i], builder.add(j, WORD(_AHEAD // item)))
+                        emit_prefetch(builder, builder.gep(x_, [later]), _TO_LEVEL_1)
                     value = source.load(starts[i], j, part, folds)
                     for o in range(width):
                         updated.append(vector_fma(builder, value, weights[o], acc[i * width + o]))
