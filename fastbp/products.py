@@ -29,9 +29,9 @@ COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
 DIRECT = (*COMPUTED, np.dtype(np.uint8))
 """What operands are read as they are."""
 
-# Multiply-adds times bytes of an element up to which one thread works alone: a second one takes 3 us
-# to start on AMD's Zen 5. Squares of 96 in float32 took 11.0 us alone and 11.1 with two threads, of
-# 112 16.2 and 14.5; of 80 in float64 13.3 and 12.5, of 96 18.5 and 15.2.
+# Multiply-adds times bytes of an element up to which one thread works alone: a second one takes
+# 3 us to start on AMD's Zen 5. Squares of 96 in float32 took 11.0 us alone and 11.1 with two
+# threads, of 112 16.2 and 14.5; of 80 in float64 13.3 and 12.5, of 96 18.5 and 15.2.
 _SERIAL_PRODUCT = 5 << 20
 
 
