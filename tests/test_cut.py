@@ -1,0 +1,93 @@
+"""How a product is cut, among threads and into tiles, must not show in its bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import memory, products, threads
+from tests.test_matmul import random_matrix, tiles
+
+WORKERS = (1, 2, 3, 5, 8, 16)
+DTYPES = ("float32", "float64")
+SHAPES = (
+    (1, 1, 1),
+    (7, 300, 20),  # fewer tiles of rows than threads
+    (300, 7, 20),
+    (129, 131, 400),  # both edges ragged, k over one block
+    (64, 200, 65),
+    (40, 33, 5000),  # cut along k
+)
+
+
+def cut_among(workers, monkeypatch):
+    """Make products as if there were so many threads; those that there are do all the work."""
+    monkeypatch.setattr(threads, "get_num_threads", lambda: workers)
+    monkeypatch.setattr(products, "_SERIAL_PRODUCT", 0)
+
+
+@pytest.mark.parametrize("transposition", ["NN", "NT", "TN", "TT"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_have_the_same_bits_however_they_are_cut(dtype, shape, transposition, monkeypatch):
+    m, n, k = shape
+    a, b = random_matrix(m, k, dtype, seed=1), random_matrix(k, n, dtype, seed=2)
+    a = np.asfortranarray(a) if transposition[0] == "T" else a
+    b = np.asfortranarray(b) if transposition[1] == "T" else b
+    found = []
+    for workers in WORKERS:
+        cut_among(workers, monkeypatch)
+        found.append(fastbp.matmul(a, b).tobytes())
+    assert found == found[:1] * len(WORKERS)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_updates_have_the_same_bits_however_they_are_cut(dtype, monkeypatch):
+    x, delta = random_matrix(50, 301, dtype, seed=1), random_matrix(50, 67, dtype, seed=2)
+    found = []
+    for workers in WORKERS:
+        cut_among(workers, monkeypatch)
+        weight, bias = random_matrix(67, 301, dtype, seed=3), np.zeros(67, dtype)
+        fastbp.linear_update(weight, bias, x, delta, learning_rate=0.3, weight_decay=0.1)
+        found.append(weight.tobytes())
+    assert found == found[:1] * len(WORKERS)
+
+
+@pytest.mark.parametrize("rows_and_columns", [(1, 301), (67, 1), (5, 49), (66, 300)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_update_of_a_part_has_the_bits_of_the_whole(dtype, rows_and_columns):
+    rows, columns = rows_and_columns  # edges of tiles fall elsewhere than in the whole
+    x, delta = random_matrix(50, 301, dtype, seed=1), random_matrix(50, 67, dtype, seed=2)
+    weight = random_matrix(67, 301, dtype, seed=3)
+    part = weight[:rows, :columns].copy()
+    settings = {"learning_rate": 0.3, "weight_decay": 0.1}
+    fastbp.linear_update(weight, np.zeros(67, dtype), x, delta, **settings)
+    fastbp.linear_update(part, np.zeros(rows, dtype), x[:, :columns], delta[:, :rows], **settings)
+    np.testing.assert_array_equal(part, weight[:rows, :columns])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_blocks_of_rows_shorter_than_their_pitch_are_packed_right(dtype):
+    shape = tiles(dtype)  # whole vectors, so that errands pack them, but no whole block of k
+    for k in (shape.kc + shape.lanes, 2 * shape.kc + 14 * shape.lanes):
+        a, b = random_matrix(3 * shape.strip, k, "float64"), random_matrix(k, 60, "float64")
+        a, b = np.rint(4 * a), np.rint(4 * b)  # small integers: products are exact
+        product = fastbp.matmul(a.astype(dtype), b.astype(dtype))
+        np.testing.assert_array_equal(product, a @ b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_results_begin_at_a_cache_line(dtype):
+    product = fastbp.matmul(np.ones((300, 3), dtype), np.ones((3, 200), dtype))
+    assert product.ctypes.data % 64 == 0
+    assert product.flags.c_contiguous
+    assert product.flags.writeable
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0, 2), (5,), (70, 80), (200, 300)], ids=str)
+@pytest.mark.parametrize("make", [memory.empty, memory.empty_result])
+def test_empty_arrays_have_the_shape_and_the_dtype_asked_for(make, shape):
+    array = make(shape, np.dtype("float64"))
+    assert (array.shape, array.dtype) == (shape, np.dtype("float64"))
+    array[...] = 1.5  # all of it can be written
