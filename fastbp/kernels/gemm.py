@@ -117,6 +117,20 @@ Part = namedtuple("Part", ["row", "rows", "column", "columns"])
 
 
 @jit
+def _next_strip(at, many, lc, deep, depth, k, more):
+    """Where the block begins that comes after a strip, and where its chunk of k ends.
+
+    That is the strip ``at``, or the first one of the next chunk of k, or of the smaller operand if
+    there are ``more``; or ``many`` if there is none.
+    """
+    if at < many:
+        return at, lc, lc + deep
+    if lc + deep < k:
+        return int64(0), lc + deep, min(lc + deep + depth, k)
+    return int64(0) if more else many, int64(0), min(depth, k)
+
+
+@jit
 def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype):
     """What one thread does of `_product`: the loops at the top of this module."""
     kc = tile_constant(dtype, "kc")
@@ -166,16 +180,12 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype
                             pack_a(own.here, pitch, large, block, dtype)
                         else:
                             pack_b(own.here, large, block, turned, own.there, dtype)
-                    then, wanted, p_then, end = at, breadth, p + kc, lc + deep
-                    if q + 1 == blocks:  # the next block is the next strip's, or a chunk's first
-                        then, p_then = at + strip, lc
-                        if then >= many:
-                            then, p_then, end = int64(0), lc + deep, min(lc + deep + depth, k)
-                            if p_then == k:
-                                p_then, end = int64(0), min(depth, k)
-                                if start + most >= few:
-                                    then = many
-                        wanted = max(min(strip, many - then), 0)
+                    then, p_then, end = at, p + kc, lc + deep
+                    if q + 1 == blocks:
+                        then, p_then, end = _next_strip(
+                            at + strip, many, lc, deep, depth, k, start + most < few
+                        )
+                    wanted = max(min(strip, many - then), 0)
                     block = block_of(
                         shares_b, many_from + then, wanted, p_then, min(kc, end - p_then)
                     )
