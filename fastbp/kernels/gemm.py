@@ -54,7 +54,8 @@ from fastbp.kernels.writeback import NOTHING, write_back
 __all__ = ["Ending", "Workspace", "gemm", "private_bytes", "shared_bytes"]
 
 _PACKING = 8
-"""What packing an element costs in multiply-adds: 4 cycles for a vector that comes from memory."""
+"""What packing an element costs in multiply-adds, about: 4 cycles for a vector. On Zen 5 it took
+0.07 ns an element from the near caches, which is that, and 0.2 from memory."""
 
 Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
 """A write-back: one of `writeback`'s kinds, and typed pointers to what it reads."""
