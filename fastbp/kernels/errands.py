@@ -269,18 +269,14 @@ def write(rows, there, turns, coming, dtype):
 
 
 @jit
-def _after(errands, made):
+def after_tile(errands, turns):
+    """What is left of the errands after a tile of ``turns`` turns."""
+    made = min(turns >> errands.pace_bits, errands.count)
     return Errands(
         moved(errands.list, made), errands.count - made, errands.pace_bits, errands.kind,
         errands.vectors, errands.width, errands.target + made * errands.step, errands.step,
         errands.apart, errands.shift, errands.scale,
     )  # fmt: skip
-
-
-@jit
-def after_tile(errands, turns):
-    """What is left of the errands after a tile of ``turns`` turns."""
-    return _after(errands, min(turns >> errands.pace_bits, errands.count))
 
 
 @jit
