@@ -171,6 +171,7 @@ class NetworkPlan:
         self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
         if self._narrow:
             self.words[p.TILE] = narrow.tile_rows(self._row_bytes, lanes)
+            self.words[p.AHEAD] = narrow.rows_ahead(self._row_bytes)
             shared = 0
             if self._training:
                 shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)

@@ -85,10 +85,16 @@ def test_any_batch_size_on_inputs_wide_enough_to_be_cut_by_columns(layer_sizes, 
     assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1, weight_decay=0.01)
 
 
+@pytest.mark.parametrize("rows", [255, 256, 511, 513, 1025, 1151, 1152, 2100])
+def test_batches_of_many_shards(rows):
+    problem = make_problem((35, 3, 2, 1), rows, data_dtype="uint8", fold="feature")
+    assert_training_follows_the_oracle(problem, batch_size=None, epochs=2, weight_decay=0.01)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])
 @pytest.mark.parametrize("fold", ["none", "scalar", "feature"])
-@pytest.mark.parametrize("batch_size", [1, 6, 40])
+@pytest.mark.parametrize("batch_size", [1, 6, 30])
 def test_input_folding_by_columns(batch_size, fold, data_dtype, dtype):
     layer_sizes = (8 * 768 + 9, 5, 1)  # chunks of more than one block, and a part of a vector
     problem = make_problem(layer_sizes, 41, dtype=dtype, data_dtype=data_dtype, fold=fold)

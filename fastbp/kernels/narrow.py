@@ -28,7 +28,14 @@ from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit, region
 from fastbp.kernels.narrow_columns import BLOCK, ROWS_BY_COLUMNS, is_by_columns, train_by_columns
 from fastbp.kernels.narrow_layers import shard_size, units
-from fastbp.kernels.narrow_shards import CHUNK, forward, shard_count, tile_rows, train_in_shards
+from fastbp.kernels.narrow_shards import (
+    CHUNK,
+    forward,
+    rows_ahead,
+    shard_count,
+    tile_rows,
+    train_in_shards,
+)
 from fastbp.kernels.plan import layer_word
 from fastbp.kernels.vectors import lanes_of, moved, pointer, recast
 
@@ -39,6 +46,7 @@ __all__ = [
     "is_by_columns",
     "private_bytes",
     "regions",
+    "rows_ahead",
     "shard_bytes",
     "tile_rows",
 ]

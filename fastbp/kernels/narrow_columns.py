@@ -44,20 +44,16 @@ from fastbp.kernels.vectors import (
 __all__ = ["BLOCK", "ROWS_BY_COLUMNS", "is_by_columns", "train_by_columns"]
 
 _LEAST_COLUMNS = 1024  # a shard's memory then has room for the partial products
-# Of the batch after the next one, asked for while the weights are updated and memory would rest: a
-# step on 16 float32 rows took 34.5 us with 1 to 4, 50 with 8 and 61 with all 16, more than memory
-# can deliver in that time.
-_ROWS_AHEAD = 2
-ROWS_BY_COLUMNS = 64  # room for the rows of a batch; there are fewer
+ROWS_BY_COLUMNS = 32  # room for the rows of a batch; there are fewer
 BLOCK = 768  # columns that are updated and multiplied at a time, in the level-1 cache
 
 
 def is_by_columns(n0: int, rows: int, row_bytes: int) -> bool:
     """Whether batches are worked on by columns of W1: few rows, each long enough to be cut.
 
-    The rows of two batches must leave room in two cores' level-2 caches. Of 12,288 float32 and
-    2 MiB, 32 rows took 81 us by columns and 142 in one shard, 48 rows 142 and 105 in two; 48 rows
-    of bytes 41 us by columns and 61 in shards.
+    The rows of two batches must leave room in two cores' level-2 caches. And two shards, whose rows
+    are read from end to end, are better from 32 rows on: of 12,288 bytes, 24 rows took 18 us by
+    columns and 24 in a shard, 32 rows 22 and 21 in two, 48 rows 34 and 27.
     """
     fits = rows * row_bytes <= machine.CACHES.l2 * 3 // 4
     return n0 >= _LEAST_COLUMNS and rows < ROWS_BY_COLUMNS and fits
@@ -206,7 +202,7 @@ def _look_ahead(plan, step, last_rows, own):
     for i in range(rows):
         own.ahead[i] = row_number(plan, first + i) * plan[p.X_ROW]
     then = first + rows
-    later = max(min(_ROWS_AHEAD, plan[p.BATCH], plan[p.ROWS] - then), 0)
+    later = max(min(plan[p.AHEAD], plan[p.BATCH], plan[p.ROWS] - then), 0)
     for i in range(later):
         own.offsets[last_rows + i] = row_number(plan, then + i) * plan[p.X_ROW]
     return rows, later

@@ -46,35 +46,46 @@ from fastbp.kernels.vectors import (
     zeros,
 )
 
-__all__ = ["CHUNK", "forward", "shard_count", "tile_rows", "train_in_shards"]
+__all__ = ["CHUNK", "forward", "rows_ahead", "shard_count", "tile_rows", "train_in_shards"]
 
 CHUNK = 2048  # columns in one sweep over a tile: their part of W stays in the level-1 cache
 _MOST_SHARDS = 16
-_ROWS_AHEAD = 2  # of the next tile, see `tile_rows`
+_BYTES_AHEAD = 96 << 10  # of the next tile, see `rows_ahead`
 
 
 def shard_count(rows: int) -> int:
     """How many shards a batch is cut into.
 
     Of 64 rows, so that writing and adding up their gradients is little beside reading the rows
-    (a step of 256 took 5% longer with shards of 32); but two from 32 rows on, for two threads.
+    (a step of 256 took 5% longer with shards of 32), and of 128 where that leaves eight threads
+    some (a step of 1024 rows of bytes took 3% to 5% longer with 64); but two from 32 rows on, for
+    two threads.
     """
-    return max(1, min(_MOST_SHARDS, max(rows // 64, min(2, rows // 16))))
+    return max(1, min(2, rows // 16), min(8, rows // 64), min(_MOST_SHARDS, rows // 128))
 
 
 _shard_count = jit(shard_count)
 
 
 def tile_rows(row_bytes: int, lanes: int) -> int:
-    """Rows of a tile: they take a quarter of the level-2 cache, beside W1 and its gradient.
+    """Rows of a tile: two of them take a quarter of the level-2 cache, beside W1 and its gradient.
 
-    At 12,288 float32 and 2 MiB that is 8: forward and back from memory took 4.35 us a row with 8,
-    4.76 with 16, 4.45 with 4. On the way back the memory would rest, so the next tile is asked for
-    meanwhile: a step of 1024 rows took 2.53 ms with none of its rows, 2.24, 2.19, 2.29 with 1, 2
-    and 3, and 2.60 with all 8, more than memory can deliver in that time.
+    There are two: on the way back memory would rest, so the next tile is asked for meanwhile. At
+    12,288 bytes and 1 MiB that is 8 rows: a step of 1024 took 451 us with 8, 471 with 12, 551 with
+    16; at 12,288 float32 it is 4.
     """
-    rows = machine.CACHES.l2 // 4 // row_bytes // GROUP * GROUP
+    rows = machine.CACHES.l2 // 8 // row_bytes // GROUP * GROUP
     return min(lanes, max(GROUP, rows))
+
+
+def rows_ahead(row_bytes: int) -> int:
+    """Rows of the next tile, or batch, that are asked for while weights or gradients are updated.
+
+    Of 12,288 bytes 8: a step of 1024 took 489 us with 4, 451 with 8, and 576 with 2 before. Of
+    12,288 float32 2: in that time memory does not deliver more (2.24, 2.19, 2.29 ms with 1, 2 and
+    3 rows, 2.53 with none, 2.60 with 8).
+    """
+    return max(1, _BYTES_AHEAD // row_bytes)
 
 
 @jit
@@ -176,7 +187,7 @@ def _tile(
     last = moved(own.delta, (units(plan) - outputs) * lanes)
     output_delta(plan, z, last, start, rows, batch_rows, tally, dtype)
     backward_above(plan, own, moved(tally, 2 * lanes), dtype)
-    later = max(min(_ROWS_AHEAD, plan[p.ROWS] - then), 0)
+    later = max(min(plan[p.AHEAD], plan[p.TILE], plan[p.ROWS] - then), 0)
     for i in range(later):
         own.offsets[rows + i] = row_number(plan, then + i) * plan[p.X_ROW]
     folds = address_of(target) != address_of(shard) and folds_sums(plan)

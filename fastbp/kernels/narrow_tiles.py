@@ -37,10 +37,10 @@ __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
 _LINE = 64 * 8  # bits of a cache line
 _TO_LEVEL_1, _TO_LEVEL_2 = 3, 2  # LLVM's degrees of locality
 
-_AHEAD = 1024
+_AHEAD = 2048
 """Bytes of each of GROUP rows that are asked for ahead: a core's own prefetcher follows them less
-well than one row. Forward from memory ran at 51 GB/s on two Zen 5 cores without, 56 with 512, 59
-with 1024, 60 with 2048 and 40 with 4096; a step of 4096 rows took 5.1 ms without, and 4.9."""
+well than one row. Forward from memory ran at 33 GB/s on a Zen 5 core without, 34 with 512, 36 with
+1024, 38 with 2048; on two at 40 GB/s with 4096, where 59 and 60 came of 1024 and 2048."""
 
 
 @intrinsic
