@@ -167,23 +167,21 @@ class NetworkPlan:
         network = self._network
         itemsize = network.dtype.itemsize
         sizes = network.layer_sizes
-        lanes = machine.tiles(itemsize).lanes
+        lanes = self._lanes = machine.tiles(itemsize).lanes
         self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
         if self._narrow:
-            self.words[p.TILE] = narrow.tile_rows(self._row_bytes, lanes)
-            self.words[p.AHEAD] = narrow.rows_ahead(self._row_bytes)
+            self._by_columns = self._training and narrow.is_by_columns(sizes[0], self.batch_size)
+            self.words[p.BY_COLUMNS] = int(self._by_columns)
             shared = 0
-            if self._training:
+            if self._by_columns:
+                shared = narrow.columns_bytes(sizes, lanes, itemsize)
+            elif self._training:
                 shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
             private = narrow.private_bytes(sizes, lanes, itemsize)
             if self.words[p.SCALE] and self.words[p.X_DTYPE] == DTYPE_CODES["uint8"]:
                 self._folded = shared = -(-shared // 64) * 64
                 shared += narrow.folded_bytes(sizes, itemsize)
             rows_at_once = self.batch_size if self._training else self.rows
-            self._by_columns = self._training and narrow.is_by_columns(
-                sizes[0], self.batch_size, self._row_bytes
-            )
-            self.words[p.BY_COLUMNS] = int(self._by_columns)
             parallel = rows_at_once > lanes or self._by_columns
         else:
             shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
@@ -232,6 +230,10 @@ class NetworkPlan:
         words[p.OPERATION] = operation
         words[p.TEAM] = threads.new_team()
         words[p.WORKERS] = workers
+        if self._narrow:
+            parts = workers if self._by_columns else 1
+            words[p.TILE] = narrow.tile_rows(self._row_bytes, self._lanes, self.batch_size, parts)
+            words[p.AHEAD] = narrow.rows_ahead(self._row_bytes, parts)
         words[p.SHARED] = base
         words[p.FOLDED] = base + self._folded
         words[p.PRIVATE] = base + self._shared

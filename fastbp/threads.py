@@ -29,7 +29,8 @@ import numpy as np
 from numba.core import config
 
 from fastbp.kernels.jit import Region, launch
-from fastbp.kernels.team import SHARE_WORDS, TEAM_WORDS
+from fastbp.kernels.shares import SHARE_WORDS
+from fastbp.kernels.team import TEAM_WORDS
 
 __all__ = ["get_num_threads", "run", "scratch", "set_num_threads", "threading_layer"]
 

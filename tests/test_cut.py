@@ -7,6 +7,7 @@ import pytest
 
 import fastbp
 from fastbp import memory, products, threads
+from tests.problems import make_problem
 from tests.test_matmul import random_matrix, tiles
 
 WORKERS = (1, 2, 3, 5, 8, 16)
@@ -52,6 +53,45 @@ def test_updates_have_the_same_bits_however_they_are_cut(dtype, monkeypatch):
         fastbp.linear_update(weight, bias, x, delta, learning_rate=0.3, weight_decay=0.1)
         found.append(weight.tobytes())
     assert found == found[:1] * len(WORKERS)
+
+
+NARROW = ((1024 + 17, 3, 2, 1), (12_288, 3, 2, 1), (9000, 6, 1), (130, 3, 1))
+
+
+@pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("batch_size", [1, 5, 16, 17, 40, 130])
+@pytest.mark.parametrize("layer_sizes", NARROW, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_narrow_steps_have_the_same_bits_however_they_are_cut(
+    dtype, layer_sizes, batch_size, data_dtype, monkeypatch
+):
+    problem = make_problem(layer_sizes, 133, dtype=dtype, data_dtype=data_dtype, fold="scalar")
+    found = [trained(problem, batch_size, workers, threads.run, monkeypatch) for workers in WORKERS]
+    assert found == found[:1] * len(WORKERS)
+
+
+@pytest.mark.parametrize("who_comes", [0, 1, 7])
+@pytest.mark.parametrize("batch_size", [1, 16, 40, 130])
+def test_one_thread_does_the_work_of_those_that_do_not_come(batch_size, who_comes, monkeypatch):
+    def run(region, context, workers):
+        region.serial(context, who_comes if workers > 1 else 0)
+
+    problem = make_problem((12_288, 3, 2, 1), 133, data_dtype="uint8", fold="feature")
+    alone = trained(problem, batch_size, 1, run, monkeypatch)
+    assert trained(problem, batch_size, 8, run, monkeypatch) == alone
+
+
+def trained(problem, batch_size, workers, run, monkeypatch):
+    """The bits of a network's parameters, and of its history, after an epoch of training."""
+    monkeypatch.setattr(threads, "get_num_threads", lambda: workers)
+    monkeypatch.setattr(threads, "run", run)
+    network = problem.network()
+    history = network.fit(
+        problem.X, problem.y, batch_size=batch_size, epochs=2, learning_rate=0.01,
+        weight_decay=0.01, seed=0,
+    )  # fmt: skip
+    parameters = [*network.weights, *network.biases]
+    return [parameter.tobytes() for parameter in parameters] + [history.loss, history.accuracy]
 
 
 @pytest.mark.parametrize("rows_and_columns", [(1, 301), (67, 1), (5, 49), (66, 300)], ids=str)

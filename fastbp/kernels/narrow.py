@@ -4,44 +4,38 @@ A row's forward pass needs that row alone. So a tile of rows goes forward, throu
 of the network, and back into the gradient while it lies in the cache, and X crosses the memory
 bus once for each step, where forward and backward passes over the whole batch read it twice.
 
-Large batches are worked on in shards of rows (`narrow_shards`), small ones by columns of W1
-(`narrow_columns`). The layers above the first are in `narrow_layers`; the inner loops, emitted as
-LLVM instructions, in `narrow_tiles` and `narrow_weights`; how bytes are preprocessed is told in
-`narrow_folding`. This module has the scratch memory and the regions.
+Steps are cut by columns of W1 (`narrow_columns`), or, where there are few, in shards of rows
+(`narrow_shards`, which has inference too). The layers above the first are in `narrow_layers`, what
+a step adds up and the update in `narrow_update`; the inner loops, emitted as LLVM instructions, in
+`narrow_tiles` and `narrow_weights`; how bytes are preprocessed is told in `narrow_folding`. This
+module has the regions, and how much memory all threads share.
 
-Scratch memory, in elements of ``dtype``, lanes = L and tile = L rows:
-    private   192 int64 of row offsets; sums (n1, 64, L); act (units, L); delta (units, L);
-              what a shard has besides the gradient of W1; folded (n1, BLOCK)
-    shard     gradient of W1 (n1, n0); gradients of b1 and of the parameters above, L partial
-              sums each; loss (L); correct (L)
+Shared memory, in elements of ``dtype``, lanes = L and tile <= L rows:
+    columns   gradient of W1 (n1, n0); partial products (4, chunks, n1, L) of the last tiles; for
+              bytes, W1 * shift added up (chunks, 16)
+    shards    gradient of W1 (n1, n0) and a tally, for each shard
     folded    W1 * scale (n1, n0); W1 * shift added up (chunks, n1); for bytes only
 """
 
 from __future__ import annotations
 
-from collections import namedtuple
 from itertools import pairwise
 
 from numba import float32, float64, int64, uint8
 
+from fastbp.kernels import machine
 from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit, region
-from fastbp.kernels.narrow_columns import BLOCK, ROWS_BY_COLUMNS, is_by_columns, train_by_columns
-from fastbp.kernels.narrow_layers import shard_size, units
-from fastbp.kernels.narrow_shards import (
-    CHUNK,
-    forward,
-    rows_ahead,
-    shard_count,
-    tile_rows,
-    train_in_shards,
-)
-from fastbp.kernels.plan import layer_word
-from fastbp.kernels.vectors import lanes_of, moved, pointer, recast
+from fastbp.kernels.narrow_columns import columns_elements, is_by_columns, train_by_columns
+from fastbp.kernels.narrow_emit import GROUP
+from fastbp.kernels.narrow_scratch import private_bytes, scratch
+from fastbp.kernels.narrow_shards import CHUNK, forward, shard_count, train_in_shards
+from fastbp.kernels.vectors import pointer
 
 __all__ = [
     "MOST_OUTPUTS",
     "MOST_PARAMETERS_ABOVE",
+    "columns_bytes",
     "folded_bytes",
     "is_by_columns",
     "private_bytes",
@@ -54,14 +48,35 @@ __all__ = [
 MOST_OUTPUTS = 16  # wider first layers are left to the matrix product, which packs X
 MOST_PARAMETERS_ABOVE = 2048  # ... and so are networks that are not small above it
 
-_Scratch = namedtuple("_Scratch", ["offsets", "ahead", "sums", "act", "delta", "tally", "folded"])
+_BYTES_AHEAD = 96 << 10
 
 
-def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> int:
-    """Bytes of scratch memory that one thread needs."""
-    above = sum((a + 1) * b for a, b in pairwise(layer_sizes[1:]))
-    vectors = layer_sizes[1] * (ROWS_BY_COLUMNS + 1) + 2 * sum(layer_sizes[1:]) + above + 2
-    return 3 * ROWS_BY_COLUMNS * 8 + (vectors * lanes + layer_sizes[1] * BLOCK) * itemsize
+def tile_rows(row_bytes: int, lanes: int, batch: int, shares: int) -> int:
+    """Rows of a tile: GROUP times a power of two, and at most a vector's lanes.
+
+    `shares` is the number of parts that its columns are cut into.
+    """
+    if shares > 1 and batch <= lanes and 8 * batch * row_bytes <= 3 * shares * machine.CACHES.l2:
+        return lanes
+    rows = GROUP
+    while 2 * rows * row_bytes <= machine.CACHES.l2 // 8:
+        rows *= 2
+    return min(lanes, rows)
+
+
+def rows_ahead(row_bytes: int, shares: int) -> int:
+    """Rows of the next tile that are asked for on the way back, while memory would rest.
+
+    Of 12,288 bytes 8: a step of 1024 took 489 us with 4, 451 with 8, and 576 with 2 before. Of
+    12,288 float32 2: in that time memory does not deliver more (2.24, 2.19, 2.29 ms with 1, 2 and
+    3 rows, 2.53 with none, 2.60 with 8).
+    """
+    return max(1, shares * _BYTES_AHEAD // row_bytes)
+
+
+def columns_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> int:
+    """Bytes of scratch memory that steps by columns need together."""
+    return columns_elements(layer_sizes[0], layer_sizes[1], lanes) * itemsize
 
 
 def shard_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int, batch: int) -> int:
@@ -78,26 +93,11 @@ def folded_bytes(layer_sizes: tuple[int, ...], itemsize: int) -> int:
 
 
 @jit
-def _scratch(plan, worker, dtype):
-    lanes = lanes_of(dtype)
-    offsets = pointer(plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP], int64)
-    ahead = moved(offsets, 2 * ROWS_BY_COLUMNS)
-    sums = recast(moved(ahead, ROWS_BY_COLUMNS), dtype)
-    act = moved(sums, layer_word(plan, 0, p.OUTPUTS) * ROWS_BY_COLUMNS * lanes)
-    delta = moved(act, units(plan) * lanes)
-    tally = moved(delta, units(plan) * lanes)
-    size = shard_size(plan, dtype) - layer_word(plan, 0, p.OUTPUTS) * layer_word(plan, 0, p.INPUTS)
-    return _Scratch(offsets, ahead, sums, act, delta, tally, moved(tally, size))
-
-
-@jit
 def _train(plan, x, shift, scale, worker, dtype):
-    own = _scratch(plan, worker, dtype)
     if plan[p.BY_COLUMNS] != 0:
-        shared = pointer(plan[p.SHARED], dtype)
-        train_by_columns(plan, x, shift, scale, worker, own, shared, dtype)
+        train_by_columns(plan, x, shift, scale, worker, dtype)
     else:
-        train_in_shards(plan, x, shift, scale, worker, own, dtype)
+        train_in_shards(plan, x, shift, scale, worker, scratch(plan, worker, dtype), dtype)
 
 
 @jit
@@ -107,7 +107,7 @@ def _run(context, worker, source, dtype):
     if plan[p.OPERATION] == p.TRAIN:
         _train(plan, x, None, None, worker, dtype)
     else:
-        forward(plan, x, None, None, _scratch(plan, worker, dtype), dtype)
+        forward(plan, x, None, None, scratch(plan, worker, dtype), dtype)
 
 
 @jit
@@ -119,7 +119,7 @@ def _run_folded(context, worker, source, dtype):
     if plan[p.OPERATION] == p.TRAIN:
         _train(plan, x, shift, scale, worker, dtype)
     else:
-        forward(plan, x, shift, scale, _scratch(plan, worker, dtype), dtype)
+        forward(plan, x, shift, scale, scratch(plan, worker, dtype), dtype)
 
 
 @region

@@ -1,35 +1,57 @@
-"""Steps on batches of few rows with a narrow first layer, cut by columns of W1.
+"""Steps with a narrow first layer of many inputs, cut by columns of W1.
 
-The rows fit the threads' caches, so nothing is gained by cutting them into shards (see `narrow`),
-and no gradient needs to be added up: each task has columns of its own. It updates them with the
-last batch and multiplies them with the next one while they lie in the level-1 cache, so W1 is
-passed over once for each step. The same thread takes the same columns in every step (`near_task`):
-they stay in the caches of its core, and so do its columns of the batch. The small rest of the
-network is computed by whichever thread comes last with its products.
+Each thread has a share of the columns of X, of W1 and of its gradient (`shares`): they stay in the
+caches of its core, which matters most where cores have no cache in common. All that threads tell
+each other are the partial products of a tile of rows, a few numbers a row. The small rest of the
+network is computed by each share for itself, from a copy of its parameters, with the same bits.
+
+A tile's task is to go forward; and, while the others' partial products of that tile come in, back
+with the tile before. Where a step begins, the last step has to be finished first. So a task is
+
+    within a step                    at its beginning, chunk by chunk of columns
+    forward with tile t              back with tile t - 1
+    publish its partial products     update of W1
+    back with tile t - 1             forward with tile t
+                                     publish its partial products
+
+A step of one tile has no gradient of W1: products go straight from registers into the weights. A
+share that is alone goes back with tile t at once, while it lies in the cache.
+
+Partial products are of chunks of columns, cut by the number of columns alone and added up in
+order; a gradient is added up row by row. So the bits do not depend on the number of shares.
 """
 
 from __future__ import annotations
 
-from numba import float64, int64
+from collections import namedtuple
 
-from fastbp.kernels import machine
+from numba import int64
+
 from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit
 from fastbp.kernels.narrow_emit import GROUP, OUTPUTS
 from fastbp.kernels.narrow_folding import fold_weights, folds_sums
 from fastbp.kernels.narrow_layers import (
     backward_above,
-    clear_sums,
+    clear_outside,
     layers_above,
     output_delta,
     row_number,
     units,
-    update_above,
 )
+from fastbp.kernels.narrow_scratch import return_parameters, scratch, take_parameters
 from fastbp.kernels.narrow_tiles import add_outer_products, add_products
+from fastbp.kernels.narrow_update import (
+    bias_slopes,
+    clear_tally,
+    keep_and_factor,
+    update_above,
+    update_first,
+)
 from fastbp.kernels.narrow_weights import sweep_row
+from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.kernels.plan import layer_pointer, layer_word
-from fastbp.kernels.team import MOST_SHARES, close, is_last, left_task, near_task
+from fastbp.kernels.shares import MOST_SHARES, finish, next_in_share, publish
 from fastbp.kernels.vectors import (
     lanes_of,
     load,
@@ -41,211 +63,296 @@ from fastbp.kernels.vectors import (
     zeros,
 )
 
-__all__ = ["BLOCK", "ROWS_BY_COLUMNS", "is_by_columns", "train_by_columns"]
+__all__ = ["columns_elements", "is_by_columns", "train_by_columns"]
 
-_LEAST_COLUMNS = 1024  # a shard's memory then has room for the partial products
-ROWS_BY_COLUMNS = 32  # room for the rows of a batch; there are fewer
-BLOCK = 768  # columns that are updated and multiplied at a time, in the level-1 cache
+_BYTES = DTYPE_CODES["uint8"]
+_ROWS = 256  # of a batch; there are fewer
+_LEAST_COLUMNS = 1024
+_LEAST_WIDTH = 512  # of a chunk
+_TILES = 4  # whose partial products are kept: a share is at most three behind another's
+_CONSTANTS = 16  # elements between those of two chunks: a cache line of their own, and room
+
+_Common = namedtuple("_Common", ["gradient", "partial", "constants", "folded"])
+_Tile = namedtuple("_Tile", ["start", "rows", "lane", "batch", "first", "last"])
 
 
-def is_by_columns(n0: int, rows: int, row_bytes: int) -> bool:
-    """Whether batches are worked on by columns of W1: few rows, each long enough to be cut.
+def is_by_columns(n0: int, batch: int) -> bool:
+    """Whether steps of ``batch`` rows are cut by columns of W1: few rows, each of many columns.
 
-    The rows of two batches must leave room in two cores' level-2 caches. And two shards, whose rows
-    are read from end to end, are better from 32 rows on: of 12,288 bytes, 24 rows took 18 us by
-    columns and 24 in a shard, 32 rows 22 and 21 in two, 48 rows 34 and 27.
+    Shards of rows tell each other their gradients and the new weights, once a step; shares of
+    columns a few numbers for each tile. Of 12,288 bytes, 64 rows took 35 us by columns and 35 in
+    shards, 200 rows 103 and 98; but 46 and 62, and as long, while the two cores had no cache in
+    common, and a line took 0.2 us from one to the other instead of 0.025.
     """
-    fits = rows * row_bytes <= machine.CACHES.l2 * 3 // 4
-    return n0 >= _LEAST_COLUMNS and rows < ROWS_BY_COLUMNS and fits
+    return n0 >= _LEAST_COLUMNS and batch < _ROWS
+
+
+def _width(n0):
+    """Columns of a chunk: whole vectors, and so many that there are at most MOST_SHARES."""
+    return max(_LEAST_WIDTH, (n0 + MOST_SHARES * 16 - 1) // (MOST_SHARES * 16) * 16)
+
+
+def columns_elements(n0: int, n1: int, lanes: int) -> int:
+    """Elements of scratch memory that all shares use, see `narrow`."""
+    chunks = -(-n0 // _width(n0))
+    return n0 * n1 + chunks * (_TILES * n1 * lanes + _CONSTANTS)
+
+
+chunk_width = jit(_width)
 
 
 @jit
-def _multiply(plan, x, shift, scale, rows, own, j0, count, dtype):
-    """own.sums += rows of the batch ahead times rows of W1, in columns j0 ... alone."""
+def _common(plan, chunks, dtype):
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    gradient = pointer(plan[p.SHARED], dtype)
+    partial = moved(gradient, n0 * n1)
+    constants = moved(partial, chunks * _TILES * n1 * lanes_of(dtype))
+    return _Common(gradient, partial, constants, pointer(plan[p.FOLDED], dtype))
+
+
+@jit
+def _tiles_of(plan, rows):
+    return (rows + plan[p.TILE] - 1) // plan[p.TILE]
+
+
+@jit
+def _tile(plan, number, dtype):
+    """Rows start ... start + rows of the epoch; the first lies in lane ``lane`` of the vectors."""
+    tiles = _tiles_of(plan, plan[p.BATCH])
+    first = (plan[p.FIRST] + number // tiles) * plan[p.BATCH]
+    batch = min(plan[p.BATCH], plan[p.ROWS] - first)
+    begin = number % tiles * plan[p.TILE]
+    rows = min(plan[p.TILE], batch - begin)
+    return _Tile(
+        first + begin, rows, begin % lanes_of(dtype), batch, begin == 0, begin + rows == batch
+    )
+
+
+@jit
+def _fold(plan, own, common, chunk, j0, count, dtype):
+    """Bring chunk ``chunk`` of W1 * scale and of the sums of W1 * shift up to date."""
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
-    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-    ldw = n0
-    if folds_sums(plan):
-        w = moved(own.folded, -j0)
-        ldw = int64(BLOCK)
-        fold_weights(plan, j0, count, w, ldw, own.act, dtype)
-    for i in range(0, rows, GROUP):
-        for o in range(0, n1, OUTPUTS):
-            add_products(
-                moved(own.sums, (i * n1 + o * GROUP) * lanes), x, moved(own.ahead, i), shift,
-                scale, moved(w, o * ldw), ldw, j0, count, min(GROUP, rows - i),
-                min(OUTPUTS, n1 - o),
-            )  # fmt: skip
+    for o in range(n1):
+        store(own.sums, o * lanes, zeros(dtype))
+    fold_weights(plan, j0, count, common.folded, n0, own.sums, dtype)
+    for o in range(n1):
+        common.constants[chunk * _CONSTANTS + o] = reduce_add(load(own.sums, o * lanes, dtype))
 
 
 @jit
-def _keep_and_factor(plan, dtype):
-    """W1 <- keep * W1 + factor * dW1."""
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = settings[p.LEARNING_RATE]
-    return dtype(1.0 - rate * settings[p.WEIGHT_DECAY]), dtype(-rate)
+def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, n1, dtype):
+    """Add up own.sums of a group of rows, rows i ... of tile ``number``, and tell the others."""
+    lanes = lanes_of(dtype)
+    partial = moved(common.partial, (number % _TILES * chunks + chunk) * n1 * lanes)
+    for o in range(n1):
+        constant = dtype(0)
+        if folds_sums(plan) and plan[p.BATCH] > 1:
+            constant = common.constants[chunk * _CONSTANTS + o]
+        for r in range(min(GROUP, rows - i)):
+            total = reduce_add(load(own.sums, (o * GROUP + r) * lanes, dtype))
+            partial[o * lanes + lane + i + r] = total + constant
 
 
 @jit
-def _sweep_rows(plan, x, shift, scale, last_rows, later, rows, own, delta, j0, count, dtype):
-    """Columns j0 ... of W1: changed by the last batch, then times the one ahead."""
-    keep, factor = _keep_and_factor(plan, dtype)
+def _forward(
+    plan, x, shift, scale, own, common, number, chunks, chunk, i, rows, lane, j0, count, dtype
+):
+    """Partial products of a group of rows, rows i ... of tile ``number``, in a chunk of columns."""
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    w = common.folded if folds_sums(plan) else layer_pointer(plan, 0, p.WEIGHT, dtype)
+    for s in range(n1 * GROUP):
+        store(own.sums, s * lanes, zeros(dtype))
+    for o in range(0, n1, OUTPUTS):
+        add_products(
+            moved(own.sums, o * GROUP * lanes), x, moved(own.ahead, i), shift, scale,
+            moved(w, o * n0), n0, j0, count, min(GROUP, rows - i), min(OUTPUTS, n1 - o),
+        )  # fmt: skip
+    _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, n1, dtype)
+
+
+@jit
+def _between(plan, own, common, tile, number, chunks, dtype):
+    """From a tile's partial products to its delta; after a step's last one, the update above W1."""
+    lanes = lanes_of(dtype)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    b = layer_pointer(plan, 0, p.BIAS, dtype)
+    top = plan[p.LAYERS] - 1
+    if tile.first:
+        clear_tally(plan, own.tally, dtype)
+    for o in range(n1):
+        z = splat(b[o], dtype)
+        for c in range(chunks):
+            at = ((number % _TILES * chunks + c) * n1 + o) * lanes
+            z += load(common.partial, at, dtype)
+        store(own.act, o * lanes, z)
+        clear_outside(own.act, o * lanes, tile.lane, tile.rows, dtype)
+    z_top = layers_above(plan, own, dtype)
+    last = moved(own.delta, (units(plan) - layer_word(plan, top, p.OUTPUTS)) * lanes)
+    output_delta(plan, z_top, last, tile.start, tile.rows, tile.lane, tile.batch, own.tally, dtype)
+    backward_above(plan, own, moved(own.tally, 2 * lanes), dtype)
+    for i in range(tile.rows):
+        own.offsets[i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
+    if tile.last:
+        bias_slopes(plan, own.tally, int64(0), 1, own.totals, dtype)
+        update_above(plan, own.tally, int64(0), 1, dtype)
+
+
+@jit
+def _back(plan, x, shift, scale, own, common, tile, later, chunk, j0, count, dtype):
+    """Back with a tile in a chunk of columns; after a step's last tile, the update of W1."""
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    straight = tile.first and tile.last
+    if straight:
+        target = layer_pointer(plan, 0, p.WEIGHT, dtype)
+        keep, factor = keep_and_factor(plan, dtype)
+    else:
+        target = common.gradient
+        keep, factor = dtype(0.0 if tile.first else 1.0), dtype(1)
+    folds = straight and folds_sums(plan)
+    sums_shift = pointer(plan[p.SHIFT] if folds else int64(0), dtype)
+    sums_scale = pointer(plan[p.SCALE] if folds else int64(0), dtype)
+    for o in range(0, n1, OUTPUTS):
+        add_outer_products(
+            moved(target, o * n0), n0, x, own.offsets, shift, scale,
+            moved(own.delta, o * lanes + tile.lane), lanes, j0, count, tile.rows,
+            later if o == 0 else int64(0), min(OUTPUTS, n1 - o), keep, factor,
+            sums_shift, sums_scale, moved(own.totals, o),
+        )  # fmt: skip
+    if tile.last:
+        if not straight:
+            update_first(plan, common.gradient, int64(0), 1, own.totals, j0, count, dtype)
+        if folds_sums(plan):
+            _fold(plan, own, common, chunk, j0, count, dtype)
+
+
+@jit
+def _sweep_row(plan, x, own, back, later, j0, count, dtype):
+    """For steps on one row, preprocessed as it is read: back and forward in one pass over W1."""
+    lanes = lanes_of(dtype)
+    keep, factor = keep_and_factor(plan, dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-    totals = moved(delta, n1 * ROWS_BY_COLUMNS)
-    sums_shift = pointer(plan[p.SHIFT] if folds_sums(plan) else int64(0), dtype)
-    sums_scale = pointer(plan[p.SCALE] if folds_sums(plan) else int64(0), dtype)
-    for j in range(j0, j0 + count, BLOCK):
-        columns = min(BLOCK, j0 + count - j)
-        if last_rows > 0:
-            for o in range(0, n1, OUTPUTS):
-                add_outer_products(
-                    moved(w, o * n0), n0, x, own.offsets, shift, scale,
-                    moved(delta, o * ROWS_BY_COLUMNS), int64(ROWS_BY_COLUMNS), j,
-                    columns, last_rows, later if o == 0 else int64(0), min(OUTPUTS, n1 - o),
-                    keep, factor, sums_shift, sums_scale, moved(totals, o),
-                )  # fmt: skip
-        if rows > 0:
-            _multiply(plan, x, shift, scale, rows, own, j, columns, dtype)
-
-
-@jit
-def _sweep_row(plan, x, updates, later, own, delta, j0, count, dtype):
-    """The same for batches of one row, which are preprocessed as they are read."""
-    keep, factor = _keep_and_factor(plan, dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-    ahead = own.ahead[0]
-    then = own.offsets[1 if updates else 0] if later > 0 else ahead
+    then = own.offsets[1] if later > 0 else own.ahead[0]
+    for s in range(n1 * GROUP):
+        store(own.sums, s * lanes, zeros(dtype))
     for o in range(0, n1, OUTPUTS):
         sweep_row(
-            moved(own.sums, o * GROUP * lanes_of(dtype)), x, own.offsets[0], ahead, then,
+            moved(own.sums, o * GROUP * lanes), x, own.offsets[0], own.ahead[0], then,
             pointer(plan[p.SHIFT], dtype), pointer(plan[p.SCALE], dtype), moved(w, o * n0), n0,
-            moved(delta, o * ROWS_BY_COLUMNS), int64(ROWS_BY_COLUMNS), j0, count,
-            min(OUTPUTS, n1 - o), updates, keep, factor,
+            moved(own.delta, o * lanes), lanes, j0, count, min(OUTPUTS, n1 - o), back, keep, factor,
         )  # fmt: skip
 
 
 @jit
-def _sweep(plan, x, shift, scale, last_rows, later, rows, own, delta, j0, count, partial, dtype):
-    """Update columns j0 ... of W1 with the last batch, and multiply them with the one ahead.
-
-    partial[o, i] <- row i of the batch ahead times row o of W1, in these columns alone.
-    """
-    lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    for o in range(n1):
-        store(own.act, o * lanes, zeros(dtype))
-    for i in range((rows + GROUP - 1) // GROUP * GROUP * n1):
-        store(own.sums, i * lanes, zeros(dtype))
-    if plan[p.BATCH] == 1:
-        _sweep_row(plan, x, last_rows > 0, later, own, delta, j0, count, dtype)
-    else:
-        _sweep_rows(plan, x, shift, scale, last_rows, later, rows, own, delta, j0, count, dtype)
-    for o in range(n1):
-        constant = reduce_add(load(own.act, o * lanes, dtype))
-        for i in range(rows):
-            group = i // GROUP * GROUP
-            total = load(own.sums, (group * n1 + o * GROUP + i - group) * lanes, dtype)
-            partial[o * ROWS_BY_COLUMNS + i] = reduce_add(total) + constant
-        for i in range(rows, (rows + lanes - 1) // lanes * lanes):
-            partial[o * ROWS_BY_COLUMNS + i] = dtype(0)
-
-
-@jit
-def _middle(plan, first, rows, own, chunks, partial, delta, dtype):
-    """From the partial products to delta of the first layer; updates all parameters but W1.
-
-    delta[o, i] is followed by its sums over the rows.
-    """
-    lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    top = plan[p.LAYERS] - 1
-    b = layer_pointer(plan, 0, p.BIAS, dtype)
-    # Laid out as in a shard, but in memory of this thread's own.
-    shard = moved(own.tally, -n1 * layer_word(plan, 0, p.INPUTS))
-    last = moved(own.delta, (units(plan) - layer_word(plan, top, p.OUTPUTS)) * lanes)
-    totals = moved(delta, n1 * ROWS_BY_COLUMNS)
-    clear_sums(plan, shard, dtype)
-    for o in range(n1):
-        totals[o] = dtype(0)
-    for t in range(0, rows, lanes):
-        height = min(lanes, rows - t)
-        for o in range(n1):
-            z = splat(b[o], dtype)
-            for c in range(chunks):
-                z += load(partial, (c * n1 + o) * ROWS_BY_COLUMNS + t, dtype)
-            store(own.act, o * lanes, z)
-        z_top = layers_above(plan, own, dtype)
-        output_delta(plan, z_top, last, first + t, height, rows, own.tally, dtype)
-        backward_above(plan, own, moved(own.tally, 2 * lanes), dtype)
-        for o in range(n1):
-            slope = load(own.delta, o * lanes, dtype)
-            store(delta, o * ROWS_BY_COLUMNS + t, slope)
-            totals[o] += reduce_add(slope)
-    update_above(plan, shard, int64(0), 1, dtype)
-
-
-@jit
-def _look_ahead(plan, step, last_rows, own):
-    """Row offsets of the last batch, the one ahead and the next; rows ahead, rows to ask for."""
-    for i in range(last_rows):
-        own.offsets[i] = own.ahead[i]
-    first = step * plan[p.BATCH]
+def _look_ahead(plan, own, number, tiles, last_rows, dtype):
+    """Row offsets of tile ``number`` and, behind those of the last one, of the rows to ask for."""
     rows = int64(0)
-    if step < plan[p.LAST]:
-        rows = min(plan[p.BATCH], plan[p.ROWS] - first)
-    for i in range(rows):
-        own.ahead[i] = row_number(plan, first + i) * plan[p.X_ROW]
-    then = first + rows
-    later = max(min(plan[p.AHEAD], plan[p.BATCH], plan[p.ROWS] - then), 0)
-    for i in range(later):
-        own.offsets[last_rows + i] = row_number(plan, then + i) * plan[p.X_ROW]
+    if number < tiles:
+        tile = _tile(plan, number, dtype)
+        rows = tile.rows
+        for i in range(rows):
+            own.ahead[i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
+    later = int64(0)
+    if number + 1 < tiles:
+        tile = _tile(plan, number + 1, dtype)
+        later = min(tile.rows, plan[p.AHEAD])
+        for i in range(later):
+            own.offsets[last_rows + i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
     return rows, later
 
 
 @jit
-def train_by_columns(plan, x, shift, scale, worker, own, spare, dtype):
-    """Make steps FIRST ... LAST - 1, of fewer than ROWS_BY_COLUMNS rows each.
-
-    ``spare`` is the memory of one shard: the partial products and delta lie where its gradient of
-    W1 would.
-    """
+def _one_row(plan, x, own, common, task, chunks, begin, end, forward, back, later, dtype):
+    """The task where a step is one row."""
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
-    team = pointer(plan[p.TEAM], int64)
-    # Chunks of whole vectors, so wide that the shares of all workers have some.
-    width = max(512, (n0 + MOST_SHARES * 16 - 1) // (MOST_SHARES * 16) * 16)
+    width = chunk_width(n0)
+    for chunk in range(begin, end):
+        j0 = chunk * width
+        _sweep_row(plan, x, own, back, later, j0, min(width, n0 - j0), dtype)
+        if forward:
+            _store_partial(plan, own, common, task, chunks, chunk, int64(0), 1, int64(0), n1, dtype)
+
+
+@jit
+def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, tiles, lag, dtype):
+    """A task of a share; ``plan`` is the share's own."""
+    n0 = layer_word(plan, 0, p.INPUTS)
+    width = chunk_width(n0)
+    chunks = (n0 + width - 1) // width
+    begin, end = share * chunks // shares, (share + 1) * chunks // shares
+    forward, back = task < tiles, task >= lag
+    tile = _tile(plan, task if forward else task - lag, dtype)
+    last = _tile(plan, task - lag if back else int64(0), dtype)
+    finishes = lag == 1 and back and (tile.first or not forward)
+    rows, later = _look_ahead(plan, own, task, tiles, last.rows if back else int64(0), dtype)
+    if finishes:
+        _between(plan, own, common, last, task - lag, chunks, dtype)
+    if plan[p.BATCH] == 1:
+        _one_row(plan, x, own, common, task, chunks, begin, end, forward, back, later, dtype)
+        if forward:
+            publish(team, share, task + 1)
+        return
+    groups = (rows + GROUP - 1) // GROUP
+    by_rows = not finishes and plan[p.X_DTYPE] != _BYTES
+    for turn in range((end - begin) * groups):
+        if by_rows:  # of many bytes each, which memory delivers sooner from end to end
+            i, chunk = turn // (end - begin), begin + turn % (end - begin)
+        else:
+            i, chunk = turn % groups, begin + turn // groups
+        j0 = chunk * width
+        count = min(width, n0 - j0)
+        if finishes and i == 0:
+            _back(plan, x, shift, scale, own, common, last, later, chunk, j0, count, dtype)
+        _forward(
+            plan, x, shift, scale, own, common, task, chunks, chunk, i * GROUP, rows, tile.lane,
+            j0, count, dtype,
+        )  # fmt: skip
+    if forward:
+        publish(team, share, task + 1)
+    if back and not (finishes and forward):
+        if not finishes:
+            _between(plan, own, common, last, task - lag, chunks, dtype)
+        for chunk in range(begin, end):
+            j0 = chunk * width
+            count = min(width, n0 - j0)
+            _back(plan, x, shift, scale, own, common, last, later, chunk, j0, count, dtype)
+
+
+@jit
+def train_by_columns(plan, x, shift, scale, worker, dtype):
+    """Make steps FIRST ... LAST - 1."""
+    n0 = layer_word(plan, 0, p.INPUTS)
+    width = chunk_width(n0)
     chunks = (n0 + width - 1) // width
     shares = min(plan[p.WORKERS], chunks)
-    delta = moved(spare, chunks * ROWS_BY_COLUMNS * n1)
-    phase = int64(0)
-    last_rows = int64(0)
-    for step in range(plan[p.FIRST], plan[p.LAST] + 1):
-        rows, later = _look_ahead(plan, step, last_rows, own)
-        done = int64(0)
-        while True:
-            task = near_task(team, phase, chunks, shares, worker)
-            if task < 0:
-                if done > 0 and is_last(team, done, chunks):
-                    if rows > 0:
-                        first = step * plan[p.BATCH]
-                        _middle(plan, first, rows, own, chunks, spare, delta, dtype)
-                    close(team, phase)
-                    break
-                done = int64(0)
-                task = left_task(team, phase, chunks, shares, worker)
-                if task < 0:
-                    break
-            j0 = task * width
-            _sweep(
-                plan, x, shift, scale, last_rows, later, rows, own, delta, j0,
-                min(width, n0 - j0), moved(spare, task * ROWS_BY_COLUMNS * n1), dtype,
-            )  # fmt: skip
-            done += 1
-        last_rows = rows
-        phase += 1
+    team = pointer(plan[p.TEAM], int64)
+    common = _common(plan, chunks, dtype)
+    steps = plan[p.LAST] - plan[p.FIRST]
+    rest = min(plan[p.BATCH], plan[p.ROWS] - (plan[p.LAST] - 1) * plan[p.BATCH])
+    tiles = (steps - 1) * _tiles_of(plan, plan[p.BATCH]) + _tiles_of(plan, rest)
+    lag = 1 if shares > 1 or plan[p.BATCH] <= plan[p.TILE] else 0
+    share, task = next_in_share(team, shares, tiles + lag, worker)
+    while task >= 0:
+        own = scratch(plan, share, dtype)
+        if task == 0:
+            take_parameters(plan, own.plan, dtype)
+            if folds_sums(plan) and plan[p.BATCH] > 1:
+                for chunk in range(share * chunks // shares, (share + 1) * chunks // shares):
+                    j0 = chunk * width
+                    _fold(plan, own, common, chunk, j0, min(width, n0 - j0), dtype)
+        _run_task(
+            own.plan, x, shift, scale, own, common, team, share, shares, task, tiles, lag, dtype
+        )
+        if task == tiles + lag - 1 and share == 0:
+            return_parameters(plan, own.plan, dtype)
+        finish(team, share, task)
+        share, task = next_in_share(team, shares, tiles + lag, worker)

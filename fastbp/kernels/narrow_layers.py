@@ -8,7 +8,7 @@ for the scratch memory.
 
 from __future__ import annotations
 
-from numba import float64, int64
+from numba import int64
 
 from fastbp.kernels import plan as p
 from fastbp.kernels.functions import sigmoid, softplus
@@ -18,27 +18,21 @@ from fastbp.kernels.vectors import (
     fma,
     lanes_of,
     load,
-    load_part,
     moved,
     pointer,
-    reduce_add,
     select_less,
     splat,
     store,
-    store_part,
     zeros,
 )
 
 __all__ = [
-    "add_shards",
     "backward_above",
-    "clear_sums",
+    "clear_outside",
     "layers_above",
     "output_delta",
     "row_number",
-    "shard_size",
     "units",
-    "update_above",
 ]
 
 
@@ -82,31 +76,50 @@ def layers_above(plan, own, dtype):
 
 
 @jit
-def output_delta(plan, z, delta, start, rows, batch_rows, tally, dtype):
-    """The delta of the last layer; the tile's log loss and right answers are added to ``tally``."""
+def clear_outside(vector, at, lane, rows, dtype):
+    """Zero the lanes of a vector in memory that have no row: all but ``rows`` from ``lane`` on."""
+    for i in range(lanes_of(dtype)):
+        if i < lane or i >= lane + rows:
+            vector[at + i] = dtype(0)
+
+
+@jit
+def _add_to(tally, at, value, lane, rows, dtype):
+    before = load(tally, at, dtype)
+    store(tally, at, value)
+    clear_outside(tally, at, lane, rows, dtype)
+    store(tally, at, before + load(tally, at, dtype))
+
+
+@jit
+def output_delta(plan, z, delta, start, rows, lane, batch_rows, tally, dtype):
+    """The delta of the last layer; the tile's log loss and right answers are added to ``tally``.
+
+    The tile's rows have the lanes from ``lane`` on; the others are zero in ``delta``.
+    """
     lanes = lanes_of(dtype)
     outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
     y = pointer(plan[p.Y], dtype)
     for o in range(outputs):
+        store(delta, o * lanes, zeros(dtype))
         for i in range(rows):
-            delta[o * lanes + i] = y[row_number(plan, start + i) * outputs + o]
+            delta[o * lanes + lane + i] = y[row_number(plan, start + i) * outputs + o]
     one = splat(1.0, dtype)
     zero = zeros(dtype)
     share = splat(1.0 / batch_rows, dtype)
     loss = zero
     right = one
     for o in range(outputs):
-        target = load_part(delta, o * lanes, rows, dtype)
+        target = load(delta, o * lanes, dtype)
         x = load(z, o * lanes, dtype)
         loss += softplus(x, dtype) - target * x
         answer = select_less(x, zero, zero, one)
         truth = select_less(target, splat(0.5, dtype), zero, one)
         right *= one - (answer - truth) * (answer - truth)
-        store(delta, o * lanes, zero)
-        store_part(delta, o * lanes, rows, (sigmoid(x, dtype) - target) * share)
-    correct = moved(tally, lanes)
-    store_part(tally, 0, rows, load(tally, 0, dtype) + loss)
-    store_part(correct, 0, rows, load(correct, 0, dtype) + right)
+        store(delta, o * lanes, (sigmoid(x, dtype) - target) * share)
+        clear_outside(delta, o * lanes, lane, rows, dtype)
+    _add_to(tally, int64(0), loss, lane, rows, dtype)
+    _add_to(tally, lanes, right, lane, rows, dtype)
 
 
 @jit
@@ -141,61 +154,4 @@ def backward_above(plan, own, sums, dtype):
                     store(sums, k, fma(d, a, load(sums, k, dtype)))
                 store(below, i * lanes, back * (a * (splat(1.0, dtype) - a)))
             sums = moved(sums, outputs * inputs * lanes)
-        layer -= 1
-
-
-@jit
-def shard_size(plan, dtype):
-    """Elements of a shard's scratch memory."""
-    lanes = lanes_of(dtype)
-    above = int64(0)
-    for layer in range(1, plan[p.LAYERS]):
-        above += layer_word(plan, layer, p.OUTPUTS) * (layer_word(plan, layer, p.INPUTS) + 1)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    return n1 * layer_word(plan, 0, p.INPUTS) + (n1 + above + 2) * lanes
-
-
-@jit
-def clear_sums(plan, shard, dtype):
-    """Zero all of a shard but its gradient of W1, which the first tile overwrites."""
-    n0 = layer_word(plan, 0, p.INPUTS)
-    first = layer_word(plan, 0, p.OUTPUTS) * n0
-    for i in range(first, shard_size(plan, dtype), lanes_of(dtype)):
-        store(shard, i, zeros(dtype))
-
-
-@jit
-def add_shards(shards, size, at, count, dtype):
-    """The sum over the shards of the vector at ``at``, in order."""
-    total = load(shards, at, dtype)
-    for s in range(1, count):
-        total += load(shards, s * size + at, dtype)
-    return total
-
-
-@jit
-def update_above(plan, shards, size, count, dtype):
-    """Update b1 and all parameters above the first layer; add up loss and right answers."""
-    lanes = lanes_of(dtype)
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = dtype(settings[p.LEARNING_RATE])
-    keep = dtype(1.0 - settings[p.LEARNING_RATE] * settings[p.WEIGHT_DECAY])
-    at = layer_word(plan, 0, p.OUTPUTS) * layer_word(plan, 0, p.INPUTS)
-    settings[p.LOSS] += reduce_add(add_shards(shards, size, at, count, dtype))
-    settings[p.CORRECT] += reduce_add(add_shards(shards, size, at + lanes, count, dtype))
-    at += 2 * lanes
-    layer = plan[p.LAYERS] - 1
-    while layer >= 0:
-        outputs = layer_word(plan, layer, p.OUTPUTS)
-        inputs = layer_word(plan, layer, p.INPUTS)
-        w = layer_pointer(plan, layer, p.WEIGHT, dtype)
-        b = layer_pointer(plan, layer, p.BIAS, dtype)
-        for o in range(outputs):
-            b[o] -= rate * reduce_add(add_shards(shards, size, at, count, dtype))
-            at += lanes
-        if layer > 0:
-            for i in range(outputs * inputs):
-                slope = reduce_add(add_shards(shards, size, at, count, dtype))
-                w[i] = keep * w[i] - rate * slope
-                at += lanes
         layer -= 1

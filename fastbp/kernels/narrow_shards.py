@@ -10,47 +10,44 @@ from __future__ import annotations
 
 from numba import float64, int64
 
-from fastbp.kernels import machine
 from fastbp.kernels import plan as p
 from fastbp.kernels.functions import sigmoid
 from fastbp.kernels.jit import jit
 from fastbp.kernels.narrow_emit import GROUP, OUTPUTS
 from fastbp.kernels.narrow_folding import fold_weights, folds_sums
 from fastbp.kernels.narrow_layers import (
-    add_shards,
     backward_above,
-    clear_sums,
     layers_above,
     output_delta,
     row_number,
-    shard_size,
     units,
-    update_above,
 )
 from fastbp.kernels.narrow_tiles import add_outer_products, add_products
+from fastbp.kernels.narrow_update import (
+    bias_slopes,
+    clear_tally,
+    tally_size,
+    update_above,
+    update_first,
+)
 from fastbp.kernels.narrow_weights import sweep_row
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.team import next_task, unclaimed
 from fastbp.kernels.vectors import (
     address_of,
-    fma,
     lanes_of,
     load,
-    load_part,
     moved,
     pointer,
     reduce_add,
-    splat,
     store,
-    store_part,
     zeros,
 )
 
-__all__ = ["CHUNK", "forward", "rows_ahead", "shard_count", "tile_rows", "train_in_shards"]
+__all__ = ["CHUNK", "forward", "shard_count", "train_in_shards"]
 
 CHUNK = 2048  # columns in one sweep over a tile: their part of W stays in the level-1 cache
 _MOST_SHARDS = 16
-_BYTES_AHEAD = 96 << 10  # of the next tile, see `rows_ahead`
 
 
 def shard_count(rows: int) -> int:
@@ -65,27 +62,6 @@ def shard_count(rows: int) -> int:
 
 
 _shard_count = jit(shard_count)
-
-
-def tile_rows(row_bytes: int, lanes: int) -> int:
-    """Rows of a tile: two of them take a quarter of the level-2 cache, beside W1 and its gradient.
-
-    There are two: on the way back memory would rest, so the next tile is asked for meanwhile. At
-    12,288 bytes and 1 MiB that is 8 rows: a step of 1024 took 451 us with 8, 471 with 12, 551 with
-    16; at 12,288 float32 it is 4.
-    """
-    rows = machine.CACHES.l2 // 8 // row_bytes // GROUP * GROUP
-    return min(lanes, max(GROUP, rows))
-
-
-def rows_ahead(row_bytes: int) -> int:
-    """Rows of the next tile, or batch, that are asked for while weights or gradients are updated.
-
-    Of 12,288 bytes 8: a step of 1024 took 489 us with 4, 451 with 8, and 576 with 2 before. Of
-    12,288 float32 2: in that time memory does not deliver more (2.24, 2.19, 2.29 ms with 1, 2 and
-    3 rows, 2.53 with none, 2.60 with 8).
-    """
-    return max(1, _BYTES_AHEAD // row_bytes)
 
 
 @jit
@@ -181,11 +157,11 @@ def _tile(
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
-    tally = moved(shard, n1 * n0)
     _first_layer(plan, x, shift, scale, start, rows, own, dtype)
     z = layers_above(plan, own, dtype)
     last = moved(own.delta, (units(plan) - outputs) * lanes)
-    output_delta(plan, z, last, start, rows, batch_rows, tally, dtype)
+    tally = moved(shard, n1 * n0)
+    output_delta(plan, z, last, start, rows, int64(0), batch_rows, tally, dtype)
     backward_above(plan, own, moved(tally, 2 * lanes), dtype)
     later = max(min(plan[p.AHEAD], plan[p.TILE], plan[p.ROWS] - then), 0)
     for i in range(later):
@@ -204,43 +180,14 @@ def _tile(
 
 
 @jit
-def _update_first(plan, shards, size, count, j0, columns, dtype):
-    """Update columns j0 ... j0 + columns of W1 with the sum of the shards."""
-    lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    folds = folds_sums(plan)
-    shift = pointer(plan[p.SHIFT], dtype)
-    scale = pointer(plan[p.SCALE], dtype)
-    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = splat(-settings[p.LEARNING_RATE], dtype)
-    keep = splat(1.0 - settings[p.LEARNING_RATE] * settings[p.WEIGHT_DECAY], dtype)
-    for o in range(n1):
-        of_b1 = size - (n1 - o) * lanes
-        total = splat(reduce_add(add_shards(shards, size, of_b1, count, dtype)), dtype)
-        for j in range(j0, j0 + columns, lanes):
-            at = o * n0 + j
-            slope = add_shards(shards, size, at, count, dtype)
-            rest = min(lanes, j0 + columns - j)
-            if folds:
-                scales = load_part(scale, j, rest, dtype)
-                slope = fma(slope, scales, load_part(shift, j, rest, dtype) * total)
-            if rest == lanes:
-                store(w, at, fma(rate, slope, keep * load(w, at, dtype)))
-            else:
-                old = load_part(w, at, rest, dtype)
-                store_part(w, at, rest, fma(rate, slope, keep * old))
-
-
-@jit
 def train_in_shards(plan, x, shift, scale, worker, own, dtype):
     """Make steps FIRST ... LAST - 1."""
     lanes = lanes_of(dtype)
     team = pointer(plan[p.TEAM], int64)
     shards = pointer(plan[p.SHARED], dtype)
-    size = shard_size(plan, dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    size = n1 * n0 + tally_size(plan, dtype)
     settings = pointer(plan[p.SETTINGS], float64)
     rate = settings[p.LEARNING_RATE]
     keep = 1.0 - rate * settings[p.WEIGHT_DECAY]
@@ -254,12 +201,12 @@ def train_in_shards(plan, x, shift, scale, worker, own, dtype):
             task = next_task(team, phase, 1, False)
             while task >= 0:
                 w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-                clear_sums(plan, shards, dtype)
+                clear_tally(plan, moved(shards, n1 * n0), dtype)
                 _tile(
                     plan, x, shift, scale, first, rows, rows, plan[p.ROWS], own, shards, w, keep,
                     -rate, dtype,
                 )  # fmt: skip
-                update_above(plan, shards, size, 1, dtype)
+                update_above(plan, moved(shards, n1 * n0), size, 1, dtype)
                 if folds_sums(plan):
                     for chunk in range(chunks):
                         _fold_chunk(plan, chunk, own, dtype)
@@ -273,7 +220,7 @@ def train_in_shards(plan, x, shift, scale, worker, own, dtype):
         task = next_task(team, phase, count, False)
         while task >= 0:
             shard = moved(shards, task * size)
-            clear_sums(plan, shard, dtype)
+            clear_tally(plan, moved(shard, n1 * n0), dtype)
             begin = task * each
             end = min(begin + each, rows)
             for i in range(begin, end, tile):
@@ -293,10 +240,13 @@ def train_in_shards(plan, x, shift, scale, worker, own, dtype):
         task = next_task(team, phase, chunks + 1, False)
         while task >= 0:
             if task == chunks:
-                update_above(plan, shards, size, count, dtype)
+                update_above(plan, moved(shards, n1 * n0), size, count, dtype)
             else:
                 j0 = task * CHUNK
-                _update_first(plan, shards, size, count, j0, min(CHUNK, n0 - j0), dtype)
+                tallies = moved(shards, n1 * n0)
+                bias_slopes(plan, tallies, size, count, own.totals, dtype)
+                columns = min(CHUNK, n0 - j0)
+                update_first(plan, shards, size, count, own.totals, j0, columns, dtype)
                 if folds_sums(plan):
                     _fold_chunk(plan, task, own, dtype)
             task = next_task(team, phase, chunks + 1, True)

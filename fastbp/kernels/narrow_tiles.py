@@ -158,8 +158,9 @@ def add_outer_products(
     ``target`` points to row 0 of a matrix of ``outputs`` (1 ... OUTPUTS) rows, ``ldt`` elements
     apart; keep = 0 means that it is not read. delta[o, i] lies at delta[o * ldd + i]. The sum runs
     over the ``rows`` >= 0 of X in order. With keep = 1 - learning rate * weight decay and factor =
-    -learning rate, ``target`` is the weight matrix itself. On the way it asks for the same columns
-    of ``later`` more rows, whose offsets follow those of the ``rows``.
+    -learning rate, ``target`` is the weight matrix itself. With keep = factor = 1 the products are
+    added to ``target`` one by one. On the way the same columns of ``later`` more rows are asked
+    for, whose offsets follow those of the ``rows``.
 
     The preprocessing may be left to the sums: where ``sums_scale`` is not a null pointer, the sum
     over the rows is taken times sums_scale[j], and sums_shift[j] * totals[o] is added to it;
@@ -176,6 +177,11 @@ def add_outer_products(
         zero = ir.Constant(kind, [0.0] * kind.count)
         used = builder.fcmp_unordered("!=", keep_, ir.Constant(keep_.type, 0.0))
         folds_sums = builder.icmp_unsigned("!=", builder.ptrtoint(sums_scale_, WORD), WORD(0))
+        one = ir.Constant(keep_.type, 1.0)
+        adds = builder.and_(
+            builder.fcmp_ordered("==", keep_, one), builder.fcmp_ordered("==", factor_, one)
+        )
+        adds = builder.and_(adds, builder.not_(folds_sums))
         keeps, factors = vector_splat(builder, keep_, kind), vector_splat(builder, factor_, kind)
 
         def emit(j: ir.Value, part: Any, width: int, vectors: int) -> None:
@@ -205,13 +211,26 @@ def add_outer_products(
 
             if vectors > 1:
                 emit_loop(builder, WORD(0), later_, 1, [], ask)
-            acc = emit_loop(builder, WORD(0), rows_, 1, [zero] * (width * vectors), body)
-            acc = fold_sums(acc, columns, part, width)
             places = [
                 builder.gep(target_, [builder.add(builder.mul(ldt_, WORD(o)), column)])
                 for o in range(width)
                 for column in columns
             ]
+            before = builder.block
+            with builder.if_then(adds):
+                old = [get(place, part) for place in places]
+                inside = builder.block
+            acc = either([zero] * len(places), before, old, inside)
+            acc = emit_loop(builder, WORD(0), rows_, 1, acc, body)
+            acc = fold_sums(acc, columns, part, width)
+            with builder.if_else(adds) as (add, change):
+                with add:
+                    for place, value in zip(places, acc, strict=True):
+                        put(value, place, part)
+                with change:
+                    write(acc, places, part)
+
+        def write(acc: list[ir.Value], places: list[ir.Value], part: Any) -> None:
             with builder.if_else(used) as (update, overwrite):
                 with update:
                     for place, value in zip(places, acc, strict=True):
@@ -248,11 +267,16 @@ def add_outer_products(
                         old = acc[o * len(columns) + v]
                         folded.append(vector_fma(builder, old, scales[v], added))
                 inside = builder.block
+            return either(acc, before, folded, inside)
+
+        def either(
+            values: list[ir.Value], before: ir.Block, others: list[ir.Value], inside: ir.Block
+        ) -> list[ir.Value]:
             chosen = []
-            for old, new in zip(acc, folded, strict=True):
+            for value, other in zip(values, others, strict=True):
                 phi = builder.phi(kind)
-                phi.add_incoming(old, before)
-                phi.add_incoming(new, inside)
+                phi.add_incoming(value, before)
+                phi.add_incoming(other, inside)
                 chosen.append(phi)
             return chosen
 

@@ -1,0 +1,140 @@
+"""What a step with a narrow first layer adds up, and the update that it makes of it.
+
+The tally of a step, or of a shard of its rows, is a list of vectors whose lanes add up to one
+number each: the log loss, the right answers and, for each layer from the last to the first, the
+gradients of b (outputs) and, above the first layer, of W (outputs, inputs). That of W1 is too
+large for lanes of its own; in a shard it lies before the tally.
+"""
+
+from __future__ import annotations
+
+from numba import float64, int64
+
+from fastbp.kernels import plan as p
+from fastbp.kernels.jit import jit
+from fastbp.kernels.narrow_folding import folds_sums
+from fastbp.kernels.plan import layer_pointer, layer_word
+from fastbp.kernels.vectors import (
+    fma,
+    lanes_of,
+    load,
+    load_part,
+    pointer,
+    reduce_add,
+    splat,
+    store,
+    store_part,
+    zeros,
+)
+
+__all__ = [
+    "bias_slopes",
+    "clear_tally",
+    "keep_and_factor",
+    "tally_size",
+    "update_above",
+    "update_first",
+]
+
+
+@jit
+def tally_size(plan, dtype):
+    """Elements of a tally."""
+    above = int64(0)
+    for layer in range(1, plan[p.LAYERS]):
+        above += layer_word(plan, layer, p.OUTPUTS) * (layer_word(plan, layer, p.INPUTS) + 1)
+    return (layer_word(plan, 0, p.OUTPUTS) + above + 2) * lanes_of(dtype)
+
+
+@jit
+def clear_tally(plan, tally, dtype):
+    """Zero a tally."""
+    for i in range(0, tally_size(plan, dtype), lanes_of(dtype)):
+        store(tally, i, zeros(dtype))
+
+
+@jit
+def keep_and_factor(plan, dtype):
+    """W <- keep * W + factor * dW."""
+    settings = pointer(plan[p.SETTINGS], float64)
+    rate = settings[p.LEARNING_RATE]
+    return dtype(1.0 - rate * settings[p.WEIGHT_DECAY]), dtype(-rate)
+
+
+@jit
+def _added(shards, size, at, count, dtype):
+    """The sum over the shards of the vector at ``at``, in order."""
+    total = load(shards, at, dtype)
+    for s in range(1, count):
+        total += load(shards, s * size + at, dtype)
+    return total
+
+
+@jit
+def bias_slopes(plan, tallies, size, count, slopes, dtype):
+    """slopes[o] <- gradient of b1[o], from ``count`` tallies, ``size`` elements apart."""
+    lanes = lanes_of(dtype)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    first = tally_size(plan, dtype) - n1 * lanes
+    for o in range(n1):
+        slopes[o] = reduce_add(_added(tallies, size, first + o * lanes, count, dtype))
+
+
+@jit
+def update_first(plan, shards, size, count, slopes, j0, columns, dtype):
+    """Update columns j0 ... j0 + columns of W1 with the sum of the shards.
+
+    ``slopes`` is the gradient of b1: that of bytes is left as it is before preprocessing, which is
+    done here (`narrow_folding`).
+    """
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    folds = folds_sums(plan)
+    shift = pointer(plan[p.SHIFT], dtype)
+    scale = pointer(plan[p.SCALE], dtype)
+    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    keep, factor = keep_and_factor(plan, dtype)
+    keeps, factors = splat(keep, dtype), splat(factor, dtype)
+    for o in range(n1):
+        total = splat(slopes[o], dtype)
+        for j in range(j0, j0 + columns, lanes):
+            at = o * n0 + j
+            slope = _added(shards, size, at, count, dtype)
+            rest = min(lanes, j0 + columns - j)
+            if folds:
+                scales = load_part(scale, j, rest, dtype)
+                slope = fma(slope, scales, load_part(shift, j, rest, dtype) * total)
+            if rest == lanes:
+                store(w, at, fma(factors, slope, keeps * load(w, at, dtype)))
+            else:
+                old = load_part(w, at, rest, dtype)
+                store_part(w, at, rest, fma(factors, slope, keeps * old))
+
+
+@jit
+def update_above(plan, tallies, size, count, dtype):
+    """Update b1 and all parameters above the first layer; add up loss and right answers."""
+    lanes = lanes_of(dtype)
+    settings = pointer(plan[p.SETTINGS], float64)
+    rate = dtype(settings[p.LEARNING_RATE])
+    keep, _ = keep_and_factor(plan, dtype)
+    at = int64(0)
+    settings[p.LOSS] += reduce_add(_added(tallies, size, at, count, dtype))
+    settings[p.CORRECT] += reduce_add(_added(tallies, size, at + lanes, count, dtype))
+    at += 2 * lanes
+    layer = plan[p.LAYERS] - 1
+    while layer >= 0:
+        outputs = layer_word(plan, layer, p.OUTPUTS)
+        inputs = layer_word(plan, layer, p.INPUTS)
+        w = layer_pointer(plan, layer, p.WEIGHT, dtype)
+        b = layer_pointer(plan, layer, p.BIAS, dtype)
+        for o in range(outputs):
+            b[o] -= rate * reduce_add(_added(tallies, size, at, count, dtype))
+            at += lanes
+        if layer > 0:
+            for i in range(outputs * inputs):
+                slope = reduce_add(_added(tallies, size, at, count, dtype))
+                w[i] = keep * w[i] - rate * slope
+                at += lanes
+        layer -= 1
