@@ -119,11 +119,14 @@ class _Tile:
                 yield address, sums[i * self.vectors + v]
 
     def request_row(self, i: ir.Value) -> None:
-        """Emit the requests for the lines of row i of C."""
+        """Emit the requests for the lines of row i of C, those in which its vectors end.
+
+        A row that does not begin where a line does begins in one that the tile before it ended in.
+        """
         builder = self.builder
         row = builder.gep(self.c, [builder.mul(self.ldc, i)])
         for v in range(self.vectors):
-            address = builder.gep(row, [_WORD(v * self.shape.lanes)])
+            address = builder.gep(row, [_WORD((v + 1) * self.shape.lanes - 1)])
             emit_prefetch(builder, address, _TO_LEVEL_1)
 
     def request_in_turn(self, turn: ir.Value) -> None:
