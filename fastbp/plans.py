@@ -170,7 +170,9 @@ class NetworkPlan:
         lanes = self._lanes = machine.tiles(itemsize).lanes
         self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
         if self._narrow:
-            self._by_columns = self._training and narrow.is_by_columns(sizes[0], self.batch_size)
+            self._by_columns = self._training and narrow.is_by_columns(
+                sizes[0], self.batch_size * self._row_bytes
+            )
             self.words[p.BY_COLUMNS] = int(self._by_columns)
             shared = 0
             if self._by_columns:

@@ -66,7 +66,7 @@ from fastbp.kernels.vectors import (
 __all__ = ["columns_elements", "is_by_columns", "train_by_columns"]
 
 _BYTES = DTYPE_CODES["uint8"]
-_ROWS = 256  # of a batch; there are fewer
+_MOST_BYTES = 4 << 20  # of a batch
 _LEAST_COLUMNS = 1024
 _LEAST_WIDTH = 512  # of a chunk
 _TILES = 4  # whose partial products are kept: a share is at most three behind another's
@@ -76,15 +76,16 @@ _Common = namedtuple("_Common", ["gradient", "partial", "constants", "folded"])
 _Tile = namedtuple("_Tile", ["start", "rows", "lane", "batch", "first", "last"])
 
 
-def is_by_columns(n0: int, batch: int) -> bool:
-    """Whether steps of ``batch`` rows are cut by columns of W1: few rows, each of many columns.
+def is_by_columns(n0: int, batch_bytes: int) -> bool:
+    """Whether steps are cut by columns of W1: few rows, each of many columns.
 
     Shards of rows tell each other their gradients and the new weights, once a step; shares of
-    columns a few numbers for each tile. Of 12,288 bytes, 64 rows took 35 us by columns and 35 in
-    shards, 200 rows 103 and 98; but 46 and 62, and as long, while the two cores had no cache in
-    common, and a line took 0.2 us from one to the other instead of 0.025.
+    columns a few numbers for each tile. Of 12,288 bytes, 64 rows took 34 us by columns and 35 in
+    shards, 256 rows 126 and 118; but 46 and 62, and 167 and 174, while the two cores had no cache
+    in common, and a line took 0.2 us from one to the other instead of 0.025. Floats take longer to
+    read, which shards do in one piece: 64 rows 82 and 79 us, 256 rows 333 and 308.
     """
-    return n0 >= _LEAST_COLUMNS and batch < _ROWS
+    return n0 >= _LEAST_COLUMNS and batch_bytes <= _MOST_BYTES
 
 
 def _width(n0):
