@@ -68,9 +68,18 @@ def check_training():
     deferred.steps_of_group = lambda *shape: 3
     problem = make_problem((131, 70, 3), 25, data_dtype="uint8", fold="feature")
     assert_training_follows_the_oracle(problem, batch_size=5, epochs=2, weight_decay=0.1)
-    for batch_size in (1, 9):
-        problem = make_problem((1043, 5, 1), 20, data_dtype="uint8", fold="feature")
-        assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1)
+    check_narrow_training("float32")
+
+
+def check_narrow_training(dtype):
+    for inputs in (65, 1043):  # in shards of rows, and by columns
+        for batch_size in (1, 9, 37):
+            problem = make_problem(
+                (inputs, 5, 1), 40, dtype=dtype, data_dtype="uint8", fold="feature"
+            )
+            assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1)
+    found = problem.network().predict_proba(problem.X)
+    assert (np.abs(found - problem.forward().A[-1]) <= problem.bounds().A[-1]).all()
 """
 
 
@@ -93,8 +102,11 @@ def test_kernels_at_any_vector_width(bits, tmp_path):
 
 
 @pytest.mark.skipif(machine.VECTOR_BITS == 128, reason="all other tests run at this width")
-def test_the_product_in_float64_with_two_lanes(tmp_path):
-    run_python(CHECKS + "check_matmul('float64')", **environment(tmp_path, "128"))
+def test_float64_with_two_lanes(tmp_path):
+    run_python(
+        CHECKS + "check_matmul('float64')\ncheck_narrow_training('float64')",
+        **environment(tmp_path, "128"),
+    )
 
 
 @pytest.mark.skipif(not X86, reason="AVX2 belongs to x86")

@@ -111,7 +111,7 @@ def _first_layer(plan, x, shift, scale, start, rows, own, dtype):
     b = layer_pointer(plan, 0, p.BIAS, dtype)
     for i in range(rows):
         own.offsets[i] = row_number(plan, start + i) * plan[p.X_ROW]
-    for i in range(n1 * lanes):
+    for i in range(n1 * max(lanes, GROUP)):
         store(own.sums, i * lanes, zeros(dtype))
     if by_pixels:
         for i in range(rows):
