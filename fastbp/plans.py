@@ -171,7 +171,7 @@ class NetworkPlan:
         self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
         if self._narrow:
             self._by_columns = self._training and narrow.is_by_columns(
-                sizes[0], self.batch_size * self._row_bytes
+                sizes[0], self.batch_size, self._row_bytes
             )
             self.words[p.BY_COLUMNS] = int(self._by_columns)
             shared = 0
@@ -231,11 +231,13 @@ class NetworkPlan:
             workers = 1
         words[p.OPERATION] = operation
         words[p.TEAM] = threads.new_team()
-        words[p.WORKERS] = workers
         if self._narrow:
-            parts = workers if self._by_columns else 1
-            words[p.TILE] = narrow.tile_rows(self._row_bytes, self._lanes, self.batch_size, parts)
-            words[p.AHEAD] = narrow.rows_ahead(self._row_bytes, parts)
+            shares = 1
+            if self._by_columns:  # a thread without a share would only get in the way
+                workers = shares = narrow.columns_shares(self._network.layer_sizes[0], workers)
+            words[p.TILE] = narrow.tile_rows(self._row_bytes, self._lanes, self.batch_size, shares)
+            words[p.AHEAD] = narrow.rows_ahead(self._row_bytes, shares)
+        words[p.WORKERS] = workers
         words[p.SHARED] = base
         words[p.FOLDED] = base + self._folded
         words[p.PRIVATE] = base + self._shared

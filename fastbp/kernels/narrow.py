@@ -26,7 +26,12 @@ from numba import float32, float64, int64, uint8
 from fastbp.kernels import machine
 from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit, region
-from fastbp.kernels.narrow_columns import columns_elements, is_by_columns, train_by_columns
+from fastbp.kernels.narrow_columns import (
+    columns_elements,
+    columns_shares,
+    is_by_columns,
+    train_by_columns,
+)
 from fastbp.kernels.narrow_emit import GROUP
 from fastbp.kernels.narrow_scratch import private_bytes, scratch
 from fastbp.kernels.narrow_shards import CHUNK, forward, shard_count, train_in_shards
@@ -36,6 +41,7 @@ __all__ = [
     "MOST_OUTPUTS",
     "MOST_PARAMETERS_ABOVE",
     "columns_bytes",
+    "columns_shares",
     "folded_bytes",
     "is_by_columns",
     "private_bytes",

@@ -14,8 +14,9 @@ with the tile before. Where a step begins, the last step has to be finished firs
     back with tile t - 1             forward with tile t
                                      publish its partial products
 
-A step of one tile has no gradient of W1: products go straight from registers into the weights. A
-share that is alone goes back with tile t at once, while it lies in the cache.
+A step of one tile has no gradient of W1: products go straight from registers into the weights. In
+steps of several tiles, a share that is alone goes back with tile t at once, while it lies in the
+cache.
 
 Partial products are of chunks of columns, cut by the number of columns alone and added up in
 order; a gradient is added up row by row. So the bits do not depend on the number of shares.
@@ -63,20 +64,20 @@ from fastbp.kernels.vectors import (
     zeros,
 )
 
-__all__ = ["columns_elements", "is_by_columns", "train_by_columns"]
+__all__ = ["columns_elements", "columns_shares", "is_by_columns", "train_by_columns"]
 
 _BYTES = DTYPE_CODES["uint8"]
-_MOST_BYTES = 4 << 20  # of a batch
+_MOST_ROWS, _MOST_BYTES = 256, 4 << 20  # of a batch
 _LEAST_COLUMNS = 1024
 _LEAST_WIDTH = 512  # of a chunk
-_TILES = 4  # whose partial products are kept: a share is at most three behind another's
-_CONSTANTS = 16  # elements between those of two chunks: a cache line of their own, and room
+_TILES = 4  # whose partial products are kept: of three at once some may be in use
+_LINE = 16  # elements in whole cache lines; as many as a vector has lanes, and n1, at most
 
 _Common = namedtuple("_Common", ["gradient", "partial", "constants", "folded"])
 _Tile = namedtuple("_Tile", ["start", "rows", "lane", "batch", "first", "last"])
 
 
-def is_by_columns(n0: int, batch_bytes: int) -> bool:
+def is_by_columns(n0: int, batch: int, row_bytes: int) -> bool:
     """Whether steps are cut by columns of W1: few rows, each of many columns.
 
     Shards of rows tell each other their gradients and the new weights, once a step; shares of
@@ -85,21 +86,32 @@ def is_by_columns(n0: int, batch_bytes: int) -> bool:
     in common, and a line took 0.2 us from one to the other instead of 0.025. Floats take longer to
     read, which shards do in one piece: 64 rows 82 and 79 us, 256 rows 333 and 308.
     """
-    return n0 >= _LEAST_COLUMNS and batch_bytes <= _MOST_BYTES
+    few = batch <= _MOST_ROWS and batch * row_bytes <= _MOST_BYTES
+    return few and n0 >= _LEAST_COLUMNS
 
 
-def _width(n0):
+def _chunk_width(n0):
     """Columns of a chunk: whole vectors, and so many that there are at most MOST_SHARES."""
-    return max(_LEAST_WIDTH, (n0 + MOST_SHARES * 16 - 1) // (MOST_SHARES * 16) * 16)
+    return max(_LEAST_WIDTH, (n0 + MOST_SHARES * _LINE - 1) // (MOST_SHARES * _LINE) * _LINE)
+
+
+def _whole_lines(elements):
+    return (elements + _LINE - 1) // _LINE * _LINE
+
+
+chunk_width = jit(_chunk_width)
+_in_lines = jit(_whole_lines)
+
+
+def columns_shares(n0: int, workers: int) -> int:
+    """How many shares there are for so many threads."""
+    return min(workers, -(-n0 // _chunk_width(n0)))
 
 
 def columns_elements(n0: int, n1: int, lanes: int) -> int:
     """Elements of scratch memory that all shares use, see `narrow`."""
-    chunks = -(-n0 // _width(n0))
-    return n0 * n1 + chunks * (_TILES * n1 * lanes + _CONSTANTS)
-
-
-chunk_width = jit(_width)
+    chunks = -(-n0 // _chunk_width(n0))
+    return _whole_lines(n0 * n1) + chunks * (_TILES * _whole_lines(n1 * lanes) + _LINE)
 
 
 @jit
@@ -107,9 +119,16 @@ def _common(plan, chunks, dtype):
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     gradient = pointer(plan[p.SHARED], dtype)
-    partial = moved(gradient, n0 * n1)
-    constants = moved(partial, chunks * _TILES * n1 * lanes_of(dtype))
+    partial = moved(gradient, _in_lines(n0 * n1))
+    constants = moved(partial, chunks * _TILES * _in_lines(n1 * lanes_of(dtype)))
     return _Common(gradient, partial, constants, pointer(plan[p.FOLDED], dtype))
+
+
+@jit
+def _partial(plan, common, number, chunks, chunk, dtype):
+    """Where the partial products of tile ``number`` in a chunk are: (n1, lanes)."""
+    size = _in_lines(layer_word(plan, 0, p.OUTPUTS) * lanes_of(dtype))
+    return moved(common.partial, (number % _TILES * chunks + chunk) * size)
 
 
 @jit
@@ -140,18 +159,18 @@ def _fold(plan, own, common, chunk, j0, count, dtype):
         store(own.sums, o * lanes, zeros(dtype))
     fold_weights(plan, j0, count, common.folded, n0, own.sums, dtype)
     for o in range(n1):
-        common.constants[chunk * _CONSTANTS + o] = reduce_add(load(own.sums, o * lanes, dtype))
+        common.constants[chunk * _LINE + o] = reduce_add(load(own.sums, o * lanes, dtype))
 
 
 @jit
 def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, n1, dtype):
     """Add up own.sums of a group of rows, rows i ... of tile ``number``, and tell the others."""
     lanes = lanes_of(dtype)
-    partial = moved(common.partial, (number % _TILES * chunks + chunk) * n1 * lanes)
+    partial = _partial(plan, common, number, chunks, chunk, dtype)
     for o in range(n1):
         constant = dtype(0)
         if folds_sums(plan) and plan[p.BATCH] > 1:
-            constant = common.constants[chunk * _CONSTANTS + o]
+            constant = common.constants[chunk * _LINE + o]
         for r in range(min(GROUP, rows - i)):
             total = reduce_add(load(own.sums, (o * GROUP + r) * lanes, dtype))
             partial[o * lanes + lane + i + r] = total + constant
@@ -188,8 +207,7 @@ def _between(plan, own, common, tile, number, chunks, dtype):
     for o in range(n1):
         z = splat(b[o], dtype)
         for c in range(chunks):
-            at = ((number % _TILES * chunks + c) * n1 + o) * lanes
-            z += load(common.partial, at, dtype)
+            z += load(_partial(plan, common, number, chunks, c, dtype), o * lanes, dtype)
         store(own.act, o * lanes, z)
         clear_outside(own.act, o * lanes, tile.lane, tile.rows, dtype)
     z_top = layers_above(plan, own, dtype)
@@ -234,27 +252,28 @@ def _back(plan, x, shift, scale, own, common, tile, later, chunk, j0, count, dty
 
 
 @jit
-def _sweep_row(plan, x, own, back, later, j0, count, dtype):
+def _sweep_row(plan, x, own, updates, later, j0, count, dtype):
     """For steps on one row, preprocessed as it is read: back and forward in one pass over W1."""
     lanes = lanes_of(dtype)
     keep, factor = keep_and_factor(plan, dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-    then = own.offsets[1] if later > 0 else own.ahead[0]
+    then = own.offsets[1] if later > 0 else own.ahead[0]  # the row to ask for
     for s in range(n1 * GROUP):
         store(own.sums, s * lanes, zeros(dtype))
     for o in range(0, n1, OUTPUTS):
         sweep_row(
             moved(own.sums, o * GROUP * lanes), x, own.offsets[0], own.ahead[0], then,
             pointer(plan[p.SHIFT], dtype), pointer(plan[p.SCALE], dtype), moved(w, o * n0), n0,
-            moved(own.delta, o * lanes), lanes, j0, count, min(OUTPUTS, n1 - o), back, keep, factor,
+            moved(own.delta, o * lanes), lanes, j0, count, min(OUTPUTS, n1 - o), updates, keep,
+            factor,
         )  # fmt: skip
 
 
 @jit
-def _look_ahead(plan, own, number, tiles, last_rows, dtype):
-    """Row offsets of tile ``number`` and, behind those of the last one, of the rows to ask for."""
+def _look_ahead(plan, own, number, tiles, rows_behind, dtype):
+    """Row offsets of tile ``number``; and, after the tile behind, of the rows to ask for."""
     rows = int64(0)
     if number < tiles:
         tile = _tile(plan, number, dtype)
@@ -266,40 +285,44 @@ def _look_ahead(plan, own, number, tiles, last_rows, dtype):
         tile = _tile(plan, number + 1, dtype)
         later = min(tile.rows, plan[p.AHEAD])
         for i in range(later):
-            own.offsets[last_rows + i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
+            own.offsets[rows_behind + i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
     return rows, later
 
 
 @jit
-def _one_row(plan, x, own, common, task, chunks, begin, end, forward, back, later, dtype):
+def _one_row(plan, x, own, common, task, chunks, begin, end, goes_on, updates, later, dtype):
     """The task where a step is one row."""
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     width = chunk_width(n0)
     for chunk in range(begin, end):
         j0 = chunk * width
-        _sweep_row(plan, x, own, back, later, j0, min(width, n0 - j0), dtype)
-        if forward:
+        _sweep_row(plan, x, own, updates, later, j0, min(width, n0 - j0), dtype)
+        if goes_on:
             _store_partial(plan, own, common, task, chunks, chunk, int64(0), 1, int64(0), n1, dtype)
 
 
 @jit
 def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, tiles, lag, dtype):
-    """A task of a share; ``plan`` is the share's own."""
+    """A task of a share: forward with tile ``task``, back with the one that is ``lag`` behind it.
+
+    ``plan`` is the share's own.
+    """
     n0 = layer_word(plan, 0, p.INPUTS)
     width = chunk_width(n0)
     chunks = (n0 + width - 1) // width
     begin, end = share * chunks // shares, (share + 1) * chunks // shares
-    forward, back = task < tiles, task >= lag
-    tile = _tile(plan, task if forward else task - lag, dtype)
-    last = _tile(plan, task - lag if back else int64(0), dtype)
-    finishes = lag == 1 and back and (tile.first or not forward)
-    rows, later = _look_ahead(plan, own, task, tiles, last.rows if back else int64(0), dtype)
+    goes_on, goes_back = task < tiles, task >= lag
+    ahead = _tile(plan, min(task, tiles - 1), dtype)
+    behind = _tile(plan, max(task - lag, 0), dtype)
+    # Whether the tile behind is the last of its step: then W1 has to be updated first.
+    finishes = lag == 1 and goes_back and (ahead.first or not goes_on)
+    rows, later = _look_ahead(plan, own, task, tiles, behind.rows, dtype)
     if finishes:
-        _between(plan, own, common, last, task - lag, chunks, dtype)
+        _between(plan, own, common, behind, task - lag, chunks, dtype)
     if plan[p.BATCH] == 1:
-        _one_row(plan, x, own, common, task, chunks, begin, end, forward, back, later, dtype)
-        if forward:
+        _one_row(plan, x, own, common, task, chunks, begin, end, goes_on, goes_back, later, dtype)
+        if goes_on:
             publish(team, share, task + 1)
         return
     groups = (rows + GROUP - 1) // GROUP
@@ -312,20 +335,20 @@ def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, til
         j0 = chunk * width
         count = min(width, n0 - j0)
         if finishes and i == 0:
-            _back(plan, x, shift, scale, own, common, last, later, chunk, j0, count, dtype)
+            _back(plan, x, shift, scale, own, common, behind, later, chunk, j0, count, dtype)
         _forward(
-            plan, x, shift, scale, own, common, task, chunks, chunk, i * GROUP, rows, tile.lane,
+            plan, x, shift, scale, own, common, task, chunks, chunk, i * GROUP, rows, ahead.lane,
             j0, count, dtype,
         )  # fmt: skip
-    if forward:
+    if goes_on:
         publish(team, share, task + 1)
-    if back and not (finishes and forward):
+    if goes_back and not (finishes and goes_on):
         if not finishes:
-            _between(plan, own, common, last, task - lag, chunks, dtype)
+            _between(plan, own, common, behind, task - lag, chunks, dtype)
         for chunk in range(begin, end):
             j0 = chunk * width
             count = min(width, n0 - j0)
-            _back(plan, x, shift, scale, own, common, last, later, chunk, j0, count, dtype)
+            _back(plan, x, shift, scale, own, common, behind, later, chunk, j0, count, dtype)
 
 
 @jit

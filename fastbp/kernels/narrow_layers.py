@@ -2,8 +2,8 @@
 
 The rows of a tile are the lanes of a vector: these layers compute on one vector for each unit, so
 that their few multiply-adds and sigmoids serve all rows of the tile at once. Units of all layers
-follow each other in ``own.act`` and ``own.delta``, one vector each, layer 1 first; see `narrow`
-for the scratch memory.
+follow each other in ``own.act`` and ``own.delta``, one vector each, layer 1 first; see
+`narrow_scratch`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def output_delta(plan, z, delta, start, rows, lane, batch_rows, tally, dtype):
             delta[o * lanes + lane + i] = y[row_number(plan, start + i) * outputs + o]
     one = splat(1.0, dtype)
     zero = zeros(dtype)
-    share = splat(1.0 / batch_rows, dtype)
+    weight = splat(1.0 / batch_rows, dtype)  # of a row in the mean
     loss = zero
     right = one
     for o in range(outputs):
@@ -116,7 +116,7 @@ def output_delta(plan, z, delta, start, rows, lane, batch_rows, tally, dtype):
         answer = select_less(x, zero, zero, one)
         truth = select_less(target, splat(0.5, dtype), zero, one)
         right *= one - (answer - truth) * (answer - truth)
-        store(delta, o * lanes, (sigmoid(x, dtype) - target) * share)
+        store(delta, o * lanes, (sigmoid(x, dtype) - target) * weight)
         clear_outside(delta, o * lanes, lane, rows, dtype)
     _add_to(tally, int64(0), loss, lane, rows, dtype)
     _add_to(tally, lanes, right, lane, rows, dtype)

@@ -4,8 +4,8 @@ In elements of ``dtype``, lanes = L and tile <= L rows:
     offsets, ahead    _ROWS int64 each: where rows of X begin, in elements
     sums              (n1, _ROWS, L)
     act, delta        (units, L), layer 1 first
-    totals            n1, with room for _ROWS
     tally             see `narrow_update`
+    totals            n1, with room for _ROWS
     plan              a copy of the plan, with a copy of what is above W1 and of the settings
 """
 
@@ -25,7 +25,7 @@ from fastbp.kernels.vectors import address_of, lanes_of, moved, pointer, recast
 
 __all__ = ["private_bytes", "return_parameters", "scratch", "take_parameters"]
 
-_ROWS = 32  # twice the lanes of the widest vector
+_ROWS = 32  # of a tile and of what is asked for ahead: twice the lanes of the widest vector
 _SETTINGS = 4
 
 Scratch = namedtuple(

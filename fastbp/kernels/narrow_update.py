@@ -63,7 +63,10 @@ def keep_and_factor(plan, dtype):
 
 @jit
 def _added(shards, size, at, count, dtype):
-    """The sum over the shards of the vector at ``at``, in order."""
+    """The sum over the shards of the vector at ``at``, in order.
+
+    At the end of a row, its last lanes may be of the next row: of no use, and inside the memory.
+    """
     total = load(shards, at, dtype)
     for s in range(1, count):
         total += load(shards, s * size + at, dtype)

@@ -1,8 +1,9 @@
 """The plan: what a region over a network is told, as one table of int64 words.
 
-Python fills the table once for a fit; compiled code reads it. Words below LAYER are single
-values; from there each layer has LAYER_WORDS of its own. Addresses are those of contiguous arrays
-in the type of the network, unless stated otherwise; the caller keeps the arrays alive.
+Python fills the table once for a fit, and before each call what that call is about; compiled code
+reads it. Words below LAYER are single values; from there each layer has LAYER_WORDS of its own.
+Addresses are those of contiguous arrays in the type of the network, unless stated otherwise; the
+caller keeps the arrays alive.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from fastbp.kernels.vectors import pointer
 
 __all__ = ["layer_pointer", "layer_word", "operand_of_x", "plan_words"]
 
-TEAM = 0  # address of team.TEAM_WORDS int64, zeroed before each call
+TEAM = 0  # address of TEAM_WORDS + shares.SHARE_WORDS int64, zeroed before each call
 SHARED = 1  # address of scratch memory that all threads use
 PRIVATE = 2  # address of scratch memory of worker 0 ...
 PRIVATE_STEP = 3  # ... and how many bytes further on that of the next worker begins

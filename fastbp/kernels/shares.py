@@ -38,8 +38,8 @@ MOST_SHARES = 8
 _WORDS = 16
 SHARE_WORDS = _WORDS * MOST_SHARES
 _STATE, _SEEN, _PUBLISHED = 0, 1, 8
-_PATIENCE = 100  # spins before another thread's tasks are taken: 1 to 2 us
-_GLANCE = 16  # spins between two looks at what the others' threads are doing
+_GLANCE = 64  # spins, about 1 us, between two looks at what the others' threads are doing ...
+_PATIENCE = 100  # ... and before their tasks are taken, unless they have missed others already
 
 
 @jit
@@ -49,7 +49,7 @@ def _line(share):
 
 @jit
 def publish(team, share, results):
-    """Tell the other shares that this one has ``results`` of its results where they find them."""
+    """Tell the other shares that this one's first ``results`` results are where they find them."""
     write_word(team, _line(share) + _PUBLISHED, results)
 
 
@@ -75,7 +75,7 @@ def _take(team, share, shares, total):
 
 
 @jit
-def _take_left(team, home, shares, total, waited):
+def _take_of_absent(team, home, shares, total, waited):
     """A task of a share whose own thread does not come: (share, task).
 
     The task is -1 if there is none, and -2 when all shares are done.
@@ -108,7 +108,7 @@ def next_in_share(team, shares, total, worker):
                 write_word(team, _line(home) + _SEEN, task)
             return home, task
         if spins % _GLANCE == _GLANCE - 1:
-            share, task = _take_left(team, home, shares, total, spins >= _PATIENCE)
+            share, task = _take_of_absent(team, home, shares, total, spins >= _PATIENCE)
             if task >= 0:
                 return share, task
             if task == -2:
