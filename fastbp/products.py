@@ -73,11 +73,12 @@ class _Call(threading.local):
     def __init__(self) -> None:
         self.memory = np.zeros(self.layout.size // 8 + 8, np.int64)
         address = self.memory.ctypes.data
-        self.buffer = self.memory.data.cast("B")
-        self.start = -address % 64
-        self.team = address + self.start
-        self.plan = self.team + 8 * TEAM_WORDS
-        self.factors = self.plan + 8 * 30
+        buffer = self.memory.data.cast("B")
+        start = -address % 64
+        team = address + start
+        words = team + 8 * TEAM_WORDS
+        # One attribute: looking one up in an object of each thread's own takes 50 ns.
+        self.places = (self.layout.pack_into, buffer, start, team, words, words + 8 * 30)
 
 
 _call = _Call()
@@ -167,16 +168,16 @@ def product(
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
     workers = 1 if m * n * k * itemsize <= _SERIAL_PRODUCT else threads.get_num_threads()
     address = threads.scratch(shared + private * workers)
-    call = _call
-    call.layout.pack_into(
-        call.buffer, call.start,
-        call.team, address, address + shared, private, plan.PRODUCT, workers,
+    pack_into, buffer, start, team, words, factors = _call.places
+    pack_into(
+        buffer, start,
+        team, address, address + shared, private, plan.PRODUCT, workers,
         *_operand(a, folding), *_operand(b, folding_of_b),
-        address_of(c), c.strides[0] // itemsize, m, n, k, call.factors,
+        address_of(c), c.strides[0] // itemsize, m, n, k, factors,
         kind, 0 if bias is None else address_of(bias), 0, 0, alpha, beta,
     )  # fmt: skip
     region = _REGIONS[c.dtype]
     if workers == 1:
-        region.serial(call.plan, 0)
+        region.serial(words, 0)
     else:
-        threads.run(region, call.plan, workers)
+        threads.run(region, words, workers)
