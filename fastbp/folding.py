@@ -33,18 +33,18 @@ def check_folding(
 
 
 def scale_and_shift(
-    mean: npt.ArrayLike, scale: npt.ArrayLike, n0: int, dtype: np.dtype[Any]
+    mean: float | Array, scale: float | Array, n0: int, dtype: np.dtype[Any]
 ) -> tuple[Array, Array] | None:
     """Scale and shift of each of `n0` features, of `dtype`; None if they would change nothing."""
-    if np.ndim(mean) == np.ndim(scale) == 0:
+    if isinstance(mean, int | float) and isinstance(scale, int | float):
         if mean == 0.0 and scale == 1.0:
             return None
-        return _of_numbers(float(mean), float(scale), n0, dtype)  # type: ignore[arg-type]
+        return _of_numbers(float(mean), float(scale), n0, dtype)
     return _make(mean, scale, n0, dtype)
 
 
 def _make(
-    mean: npt.ArrayLike, scale: npt.ArrayLike, n0: int, dtype: np.dtype[Any]
+    mean: float | Array, scale: float | Array, n0: int, dtype: np.dtype[Any]
 ) -> tuple[Array, Array]:
     shift = -np.multiply(np.asarray(mean, dtype), np.asarray(scale, dtype), dtype=np.float64)
     each = np.array(np.broadcast_to(scale, n0), dtype)

@@ -6,6 +6,7 @@ array that the plan points to alive.
 
 from __future__ import annotations
 
+import functools
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -79,13 +80,17 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
-def _is_narrow(sizes: tuple[int, ...], X: Array) -> bool:
-    """Whether the one-pass path is for this network: see `fastbp.kernels.narrow`."""
+@functools.cache
+def _may_be_narrow(sizes: tuple[int, ...]) -> bool:
+    """Whether the one-pass path is for networks of these sizes: see `fastbp.kernels.narrow`."""
     above = sum((a + 1) * b for a, b in pairwise(sizes[1:]))
-    contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
-    return (
-        sizes[1] <= narrow.MOST_OUTPUTS and above <= narrow.MOST_PARAMETERS_ABOVE
-    ) and contiguous_rows
+    return sizes[1] <= narrow.MOST_OUTPUTS and above <= narrow.MOST_PARAMETERS_ABOVE
+
+
+@functools.cache
+def _multiply_adds(sizes: tuple[int, ...]) -> int:
+    """Of one row's way through the network."""
+    return sum(a * b for a, b in pairwise(sizes))
 
 
 class NetworkPlan:
@@ -118,7 +123,8 @@ class NetworkPlan:
         self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
         self.settings = np.zeros(4)
         sizes = network.layer_sizes
-        self._narrow = _is_narrow(sizes, X)
+        contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
+        self._narrow = contiguous_rows and _may_be_narrow(sizes)
         words = [0] * p.plan_words(len(sizes) - 1)  # a list is filled several times faster
         words[p.LAYERS] = len(sizes) - 1
         words[p.BATCH], words[p.ROWS] = self.batch_size, self.rows
@@ -201,7 +207,7 @@ class NetworkPlan:
         least = _SERIAL_WORK
         if self._by_columns:
             rows, least = rows + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
-        self._work = rows * sum(a * b for a, b in pairwise(sizes))
+        self._work = rows * _multiply_adds(sizes)
         self._workers = (
             threads.get_num_threads() if parallel and self.group * self._work > least else 1
         )

@@ -11,6 +11,7 @@ In elements of ``dtype``, lanes = L and tile <= L rows:
 
 from __future__ import annotations
 
+import functools
 from collections import namedtuple
 from itertools import pairwise
 
@@ -35,6 +36,7 @@ Scratch = namedtuple(
 _plan_words = jit(plan_words)
 
 
+@functools.cache
 def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> int:
     """Bytes of scratch memory that one thread needs."""
     n1, units = layer_sizes[1], sum(layer_sizes[1:])
