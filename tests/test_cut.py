@@ -10,7 +10,7 @@ from fastbp import memory, plans, products, threads
 from tests.problems import make_problem
 from tests.test_matmul import random_matrix, tiles
 
-WORKERS = (1, 2, 3, 5, 8, 16)
+WORKERS = (1, 2, 3, 5, 8, 16, 48)  # with 48, more tasks than a ticket has bits
 DTYPES = ("float32", "float64")
 SHAPES = (
     (1, 1, 1),

@@ -10,8 +10,16 @@ from fastbp.kernels import errands as errand
 from fastbp.kernels import machine
 from fastbp.kernels.jit import jit
 from fastbp.kernels.microkernel import UNROLL, tile_product
-from fastbp.kernels.packing import panel_columns, row_of, tile_constant
+from fastbp.kernels.packing import (
+    block_of,
+    is_along_k,
+    pack_columns,
+    panel_columns,
+    row_of,
+    tile_constant,
+)
 from fastbp.kernels.vectors import (
+    address_of,
     fma,
     lanes_of,
     load,
@@ -26,6 +34,7 @@ __all__ = [
     "SHALLOW",
     "block_product",
     "even_share",
+    "is_packed",
     "own_buffers",
     "panel_rows",
     "private_bytes",
@@ -35,15 +44,16 @@ __all__ = [
 
 SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth keeping near
 
-Own = namedtuple("Own", ["here", "there", "near", "spare", "list"])
+Own = namedtuple("Own", ["here", "there", "near", "spare", "way", "list"])
 """A thread's own buffer: the block of the larger operand that it multiplies, the one that it packs
-meanwhile, the smaller operand's chunk, a tile of C, and the list of errands."""
+meanwhile, the smaller operand's chunk, a tile of C, rows on their way to be transposed, and the
+list of errands."""
 
 
 def private_bytes(itemsize: int) -> int:
     """Bytes of the buffer that each thread needs: see `Own`."""
     shape = machine.tiles(itemsize)
-    elements = 2 * shape.own + shape.near + shape.mr * shape.nr
+    elements = 2 * shape.own + shape.near + shape.mr * shape.nr + shape.lanes * shape.kc
     return elements * itemsize + errand.list_bytes(shape.own // shape.lanes)
 
 
@@ -101,18 +111,64 @@ def own_buffers(private, dtype):
     there = moved(private, size)
     near = moved(there, size)
     spare = moved(near, tile_constant(dtype, "near"))
-    rows = recast(moved(spare, tile_constant(dtype, "mr") * tile_constant(dtype, "nr")), int64)
-    return Own(private, there, near, spare, rows)
+    way = moved(spare, tile_constant(dtype, "mr") * tile_constant(dtype, "nr"))
+    rows = recast(moved(way, lanes_of(dtype) * tile_constant(dtype, "kc")), int64)
+    return Own(private, there, near, spare, way, rows)
 
 
 @jit
-def block_product(a, pitch, b, k, c, ldc, rows, columns, alpha, beta, own, coming, dtype):
+def _tiles_of(coming, after, tiles):
+    """In how many of the ``tiles`` the block ``coming`` is packed; ``after`` is in the others."""
+    first = coming.block.rows * coming.block.columns
+    second = after.block.rows * after.block.columns
+    if second <= 0 or tiles < 2:
+        return tiles
+    return min(max(tiles * first // (first + second), 1), tiles - 1)
+
+
+@jit
+def _is_by_pieces(coming, dtype):
+    """Whether a block is packed by `_pack_until`, after tiles."""
+    if coming.is_a or address_of(coming.target) == 0 or errand.is_direct(coming, dtype):
+        return False
+    return is_along_k(coming.operand, coming.turned)
+
+
+@jit
+def is_packed(coming, dtype):
+    """Whether `block_product` packs a block, and does not only ask for its lines."""
+    return errand.is_direct(coming, dtype) or _is_by_pieces(coming, dtype)
+
+
+@jit
+def _columns_until(coming, tile, tiles, dtype):
+    """Columns of a block that are to be packed when ``tile`` of ``tiles`` are done."""
+    lanes = lanes_of(dtype)
+    pieces = (coming.block.columns + lanes - 1) // lanes
+    return min(pieces * tile // tiles * lanes, coming.block.columns)
+
+
+@jit
+def _pack_until(coming, packed, upto, spare, dtype):
+    """Pack columns ``packed`` ... ``upto`` of a block; returns the latter."""
+    if coming.block.rows > 0:
+        for first in range(packed, upto, lanes_of(dtype)):
+            pack_columns(
+                coming.target, coming.operand, coming.block, first, coming.turned, spare, dtype
+            )
+    return upto
+
+
+@jit
+def block_product(a, pitch, b, k, c, ldc, rows, columns, alpha, beta, own, coming, after, dtype):
     """C <- beta C + alpha A B for a packed block of A and packed panels of B, all k deep.
 
     Deep blocks go down C panel by panel, so that a panel of B stays near. In shallow ones C itself
     is most of what is moved: they go along its rows.
 
-    Meanwhile the block ``coming`` is packed into own.there, if errands can do that (see `errands`).
+    Meanwhile the block ``coming`` and then the block ``after`` are packed, if `is_packed` says so:
+    by errands in the micro-kernel, or, where vectors have to be transposed, some columns after each
+    tile, in which their lines have been asked for.
     """
     mr = tile_constant(dtype, "mr")
     lanes = lanes_of(dtype)
@@ -126,36 +182,54 @@ def block_product(a, pitch, b, k, c, ldc, rows, columns, alpha, beta, own, comin
     a_row, a_column = pitch, int64(1)
     if pitch == 0:
         a_row, a_column = int64(1), tile_constant(dtype, "pw")
-    errands = errand.write(own.list, own.there, tall * wide * turns, coming, dtype)
-    for t in range(tall * wide):
-        if shallow:
-            i = t // wide
-            j = t % wide
+    work, first, end = coming, int64(0), _tiles_of(coming, after, tall * wide)
+    for _ in range(2):
+        by_pieces = _is_by_pieces(work, dtype)
+        errands = errand.write(own.list, (end - first) * turns, work, dtype)
+        packed = int64(0)
+        for t in range(first, end):
+            if by_pieces:
+                upto = _columns_until(work, t + 1 - first, end - first, dtype)
+                block = block_of(
+                    False, work.block.column + packed, upto - packed, work.block.row,
+                    work.block.rows,
+                )  # fmt: skip
+                errands = errand.requests(own.list, turns, work.operand, block, dtype)
+            if shallow:
+                i = t // wide
+                j = t % wide
+            else:
+                i = t % tall
+                j = t // tall
+            panel = moved(b, j * nr * k)
+            i *= mr
+            j *= most
+            width = min(most, columns - j)
+            height = min(mr, rows - i)
+            row = row_of(a, i, pitch, k, dtype)
+            tile = moved(c, i * ldc + j)
+            if width % lanes == 0 and height % step == 0:
+                tile_product(
+                    row, a_row, a_column, panel, k, tile, ldc, alpha, beta, errands, height,
+                    width // lanes,
+                )  # fmt: skip
+            else:
+                _ragged_tile(
+                    row, a_row, a_column, panel, k, tile, ldc, height, width, alpha, beta, errands,
+                    own.spare, dtype,
+                )  # fmt: skip
+            if by_pieces:
+                packed = _pack_until(work, packed, upto, own.way, dtype)
+            else:
+                errands = errand.after_tile(errands, turns)
+        if by_pieces:
+            _pack_until(work, packed, work.block.columns, own.way, dtype)
         else:
-            i = t % tall
-            j = t // tall
-        panel = moved(b, j * nr * k)
-        i *= mr
-        j *= most
-        width = min(most, columns - j)
-        height = min(mr, rows - i)
-        row = row_of(a, i, pitch, k, dtype)
-        tile = moved(c, i * ldc + j)
-        if width % lanes == 0 and height % step == 0:
-            tile_product(
-                row, a_row, a_column, panel, k, tile, ldc, alpha, beta, errands, height,
-                width // lanes,
-            )  # fmt: skip
-        else:
-            _ragged_tile(
-                row, a_row, a_column, panel, k, tile, ldc, height, width, alpha, beta, errands,
-                own.spare, dtype,
-            )  # fmt: skip
-        errands = errand.after_tile(errands, turns)
-    errand.run(errands, dtype)
+            errand.run(errands, dtype)
+        work, first, end = after, end, tall * wide
 
 
 @jit
 def swapped(own):
     """The same buffer, after the block packed meanwhile has become the one to multiply."""
-    return Own(own.there, own.here, own.near, own.spare, own.list)
+    return Own(own.there, own.here, own.near, own.spare, own.way, own.list)

@@ -6,13 +6,18 @@ forward through a wide layer, the work is cut along k instead: each task multipl
 by itself, and packs what it needs of both operands.
 
     phase: for each shard of k, one task:
-        for each kc in the shard:
-            pack all of B's rows kc                       private to the thread
+        for each kc in the shard:                         all of B's rows kc are packed
             for each strip of A's rows:                   packed by errands
                 micro-kernels: part of the shard <- part of the shard + A B
     phase: C <- write-back of the sum of the parts, in order
 
-The number of shards follows from the shapes alone, and so do the bits.
+While the last strip of a kc is multiplied, B's next rows are packed into a second buffer.
+
+The number of shards follows from the shapes alone, and so do the bits. Threads begin in different
+places of k, always the same: a step's update leaves W's and X's columns with the thread that goes
+forward from them in the next one. Between cores without a common cache a step of 12288-128-64-1 on
+64 rows took 1.05 ms that way and 1.36 otherwise, on 16 rows 0.37 and 0.46; between others 1 %
+longer.
 """
 
 from __future__ import annotations
@@ -20,7 +25,14 @@ from __future__ import annotations
 from numba import int64
 
 from fastbp.kernels import errands as errand
-from fastbp.kernels.blocks import block_product, even_share, own_buffers, panel_rows, swapped
+from fastbp.kernels.blocks import (
+    block_product,
+    even_share,
+    is_packed,
+    own_buffers,
+    panel_rows,
+    swapped,
+)
 from fastbp.kernels.jit import jit
 from fastbp.kernels.packing import (
     block_of,
@@ -31,7 +43,7 @@ from fastbp.kernels.packing import (
     pitch_of,
     tile_constant,
 )
-from fastbp.kernels.team import claim, first_task, following_task, next_task
+from fastbp.kernels.team import claim_near, first_near_task, following_task, next_task
 from fastbp.kernels.vectors import address_of, lanes_of, load_part, moved, store_part
 from fastbp.kernels.writeback import write_back
 
@@ -42,8 +54,21 @@ _LEAST_SHARDS = 8  # fewer would leave threads without work, and one operand is 
 
 
 @jit
-def _blocks_of_shard(k, shards, dtype):
-    kc = tile_constant(dtype, "kc")
+def _block_depth(n, dtype):
+    """How deep blocks are, so that the buffer has room for two of B's n columns; 0 if it has not.
+
+    One is packed while the other is used.
+    """
+    nr = tile_constant(dtype, "nr")
+    depth = tile_constant(dtype, "kc")
+    wide = (n + nr - 1) // nr * nr
+    while 2 * wide * depth > tile_constant(dtype, "near"):
+        depth //= 2
+    return depth if depth >= tile_constant(dtype, "kc") // 2 else int64(0)
+
+
+@jit
+def _blocks_of_shard(k, shards, kc):
     blocks = (k + kc - 1) // kc
     return (blocks + shards - 1) // shards
 
@@ -51,13 +76,14 @@ def _blocks_of_shard(k, shards, dtype):
 @jit
 def shard_count(m, n, k, dtype):
     """How many shards the product of A (m, k) and B (k, n) is cut into; 0 if it is not cut."""
-    kc = tile_constant(dtype, "kc")
-    nr = tile_constant(dtype, "nr")
+    kc = _block_depth(n, dtype)
+    if kc == 0:
+        return int64(0)
     blocks = (k + kc - 1) // kc
     shards = min(_MOST_SHARDS, blocks, tile_constant(dtype, "parts") // (m * n))
-    if shards < _LEAST_SHARDS or (n + nr - 1) // nr * nr * kc > tile_constant(dtype, "near"):
+    if shards < _LEAST_SHARDS:
         return int64(0)
-    each = _blocks_of_shard(k, shards, dtype)
+    each = _blocks_of_shard(k, shards, kc)
     return (blocks + each - 1) // each
 
 
@@ -67,18 +93,20 @@ def product_by_depth(m, n, k, a, b, turned, alpha, shards, parts, space, phase, 
 
     ``turned`` as in `pack_b`, of both operands.
     """
-    kc = tile_constant(dtype, "kc")
-    pitch = pitch_of(a, k, dtype)
+    kc = _block_depth(n, dtype)
+    pitch = min(pitch_of(a, k, dtype), kc)
     step = panel_rows(pitch, dtype)
     strip = even_share(m, tile_constant(dtype, "strip") // step * step, step)
     strips = (m + strip - 1) // strip
-    deep = _blocks_of_shard(k, shards, dtype) * kc
+    deep = _blocks_of_shard(k, shards, kc) * kc
     own = own_buffers(space.private, dtype)
-    ready = False
+    panels, panels_then = own.near, moved(own.near, tile_constant(dtype, "near") // 2)
+    ready = ready_b = False
     phase += 1
-    task = first_task(space.team, phase, shards)
+    home = space.worker * shards // space.workers % shards
+    task = first_near_task(space.team, phase, shards, home)
     while task >= 0:
-        upcoming = claim(space.team, phase, shards)
+        upcoming = claim_near(space.team, phase, shards, home)
         begin = task * deep
         end = min(begin + deep, k)
         turns = (end - begin + kc - 1) // kc * strips
@@ -88,12 +116,12 @@ def product_by_depth(m, n, k, a, b, turned, alpha, shards, parts, space, phase, 
             p = begin + q * kc
             rows = min(strip, m - i)
             length = min(kc, end - p)
-            if i == 0:
-                everything = block_of(False, int64(0), n, p, length)
-                pack_b(own.near, b, everything, turned, own.there, dtype)  # `there` is free
+            if i == 0 and not ready_b:
+                block = block_of(False, int64(0), n, p, length)
+                pack_b(panels, b, block, turned, own.way, dtype)
             if not ready:
-                first = block_of(True, i, rows, p, length)
-                pack_a(own.here, pitch, a, first, dtype)
+                block = block_of(True, i, rows, p, length)
+                pack_a(own.here, pitch, a, block, dtype)
             if turn + 1 < turns:
                 q = (turn + 1) // strips
                 i_then = (turn + 1 - q * strips) * strip
@@ -104,18 +132,23 @@ def product_by_depth(m, n, k, a, b, turned, alpha, shards, parts, space, phase, 
                 then = max(upcoming, 0) * deep
                 wanted = min(strip, m) if upcoming >= 0 else 0
             last = end if turn + 1 < turns else min(then + deep, k)
-            coming = errand.Coming(
-                True, pitch, a, block_of(True, i_then, wanted, then, min(kc, last - then))
-            )
+            block = block_of(True, i_then, wanted, then, min(kc, last - then))
+            coming = errand.Coming(True, pitch, a, False, block, own.there)
+            everything = n if i_then == 0 and wanted > 0 else 0
+            block = block_of(False, int64(0), everything, then, min(kc, last - then))
+            after = errand.Coming(False, pitch, b, turned, block, panels_then)
             part = moved(parts, task * m * n + i * n)
             keep = dtype(0) if p == begin else dtype(1)
             block_product(
-                own.here, pitch, own.near, length, part, n, rows, n, alpha, keep, own, coming,
+                own.here, pitch, panels, length, part, n, rows, n, alpha, keep, own, coming, after,
                 dtype,
             )  # fmt: skip
-            ready = errand.is_direct(coming, dtype)
+            ready = is_packed(coming, dtype)
             if ready:
                 own = swapped(own)
+            ready_b = is_packed(after, dtype)
+            if ready_b and everything > 0:
+                panels, panels_then = panels_then, panels
         task = following_task(space.team, phase, shards, upcoming)
     return phase
 

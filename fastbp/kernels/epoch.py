@@ -32,7 +32,7 @@ def _workspace(plan, worker, dtype):
     private = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
     return Workspace(
         pointer(plan[p.TEAM], int64), pointer(plan[p.SHARED], dtype), pointer(private, dtype),
-        plan[p.WORKERS],
+        worker, plan[p.WORKERS],
     )  # fmt: skip
 
 

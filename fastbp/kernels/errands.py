@@ -4,10 +4,11 @@ Packing a block in one go keeps the multiply-add units waiting twice: for the bl
 from memory, and for the stores to drain, behind which every later store queues. So the block's
 rows, as they lie in memory, are written down as a list of errands, which the micro-kernel runs in
 turns of its loop over k. An errand moves a row to its place in the block, widening and folding it
-on the way, and asks for the lines that the errand `_LEAD` places later will read.
+on the way, and asks for the lines that an errand some places later will read.
 
 Errands move whole vectors of contiguous rows: of A or B, or of A's transpose. For other blocks they
-only fetch lines, so that the packing that follows finds them near; see `is_direct`.
+only fetch lines, so that the packing that follows finds them near; see `is_direct`, and
+`blocks.block_product` for blocks of B that have to be transposed.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ __all__ = [
     "emit_errand",
     "is_direct",
     "list_bytes",
+    "requests",
     "run",
     "write",
 ]
@@ -51,14 +53,19 @@ __all__ = [
 _COPY, _FOLD, _FETCH = 0, 1, 2
 
 _LEAD = 3
-"""Errands between asking for lines and reading them: 2 to 6 were alike on AMD's Zen 5."""
+"""Errands between asking for lines and reading them, for most rows: 2 to 6 were alike on AMD's Zen
+5, and 12 took 2 to 3 % longer with bytes that are folded, and with A's long rows."""
+
+_LEAD_OF_ROWS_OF_B = 12
+"""The same for floats of B that may come from memory, a dozen lines of each row: the product of
+(128, 1024) by (1024, 12288) ran at 0.86 of the peak instead of 0.80 with 3, 0.84 with 6 or 16."""
 
 _LONGEST = 12
 """Vectors of a row of A that are one errand, if the row can be halved until it has no more: rows of
 24 lines, moved whole, held up the product of (1024, 12288) by (12288, 128) by 4 % on Zen 5."""
 
 _MOST_PACE_BITS = 5
-"""An errand in 32 turns at the least. Lines wait in the cache for _LEAD errands, and rows 3 * 2^14
+"""An errand in 32 turns at the least. Lines wait in the cache for some errands, and rows 3 * 2^14
 bytes apart share so few of its sets that they must not wait long."""
 
 _TO_LEVEL_1 = 3
@@ -69,24 +76,26 @@ Zen 4 its prefetch instruction is so slow that the product of (128, 1024) by (10
 _LINE = 64
 _WORD = ir.IntType(64)
 
-Coming = namedtuple("Coming", ["is_a", "pitch", "operand", "block"])
-"""The block that is packed next, a block of A (see `packing` for its pitch) or else of B; it has no
-rows if there is none."""
+Coming = namedtuple("Coming", ["is_a", "pitch", "operand", "turned", "block", "target"])
+"""A block that is packed next, into ``target``: of A (see `packing` for its pitch) or else of B
+(see `pack_b` for turned). It has no rows or columns if there is none. If the target is null, its
+lines are only asked for."""
 
 Errands = namedtuple(
     "Errands",
-    ["list", "count", "pace_bits", "kind", "vectors", "width", "target", "step", "apart", "shift",
-     "scale"],
+    ["list", "count", "lead", "pace_bits", "kind", "vectors", "width", "target", "step", "apart",
+     "shift", "scale"],
 )  # fmt: skip
-"""The addresses of the rows from the next errand on, and how many are left; the logarithm of the
-turns from one to the next; copy, fold or fetch; vectors (or lines to fetch) of a row; vectors of a
-piece of it; the address that the next row goes to; the distances in bytes from there to the row
-after it, and to the row's next piece; the addresses of the shift and the scale of a row."""
+"""The addresses of the rows from the next errand on, and how many are left; how many errands ahead
+lines are asked for; the logarithm of the turns from one errand to the next; copy, fold or fetch;
+vectors (or lines to fetch) of a row; vectors of a piece of it; the address that the next row goes
+to; the distances in bytes from there to the row after it, and to the row's next piece; the
+addresses of the shift and the scale of a row."""
 
 
 def list_bytes(most: int) -> int:
     """Bytes of a list of ``most`` errands, and of those that are asked for behind them."""
-    return 8 * (most + _LEAD)
+    return 8 * (most + _LEAD_OF_ROWS_OF_B)
 
 
 def emit_errand(
@@ -99,7 +108,7 @@ def emit_errand(
     left = builder.icmp_signed("<", number, errands.count)
     with builder.if_then(builder.and_(due, left)):
         row = builder.load(builder.gep(errands.list, [number]))
-        later = builder.load(builder.gep(errands.list, [builder.add(number, _WORD(_LEAD))]))
+        later = builder.load(builder.gep(errands.list, [builder.add(number, errands.lead)]))
         target = builder.add(errands.target, builder.mul(number, errands.step))
         fetches = builder.icmp_signed("==", errands.kind, _WORD(_FETCH))
         folds = builder.icmp_signed("==", errands.kind, _WORD(_FOLD))
@@ -184,6 +193,8 @@ def is_direct(coming, dtype):
     operand = coming.operand
     block = coming.block
     lanes = lanes_of(dtype)
+    if address_of(coming.target) == 0:
+        return False
     same = operand.dtype == code_of(dtype) and operand.shift == 0
     if coming.is_a and coming.pitch == 0:
         return same and operand.row == 1 and block.rows % lanes == 0
@@ -215,11 +226,42 @@ def _list_rows(rows, operand, block, cuts, lead):
 
 
 @jit
-def write(rows, there, turns, coming, dtype):
-    """Write the errands of a block that goes to ``there``, to be made in ``turns`` turns.
+def _pace_bits(count, turns):
+    """The logarithm of the turns from one errand to the next, if ``count`` share ``turns``."""
+    bits = int64(0)
+    while bits < _MOST_PACE_BITS and count << (bits + 1) <= turns:
+        bits += 1
+    return bits
+
+
+@jit
+def requests(rows, turns, operand, block, dtype):
+    """Write errands that ask for the lines of a block, as many as the list holds.
+
+    The lines are asked for along whichever dimension is contiguous; if neither is, none.
+    """
+    zero = int64(0)
+    if operand.column != 1:
+        operand = transposed(operand)
+        block = Block(block.column, block.columns, block.row, block.rows)
+    listed = tile_constant(dtype, "own") // lanes_of(dtype) if operand.column == 1 else zero
+    block = Block(block.row, min(block.rows, listed), block.column, block.columns)
+    lines = (block.columns * item_bytes(operand) + 2 * (_LINE - 1)) // _LINE
+    count = _list_rows(rows, operand, block, int64(1), zero)
+    return Errands(
+        rows, count, zero, _pace_bits(count, turns), int64(_FETCH), lines, int64(1), zero, zero,
+        zero, zero, zero,
+    )  # fmt: skip
+
+
+@jit
+def write(rows, turns, coming, dtype):
+    """Write the errands of a block, to be made in ``turns`` turns.
 
     Nothing is read beyond the lines of the block.
     """
+    if not is_direct(coming, dtype):
+        return requests(rows, turns, coming.operand, coming.block, dtype)
     operand = coming.operand
     block = coming.block
     lanes = lanes_of(dtype)
@@ -240,15 +282,7 @@ def write(rows, there, turns, coming, dtype):
             width = step // lanes
             apart = block.rows * step
     vectors = block.columns // lanes
-    if not is_direct(coming, dtype):  # the lines, along whichever dimension is contiguous
-        kind = int64(_FETCH)
-        if operand.column != 1:
-            operand = transposed(operand)
-            block = Block(block.column, block.columns, block.row, block.rows)
-        listed = tile_constant(dtype, "own") // lanes if operand.column == 1 else int64(0)
-        block = Block(block.row, min(block.rows, listed), block.column, block.columns)
-        vectors = (block.columns * item_bytes(operand) + 2 * (_LINE - 1)) // _LINE
-    elif operand.shift != 0:
+    if operand.shift != 0:
         kind = int64(_FOLD)
         shift = operand.shift + block.column * nbytes
         scale = operand.scale + block.column * nbytes
@@ -258,13 +292,11 @@ def write(rows, there, turns, coming, dtype):
             cuts *= 2
             vectors //= 2
             step //= 2
-    count = _list_rows(rows, operand, block, cuts, int64(_LEAD))
-    pace_bits = int64(0)
-    while pace_bits < _MOST_PACE_BITS and count << (pace_bits + 1) <= turns:
-        pace_bits += 1
+    lead = int64(_LEAD if coming.is_a or kind == _FOLD else _LEAD_OF_ROWS_OF_B)
+    count = _list_rows(rows, operand, block, cuts, lead)
     return Errands(
-        rows, count, pace_bits, kind, vectors, width, address_of(there), step * nbytes,
-        apart * nbytes, shift, scale,
+        rows, count, lead, _pace_bits(count, turns), kind, vectors, width,
+        address_of(coming.target), step * nbytes, apart * nbytes, shift, scale,
     )  # fmt: skip
 
 
@@ -273,9 +305,9 @@ def after_tile(errands, turns):
     """What is left of the errands after a tile of ``turns`` turns."""
     made = min(turns >> errands.pace_bits, errands.count)
     return Errands(
-        moved(errands.list, made), errands.count - made, errands.pace_bits, errands.kind,
-        errands.vectors, errands.width, errands.target + made * errands.step, errands.step,
-        errands.apart, errands.shift, errands.scale,
+        moved(errands.list, made), errands.count - made, errands.lead, errands.pace_bits,
+        errands.kind, errands.vectors, errands.width, errands.target + made * errands.step,
+        errands.step, errands.apart, errands.shift, errands.scale,
     )  # fmt: skip
 
 

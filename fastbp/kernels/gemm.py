@@ -13,7 +13,8 @@ multiplying overlap:
             for each strip of the task's rows (or columns):
                 for each kc in the chunk:
                     for each panel of B, for each row tile of A:
-                        micro-kernel, and errands for the next block of the larger operand
+                        micro-kernel, and errands for the next block of the larger operand, or the
+                    lines of the next chunk of the smaller one
 
 Threads share nothing but C's rectangles, see `_cut`: to read half of a chunk that another thread
 packed, from that thread's cache, takes as long as to pack it, and both would wait for each other
@@ -38,6 +39,7 @@ from fastbp.kernels.blocks import (
     SHALLOW,
     block_product,
     even_share,
+    is_packed,
     own_buffers,
     panel_rows,
     private_bytes,
@@ -47,8 +49,8 @@ from fastbp.kernels.blocks import (
 from fastbp.kernels.depth import product_by_depth, shard_count, sum_parts
 from fastbp.kernels.jit import jit
 from fastbp.kernels.packing import block_of, pack_a, pack_b, pitch_of, tile_constant, transposed
-from fastbp.kernels.team import next_task
-from fastbp.kernels.vectors import lanes_of, moved
+from fastbp.kernels.team import claim_near, first_near_task, following_task
+from fastbp.kernels.vectors import lanes_of, moved, pointer
 from fastbp.kernels.writeback import NOTHING, write_back
 
 __all__ = ["Ending", "Workspace", "gemm", "private_bytes", "shared_bytes"]
@@ -60,9 +62,9 @@ _PACKING = 8
 Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
 """A write-back: one of `writeback`'s kinds, and typed pointers to what it reads."""
 
-Workspace = namedtuple("Workspace", ["team", "shared", "private", "workers"])
-"""Typed pointers: the team's words, the shared buffer, and this thread's own buffer; and how many
-threads there are, which must be the same number for all of them."""
+Workspace = namedtuple("Workspace", ["team", "shared", "private", "worker", "workers"])
+"""Typed pointers to the team's words, the shared buffer, and this thread's own buffer; then this
+thread's number, and how many threads there are, which must be the same number for all of them."""
 
 
 def shared_bytes(itemsize: int) -> int:
@@ -132,6 +134,22 @@ def _next_strip(at, many, lc, deep, depth, k, more):
 
 
 @jit
+def _next_chunk(more_strips, start, extent, few, most, lc, deep, depth, k, q, kc):
+    """Block q of the chunk of the smaller operand that is packed after the present one.
+
+    The rows (or columns) and the stretch of k, as a Part; empty unless this is the last strip.
+    """
+    zero = int64(0)
+    at, p, end = start, lc + deep, min(lc + deep + depth, k)
+    if p >= k:
+        at, extent, p, end = start + most, min(most, few - start - most), zero, min(depth, k)
+    p += q * kc
+    if more_strips or p >= end or extent <= 0:
+        return Part(zero, zero, zero, zero)
+    return Part(at, extent, p, min(kc, end - p))
+
+
+@jit
 def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype):
     """What one thread does of `_product`: the loops at the top of this module."""
     kc = tile_constant(dtype, "kc")
@@ -149,6 +167,7 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype
         few_from, many_from = part.row, part.column
     strip = _strip_width(shares_b, many, k, pitch, dtype)
     most = even_share(few, near // deepest // step * step, step)
+    nowhere = pointer(int64(0), dtype)
     ready = False
     for start in range(0, few, most):
         extent = min(most, few - start)
@@ -162,7 +181,7 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype
                 block = block_of(not shares_b, few_from + start, extent, p, min(kc, lc + deep - p))
                 to = moved(own.near, q * block_size)
                 if shares_b:
-                    pack_b(to, small, block, turned, own.there, dtype)
+                    pack_b(to, small, block, turned, own.way, dtype)
                 else:
                     pack_a(to, pitch, small, block, dtype)
             for at in range(0, many, strip):
@@ -180,7 +199,7 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype
                         if shares_b:
                             pack_a(own.here, pitch, large, block, dtype)
                         else:
-                            pack_b(own.here, large, block, turned, own.there, dtype)
+                            pack_b(own.here, large, block, turned, own.way, dtype)
                     then, p_then, end = at, p + kc, lc + deep
                     if q + 1 == blocks:
                         then, p_then, end = _next_strip(
@@ -190,15 +209,22 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype
                     block = block_of(
                         shares_b, many_from + then, wanted, p_then, min(kc, end - p_then)
                     )
-                    coming = errand.Coming(shares_b, pitch, large, block)
+                    coming = errand.Coming(shares_b, pitch, large, turned, block, own.there)
+                    chunk = _next_chunk(
+                        at + strip < many, start, extent, few, most, lc, deep, depth, k, q, kc
+                    )
+                    block = block_of(
+                        not shares_b, few_from + chunk.row, chunk.rows, chunk.column, chunk.columns
+                    )
+                    after = errand.Coming(not shares_b, pitch, small, turned, block, nowhere)
                     common = moved(own.near, q * block_size)
                     keep = beta if p == 0 else dtype(1)
                     left, right = (own.here, common) if shares_b else (common, own.here)
                     block_product(
                         left, pitch, right, length, corner, ldc, rows, columns, alpha,
-                        keep, own, coming, dtype,
+                        keep, own, coming, after, dtype,
                     )  # fmt: skip
-                    ready = errand.is_direct(coming, dtype)
+                    ready = is_packed(coming, dtype)
                     if ready:
                         own = swapped(own)
                 if lc + deep == k:
@@ -216,13 +242,15 @@ def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, d
     tasks = (m + rows - 1) // rows * across
     own = own_buffers(space.private, dtype)
     phase += 1
-    task = next_task(space.team, phase, tasks, False)
+    home = space.worker * tasks // space.workers % tasks
+    task = first_near_task(space.team, phase, tasks, home)
     while task >= 0:
         i = task // across * rows
         j = task % across * columns
         part = Part(i, min(rows, m - i), j, min(columns, n - j))
         _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype)
-        task = next_task(space.team, phase, tasks, True)
+        upcoming = claim_near(space.team, phase, tasks, home)
+        task = following_task(space.team, phase, tasks, upcoming)
     return phase
 
 

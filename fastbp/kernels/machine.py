@@ -140,18 +140,22 @@ def tiles(itemsize: int) -> Tiles:
       for 24 multiply-adds; 6 x 4 ran alike and 12 x 2 slower on AVX-512,
       benchmarks/sweep_blocks.py). Tiles of a fraction of the rows finish ragged edges.
     * kc: long enough that the write-back of a tile (2 mr nv loads and stores) is small beside its
-      kc * mr * nv multiply-adds, short enough that a panel of B, kc * nr elements, stays near.
+      kc * mr * nv multiply-adds, short enough that a panel of B, kc * nr elements, stays near. 256
+      takes sizes that are powers of two in whole chunks of whole blocks: on AMD's Zen 5 products
+      with k = 1024 ran at 0.90 of the peak instead of 0.86 with 384 (and 0.88 with 320 or 352), in
+      float64 at 0.86 instead of 0.81; with k = 12,288 they were alike.
     * own: a thread's own packed block, of which there are two, one being packed while the other is
       used, is four panels of B if two such blocks take at most three fifths of the level-2 cache,
       else two. Four make pieces of a matrix's rows of 768 bytes: products with 12,288-wide B took 3
       to 7 % less time than with two. Rows of A are long pieces anyway: a block of them has half.
-    * near: what is packed of the smaller operand takes half of the level-2 cache, from where it is
-      read again for every block of the larger one.
+    * near: what is packed of the smaller operand takes five eighths of the level-2 cache, from
+      where it is read again for every block of the larger one. Three eighths were 2 to 6 % slower,
+      and three quarters no faster.
     """
     lanes = VECTOR_BITS // 8 // itemsize
     nv, mr, row_step = (3, 8, 4) if VECTOR_REGISTERS == 32 else (2, 6, 2)
     nr = nv * lanes
-    kc = 384
+    kc = 256
     panel = nr * kc
     panels = 4 if 2 * 4 * panel * itemsize <= 0.6 * CACHES.l2 else 2
     return Tiles(
@@ -163,5 +167,5 @@ def tiles(itemsize: int) -> Tiles:
         nr=nr,
         kc=kc,
         own=panels * panel,
-        near=max(CACHES.l2 // 2 // itemsize, kc * max(mr, nr)),
+        near=max(CACHES.l2 * 5 // 8 // itemsize, kc * max(mr, nr)),
     )

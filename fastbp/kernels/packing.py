@@ -45,11 +45,13 @@ __all__ = [
     "code_of",
     "copy_rows",
     "fold",
+    "is_along_k",
     "is_by_columns",
     "item_bytes",
     "matrix",
     "pack_a",
     "pack_b",
+    "pack_columns",
     "panel_columns",
     "pitch_of",
     "row_of",
@@ -369,23 +371,47 @@ def pack_a(dst, pitch, operand, block, dtype):
 
 
 @jit
+def is_along_k(operand, turned):
+    """Whether B's elements follow each other along k, so that packing has to transpose them.
+
+    ``turned`` as in `pack_b`.
+    """
+    plain = operand.index == 0 and operand.shift == 0
+    return operand.row == 1 and operand.column != 1 and (plain or turned)
+
+
+@jit
+def pack_columns(dst, operand, block, first, turned, spare, dtype):
+    """Pack a vector's lanes of columns, ``first`` and on, of a block of B that `is_along_k`.
+
+    ``dst`` is where the block goes; ``first`` is a multiple of the lanes; the rest as in `pack_b`.
+    """
+    kc = tile_constant(dtype, "kc")
+    nr = tile_constant(dtype, "nr")
+    most = panel_columns(block.columns, dtype)
+    columns = min(lanes_of(dtype), block.columns - first)
+    source, row, column = operand, block.row, block.column + first
+    if operand.index != 0 or operand.shift != 0:
+        copy_rows(spare, kc, transposed(operand), column, columns, block.row, block.rows, dtype)
+        source = matrix(address_of(spare), int64(1), kc, dtype)
+        row = column = int64(0)
+    to = moved(dst, first // most * nr * block.rows + first % most)
+    _pack_panels(to, nr, most, source, row, block.rows, column, columns, dtype)
+
+
+@jit
 def pack_b(dst, operand, block, turned, spare, dtype):
     """Pack a block of B in whole panels.
 
     ``turned`` says that the operand is what `transposed` made of a matrix with contiguous rows;
-    ``spare`` takes nr * kc elements, for such rows if they are gathered or folded.
+    ``spare`` takes lanes * kc elements, for such rows if they are gathered or folded.
     """
-    kc = tile_constant(dtype, "kc")
-    nr = tile_constant(dtype, "nr")
-    by_way = turned and (operand.index != 0 or operand.shift != 0)
-    most = panel_columns(block.columns, dtype)
-    width = most if by_way else block.columns
-    for j in range(0, block.columns, width):
-        columns = min(width, block.columns - j)
-        source, row, column = operand, block.row, block.column + j
-        if by_way:
-            copy_rows(spare, kc, transposed(operand), column, columns, block.row, block.rows, dtype)
-            source = matrix(address_of(spare), int64(1), kc, dtype)
-            row = column = int64(0)
-        to = moved(dst, j // most * nr * block.rows)
-        _pack_panels(to, nr, most, source, row, block.rows, column, columns, dtype)
+    if is_along_k(operand, turned):
+        for first in range(0, block.columns, lanes_of(dtype)):
+            pack_columns(dst, operand, block, first, turned, spare, dtype)
+    else:
+        nr = tile_constant(dtype, "nr")
+        most = panel_columns(block.columns, dtype)
+        _pack_panels(
+            dst, nr, most, operand, block.row, block.rows, block.column, block.columns, dtype
+        )

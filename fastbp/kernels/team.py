@@ -15,9 +15,13 @@ A thread only ever waits for tasks that another thread is running at that moment
 threads may take part and each may come late, or never: a threading layer that grants one thread
 for two iterations, or starts a worker when all is done, costs time and never a deadlock.
 
+Where a phase works on data that the threads have in their own caches from another phase, they take
+its tasks by `claim_near` instead: each begins where its own data are. The result is the same.
+
 ``team`` points to at least ``TEAM_WORDS`` int64, zeroed before the region starts: [0] is the
-ticket, phase << 32 | next task; [8] counts the tasks that are done. Each has a cache line. For work
-whose parts keep to their data there is `shares`.
+ticket, phase << 32 | next task (or a bit for each task that is taken, with `claim_near`); [8]
+counts the tasks that are done. Each has a cache line. For work whose parts keep to their data there
+is `shares`.
 """
 
 from __future__ import annotations
@@ -27,9 +31,17 @@ from numba import int64
 from fastbp.kernels.atomics import add_to_word, exchange_if, read_word, relax, write_word
 from fastbp.kernels.jit import jit
 
-__all__ = ["TEAM_WORDS", "claim", "first_task", "following_task", "next_task", "unclaimed"]
+__all__ = [
+    "TEAM_WORDS",
+    "claim_near",
+    "first_near_task",
+    "following_task",
+    "next_task",
+    "unclaimed",
+]
 
 TEAM_WORDS = 16
+_TICKET_BITS = 32
 _DONE = 8
 
 
@@ -56,21 +68,31 @@ def claim(team, phase, tasks):
 
 
 @jit
+def claim_near(team, phase, tasks, home):
+    """The same, beginning with task ``home`` if there are not more tasks than a ticket has bits."""
+    if tasks > _TICKET_BITS:
+        return claim(team, phase, tasks)
+    while True:
+        ticket = read_word(team, 0)
+        if ticket >> 32 != phase:
+            return -1
+        chosen = -1
+        for i in range(tasks):
+            task = (home + i) % tasks
+            if ticket >> task & 1 == 0:
+                chosen = task
+                break
+        if chosen < 0 or exchange_if(team, 0, ticket, ticket | 1 << chosen):
+            return chosen
+
+
+@jit
 def _wait(team, phase):
     """Return when the phase is over."""
     spins = 0
     while read_word(team, 0) >> 32 == phase:
         spins += 1
         relax(spins)
-
-
-@jit
-def first_task(team, phase, tasks):
-    """Like `next_task` with nothing completed."""
-    task = claim(team, phase, tasks)
-    if task < 0:
-        _wait(team, phase)
-    return task
 
 
 @jit
@@ -99,4 +121,20 @@ def next_task(team, phase, tasks, completed):
     """
     if completed:
         return following_task(team, phase, tasks, claim(team, phase, tasks))
-    return first_task(team, phase, tasks)
+    task = claim(team, phase, tasks)
+    if task < 0:
+        _wait(team, phase)
+    return task
+
+
+@jit
+def first_near_task(team, phase, tasks, home):
+    """Like `next_task` with nothing completed, but beginning with task ``home``: see `claim_near`.
+
+    The tasks that follow are those of `claim_near` and `following_task`. All threads must take the
+    tasks of a phase in the same way.
+    """
+    task = claim_near(team, phase, tasks, home)
+    if task < 0:
+        _wait(team, phase)
+    return task
