@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fastbp import memory, threads
 from fastbp.kernels import elementwise, writeback
-from fastbp.products import COMPUTED, DIRECT, product, readable, writable_rows
+from fastbp.products import COMPUTED, DIRECT, plain_product, product, readable, writable_rows
 
 __all__ = ["linear", "linear_update", "matmul", "sigmoid", "sigmoid_derivative"]
 
@@ -122,7 +122,7 @@ def matmul(x1: npt.ArrayLike, x2: npt.ArrayLike, /, out: Array | None = None) ->
         and (out is None or _is_plain_target(out, x1, x2))
     ):
         result = memory.empty_result((x1.shape[0], x2.shape[1]), x1.dtype) if out is None else out
-        product(x1, x2, result)
+        plain_product(x1, x2, result)
         return result
     a, b = _numeric(x1, "x1"), _numeric(x2, "x2")
     if a.ndim == 0 or b.ndim == 0:

@@ -17,7 +17,7 @@ from fastbp import threads
 from fastbp.kernels import deferred, epoch, gemm, machine, narrow, sweep
 from fastbp.kernels import plan as p
 from fastbp.kernels.packing import DTYPE_CODES
-from fastbp.products import address_of
+from fastbp.memory import address_of
 
 if TYPE_CHECKING:
     from fastbp.network import Network

@@ -5,7 +5,6 @@ Nothing is checked here; `fastbp.arrays` and `fastbp.network` come with arrays t
 
 from __future__ import annotations
 
-import ctypes
 import struct
 import threading
 from collections.abc import Sequence
@@ -18,8 +17,9 @@ from fastbp import threads
 from fastbp.kernels import epoch, gemm, plan, writeback
 from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.kernels.team import TEAM_WORDS
+from fastbp.memory import address_of
 
-__all__ = ["COMPUTED", "DIRECT", "address_of", "product", "readable", "writable_rows"]
+__all__ = ["COMPUTED", "DIRECT", "plain_product", "product", "readable", "writable_rows"]
 
 Array = npt.NDArray[Any]
 
@@ -29,10 +29,11 @@ COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
 DIRECT = (*COMPUTED, np.dtype(np.uint8))
 """What operands are read as they are."""
 
-# Multiply-adds times bytes of an element up to which one thread works alone: a second one takes
-# 3 us to start on AMD's Zen 5. Squares of 96 in float32 took 11.0 us alone and 11.1 with two
-# threads, of 112 16.2 and 14.5; of 80 in float64 13.3 and 12.5, of 96 18.5 and 15.2.
-_SERIAL_PRODUCT = 5 << 20
+# Multiply-adds times bytes of an element up to which one thread works alone. On AMD's Zen 5 Numba's
+# launch takes 8 us to get a second one to work and 2 us to end, 5 us more if it has no cache in
+# common with the first. Squares of 112 in float32 took 14.5 us alone, and with two threads 15 us or
+# 20; of 128 19.3 alone, 18 or 23 with two; of 96 in float64 16.6 alone, 14 or 21 with two.
+_SERIAL_PRODUCT = 6 << 20
 
 
 def readable(array: Array) -> Array:
@@ -86,27 +87,6 @@ _SHARED = {4: gemm.shared_bytes(4), 8: gemm.shared_bytes(8)}
 _PRIVATE = {size: -(-gemm.private_bytes(size) // 64) * 64 for size in (4, 8)}
 _CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
 _REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
-
-
-_word_at = ctypes.c_size_t.from_address
-_HEADER = object.__basicsize__
-
-
-def address_of(array: Array) -> int:
-    """Where the array's first element lies: ``array.ctypes.data`` in a seventh of its time.
-
-    A PyArrayObject begins with CPython's object header and then the pointer to the data, in every
-    version of NumPy's C API (``PyArrayObject.data``).
-    """
-    return _word_at(id(array) + _HEADER).value
-
-
-def _slow_address(array: Array) -> int:
-    return array.ctypes.data
-
-
-if address_of(_call.memory) != _slow_address(_call.memory):  # another interpreter's object header
-    address_of = _slow_address
 
 
 def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, ...]:
@@ -180,4 +160,35 @@ def product(
     if workers == 1:
         region.serial(words, 0)
     else:
+        threads.run(region, words, workers)
+
+
+def plain_product(a: Array, b: Array, c: Array) -> None:
+    """C <- A B in less time for the call; nothing is checked.
+
+    Parameters
+    ----------
+    a, b : ndarray of shapes (m, k), (k, n)
+        Of C's dtype, aligned, contiguous by rows or by columns.
+    c : ndarray of shape (m, n)
+        float32 or float64, C-contiguous, no memory shared with `a` or `b`.
+    """
+    m, n = c.shape
+    k = a.shape[1]
+    if m == 0 or n == 0 or k == 0:
+        c.fill(0)
+        return
+    dtype = c.dtype
+    itemsize = dtype.itemsize
+    shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
+    workers = 1 if m * n * k * itemsize <= _SERIAL_PRODUCT else threads.get_num_threads()
+    scratch = threads.scratch(shared + private * workers)
+    words = _call.places[4]
+    region = _REGIONS[dtype]
+    epoch.start_product(
+        region.address, words, scratch, shared, private, workers, _CODES[dtype],
+        address_of(a), a.flags.c_contiguous, address_of(b), b.flags.c_contiguous, address_of(c),
+        m, n, k,
+    )  # fmt: skip
+    if workers > 1:
         threads.run(region, words, workers)

@@ -48,7 +48,15 @@ from fastbp.kernels.blocks import (
 )
 from fastbp.kernels.depth import product_by_depth, shard_count, sum_parts
 from fastbp.kernels.jit import jit
-from fastbp.kernels.packing import block_of, pack_a, pack_b, pitch_of, tile_constant, transposed
+from fastbp.kernels.packing import (
+    block_of,
+    code_of,
+    pack_a,
+    pack_b,
+    pitch_of,
+    tile_constant,
+    transposed,
+)
 from fastbp.kernels.team import claim_near, first_near_task, following_task
 from fastbp.kernels.vectors import lanes_of, moved, pointer
 from fastbp.kernels.writeback import NOTHING, write_back
@@ -79,18 +87,32 @@ def _piece(n, pieces, step):
 
 
 @jit
-def _cut(m, n, workers, dtype):
+def _is_near(a, m, n, k, dtype):
+    """Whether A's rows can be read where they lie: A and B are small, and B alone is packed."""
+    near = tile_constant(dtype, "near")
+    contiguous = a.column == 1 and a.row > 0 and a.dtype == code_of(dtype)
+    plain = a.index == 0 and a.shift == 0
+    whole = m % tile_constant(dtype, "row_step") == 0
+    return (
+        contiguous and plain and whole
+        and k <= tile_constant(dtype, "kc") and m * k <= near and n * k <= near
+    )  # fmt: skip
+
+
+@jit
+def _cut(m, n, workers, packs_a, dtype):
     """Cut C into rectangles, one for each worker or fewer: the rows and columns of one.
 
     The cheapest for the one with most to do: its multiply-adds, and what it packs for itself.
     """
     mr = tile_constant(dtype, "mr")
     nr = tile_constant(dtype, "nr")
-    rows, columns, least = m, n, (m + _PACKING) * (n + _PACKING)
+    packing_of_a = _PACKING if packs_a else 0
+    rows, columns, least = m, n, (m + _PACKING) * (n + packing_of_a)
     for down in range(1, workers + 1):
         tall = _piece(m, down, mr)
         wide = _piece(n, workers // down, nr)
-        cost = (tall + _PACKING) * (wide + _PACKING)
+        cost = (tall + _PACKING) * (wide + packing_of_a)
         if cost < least:
             rows, columns, least = tall, wide, cost
     return rows, columns
@@ -235,9 +257,29 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype
 
 
 @jit
+def _near_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype):
+    """The same where A `_is_near`: nothing is worth overlapping."""
+    i, j = part.row, part.column
+    block = block_of(False, j, part.columns, int64(0), k)
+    pack_b(own.near, b, block, turned, own.way, dtype)
+    block = block_of(False, j, int64(0), int64(0), k)
+    nothing = errand.Coming(False, int64(0), b, turned, block, own.there)
+    corner = moved(c, i * ldc + j)
+    block_product(
+        moved(pointer(a.address, dtype), i * a.row), a.row, own.near, k, corner, ldc, part.rows,
+        part.columns, alpha, beta, own, nothing, nothing, dtype,
+    )  # fmt: skip
+    write_back(
+        ending.kind, corner, ldc, part.rows, j, part.columns, ending.bias,
+        moved(ending.other, i * ending.ld_other + j), ending.ld_other, dtype,
+    )  # fmt: skip
+
+
+@jit
 def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, dtype):
     """The phase at the top of this module; see `gemm`, and `pack_b` for ``turned``."""
-    rows, columns = _cut(m, n, space.workers, dtype)
+    is_near = _is_near(a, m, n, k, dtype)
+    rows, columns = _cut(m, n, space.workers, not is_near, dtype)
     across = (n + columns - 1) // columns
     tasks = (m + rows - 1) // rows * across
     own = own_buffers(space.private, dtype)
@@ -248,7 +290,10 @@ def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, d
         i = task // across * rows
         j = task % across * columns
         part = Part(i, min(rows, m - i), j, min(columns, n - j))
-        _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype)
+        if is_near:
+            _near_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype)
+        else:
+            _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype)
         upcoming = claim_near(space.team, phase, tasks, home)
         task = following_task(space.team, phase, tasks, upcoming)
     return phase

@@ -33,7 +33,7 @@ from numba.extending import intrinsic
 
 from fastbp.kernels import machine
 
-__all__ = ["Region", "cache_folder", "jit", "launch", "region"]
+__all__ = ["Region", "cache_folder", "call_region", "jit", "launch", "region"]
 
 # Numpy's rules for division by zero; contraction is written out as fma where it is wanted, and
 # no fastmath flag is set, so that results are those of the source at every optimisation.
@@ -255,7 +255,9 @@ def region(function: Callable[[int, int], None]) -> Region:
 
 
 @intrinsic
-def _call(typingctx: Any, address: Any, context: Any, worker: Any) -> Any:
+def call_region(typingctx: Any, address: Any, context: Any, worker: Any) -> Any:
+    """Run the region at ``address`` on this thread, from compiled code."""
+
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         word = ir.IntType(64)
         function = ir.FunctionType(ir.VoidType(), [word, word])
@@ -268,7 +270,7 @@ def _call(typingctx: Any, address: Any, context: Any, worker: Any) -> Any:
 def _launch(address: int, context: int, workers: int) -> None:
     """Run the region at ``address`` on ``workers`` threads, and wait for all of them."""
     for worker in numba.prange(workers):
-        _call(address, context, numba.int64(worker))
+        call_region(address, context, numba.int64(worker))
 
 
 launch = numba.njit(parallel=True, **_OPTIONS)(_launch)
