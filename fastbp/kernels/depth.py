@@ -49,7 +49,6 @@ from fastbp.kernels.writeback import write_back
 
 __all__ = ["product_by_depth", "shard_count", "sum_parts"]
 
-_MOST_SHARDS = 16
 _LEAST_SHARDS = 8  # fewer would leave threads without work, and one operand is soon packed
 
 
@@ -80,7 +79,7 @@ def shard_count(m, n, k, dtype):
     if kc == 0:
         return int64(0)
     blocks = (k + kc - 1) // kc
-    shards = min(_MOST_SHARDS, blocks, tile_constant(dtype, "parts") // (m * n))
+    shards = min(tile_constant(dtype, "shards"), blocks, tile_constant(dtype, "parts") // (m * n))
     if shards < _LEAST_SHARDS:
         return int64(0)
     each = _blocks_of_shard(k, shards, kc)
