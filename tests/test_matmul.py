@@ -145,6 +145,17 @@ def test_every_edge_of_a_product_cut_along_k(dtype, transposition):
             assert_multiplies(m, n, k, dtype, transposition)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_edge_of_what_is_near_enough_to_leave_a_in_its_place(dtype, monkeypatch):
+    monkeypatch.setattr("fastbp.threads.get_num_threads", lambda: 1)
+    shape = tiles(dtype)
+    most = shape.near // shape.kc
+    for n in range(most // shape.nr * shape.nr - 1, most + 2):
+        assert_multiplies(shape.row_step, n, shape.kc, dtype)
+    for m in around(most // shape.row_step * shape.row_step):
+        assert_multiplies(m, shape.nr + 1, shape.kc, dtype)
+
+
 @pytest.mark.parametrize("d", [-1, 0, 1])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_the_most_parts(dtype, d):

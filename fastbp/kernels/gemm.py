@@ -90,12 +90,13 @@ def _piece(n, pieces, step):
 def _is_near(a, m, n, k, dtype):
     """Whether A's rows can be read where they lie: A and B are small, and B alone is packed."""
     near = tile_constant(dtype, "near")
+    panels = round_up(n, tile_constant(dtype, "nr"))  # the last one takes as much room as any
     contiguous = a.column == 1 and a.row > 0 and a.dtype == code_of(dtype)
     plain = a.index == 0 and a.shift == 0
     whole = m % tile_constant(dtype, "row_step") == 0
     return (
         contiguous and plain and whole
-        and k <= tile_constant(dtype, "kc") and m * k <= near and n * k <= near
+        and k <= tile_constant(dtype, "kc") and m * k <= near and panels * k <= near
     )  # fmt: skip
 
 
