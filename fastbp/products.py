@@ -68,8 +68,8 @@ class _Call(threading.local):
     Packing them into memory that is kept costs a tenth of making arrays of them.
     """
 
-    # 16 words of team, which pad bytes zero; 30 words of plan; alpha and beta.
-    layout = struct.Struct(f"={8 * TEAM_WORDS}x30q2d")
+    # The words of a team, which pad bytes zero, and of a plan; alpha and beta.
+    layout = struct.Struct(f"={8 * TEAM_WORDS}x{epoch.PRODUCT_WORDS}q2d")
 
     def __init__(self) -> None:
         self.memory = np.zeros(self.layout.size // 8 + 8, np.int64)
@@ -79,7 +79,7 @@ class _Call(threading.local):
         team = address + start
         words = team + 8 * TEAM_WORDS
         # One attribute: looking one up in an object of each thread's own takes 50 ns.
-        self.places = (self.layout.pack_into, buffer, start, team, words, words + 8 * 30)
+        self.places = (self.layout.pack_into, buffer, start, team, words, words + 8 * epoch.PRODUCT_WORDS)
 
 
 _call = _Call()
