@@ -54,7 +54,7 @@ __all__ = [
 MOST_OUTPUTS = 16  # wider first layers are left to the matrix product, which packs X
 MOST_PARAMETERS_ABOVE = 2048  # ... and so are networks that are not small above it
 
-_BYTES_AHEAD = 96 << 10  # see `rows_ahead`
+_BYTES_AHEAD = 192 << 10  # see `rows_ahead`
 
 
 def tile_rows(row_bytes: int, lanes: int, batch: int, shares: int) -> int:
@@ -65,7 +65,7 @@ def tile_rows(row_bytes: int, lanes: int, batch: int, shares: int) -> int:
     columns are cut into `shares`, a batch of no more rows than lanes is one tile, which needs no
     gradient in memory: 16 rows of bytes took 10.5 us so, and 12.1 in tiles of 8.
     """
-    if shares > 1 and batch <= lanes and 8 * batch * row_bytes <= 3 * shares * machine.CACHES.l2:
+    if shares > 1 and batch <= lanes and 4 * batch * row_bytes <= shares * machine.CACHES.l2:
         return lanes
     rows = GROUP
     while 2 * rows * row_bytes <= machine.CACHES.l2 // 8:

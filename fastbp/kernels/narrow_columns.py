@@ -30,7 +30,8 @@ from numba import int64
 
 from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit
-from fastbp.kernels.narrow_emit import GROUP, OUTPUTS
+from fastbp.kernels.narrow_ahead import list_rows_ahead
+from fastbp.kernels.narrow_emit import ASKED, GROUP, OUTPUTS
 from fastbp.kernels.narrow_folding import fold_weights, folds_sums
 from fastbp.kernels.narrow_layers import (
     backward_above,
@@ -191,6 +192,7 @@ def _forward(
         add_products(
             moved(own.sums, o * GROUP * lanes), x, moved(own.ahead, i), shift, scale,
             moved(w, o * n0), n0, j0, count, min(GROUP, rows - i), min(OUTPUTS, n1 - o),
+            moved(own.asked, i // GROUP * ASKED) if o == 0 else moved(own.ahead, i),
         )  # fmt: skip
     _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, n1, dtype)
 
@@ -273,20 +275,18 @@ def _sweep_row(plan, x, own, updates, later, j0, count, dtype):
 
 @jit
 def _look_ahead(plan, own, number, tiles, rows_behind, dtype):
-    """Row offsets of tile ``number``; and, after the tile behind, of the rows to ask for."""
+    """Row offsets of tile ``number``, and of the rows to ask for. How many rows, and on way back."""
     rows = int64(0)
     if number < tiles:
         tile = _tile(plan, number, dtype)
         rows = tile.rows
         for i in range(rows):
             own.ahead[i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
-    later = int64(0)
+    start, count = int64(0), int64(0)
     if number + 1 < tiles:
         tile = _tile(plan, number + 1, dtype)
-        later = min(tile.rows, plan[p.AHEAD])
-        for i in range(later):
-            own.offsets[rows_behind + i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
-    return rows, later
+        start, count = tile.start, min(tile.rows, plan[p.AHEAD])
+    return rows, list_rows_ahead(plan, own, start, count, own.ahead, rows, rows_behind)
 
 
 @jit

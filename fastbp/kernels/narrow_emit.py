@@ -9,10 +9,11 @@ from numba.core import types
 
 from fastbp.kernels.emit import convert, emit_loop, vector_fma, vector_load, vector_load_part
 
-__all__ = ["GROUP", "OUTPUTS", "WORD", "Rows", "optional", "pass_over", "switch"]
+__all__ = ["ASKED", "GROUP", "OUTPUTS", "WORD", "Rows", "optional", "pass_over", "switch"]
 
 GROUP = 4  # rows of X that one pass over W serves ...
 OUTPUTS = 4  # ... and rows of W at most in one pass: GROUP x OUTPUTS accumulators
+ASKED = GROUP // 2  # rows of the next tile that such a pass asks for, if X are floats
 WORD = ir.IntType(64)
 
 

@@ -1,7 +1,9 @@
 """Scratch memory of one thread, or share, for a narrow first layer; and a plan of its own.
 
 In elements of ``dtype``, lanes = L and tile <= L rows:
-    offsets, ahead    _ROWS int64 each: where rows of X begin, in elements
+    offsets, ahead    _ROWS int64 each: where rows of X begin, in elements. Of the tile that goes
+                      back, then of rows to ask for on that way; of the tile that goes forward
+    asked             _ROWS int64: of rows to ask for on the way forward, ASKED for each group
     sums              (n1, _ROWS, L)
     act, delta        (units, L), layer 1 first
     tally             see `narrow_update`
@@ -30,7 +32,7 @@ _ROWS = 32  # of a tile and of what is asked for ahead: twice the lanes of the w
 _SETTINGS = 4
 
 Scratch = namedtuple(
-    "Scratch", ["offsets", "ahead", "sums", "act", "delta", "totals", "tally", "plan"]
+    "Scratch", ["offsets", "ahead", "asked", "sums", "act", "delta", "totals", "tally", "plan"]
 )
 
 _plan_words = jit(plan_words)
@@ -42,7 +44,7 @@ def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> in
     n1, units = layer_sizes[1], sum(layer_sizes[1:])
     above = sum((a + 1) * b for a, b in pairwise(layer_sizes[1:]))
     vectors = n1 * _ROWS + 2 * units + (n1 + above + 2)
-    words = 2 * _ROWS + plan_words(len(layer_sizes) - 1) + _SETTINGS
+    words = 3 * _ROWS + plan_words(len(layer_sizes) - 1) + _SETTINGS
     return words * 8 + (vectors * lanes + _ROWS + n1 + above) * itemsize
 
 
@@ -53,13 +55,14 @@ def scratch(plan, worker, dtype):
     n1 = layer_word(plan, 0, p.OUTPUTS)
     offsets = pointer(plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP], int64)
     ahead = moved(offsets, _ROWS)
-    sums = recast(moved(ahead, _ROWS), dtype)
+    asked = moved(ahead, _ROWS)
+    sums = recast(moved(asked, _ROWS), dtype)
     act = moved(sums, n1 * _ROWS * lanes)
     delta = moved(act, units(plan) * lanes)
     tally = moved(delta, units(plan) * lanes)
     totals = moved(tally, tally_size(plan, dtype))
     own_plan = recast(moved(totals, _ROWS), int64)
-    return Scratch(offsets, ahead, sums, act, delta, totals, tally, own_plan)
+    return Scratch(offsets, ahead, asked, sums, act, delta, totals, tally, own_plan)
 
 
 @jit

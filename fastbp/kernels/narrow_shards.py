@@ -13,7 +13,8 @@ from numba import float64, int64
 from fastbp.kernels import plan as p
 from fastbp.kernels.functions import sigmoid
 from fastbp.kernels.jit import jit
-from fastbp.kernels.narrow_emit import GROUP, OUTPUTS
+from fastbp.kernels.narrow_ahead import list_rows_ahead
+from fastbp.kernels.narrow_emit import ASKED, GROUP, OUTPUTS
 from fastbp.kernels.narrow_folding import fold_weights, folds_sums
 from fastbp.kernels.narrow_layers import (
     backward_above,
@@ -99,8 +100,17 @@ def _fold_all(plan, team, own, dtype):
 
 
 @jit
-def _first_layer(plan, x, shift, scale, start, rows, own, dtype):
-    """own.act[:n1] <- Z of the first layer for rows start ... start + rows <= lanes."""
+def _list_rows(plan, start, rows, then, own):
+    """List the rows of a tile and, of those from row ``then`` on, the ones to ask for."""
+    for i in range(rows):
+        own.offsets[i] = row_number(plan, start + i) * plan[p.X_ROW]
+    count = max(min(plan[p.AHEAD], plan[p.TILE], plan[p.ROWS] - then), 0)
+    return list_rows_ahead(plan, own, then, count, own.offsets, rows, rows)
+
+
+@jit
+def _first_layer(plan, x, shift, scale, rows, own, dtype):
+    """own.act[:n1] <- Z of the first layer for the ``rows`` <= lanes that own.offsets lists."""
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
@@ -109,8 +119,6 @@ def _first_layer(plan, x, shift, scale, start, rows, own, dtype):
     if folds_sums(plan) and not by_pixels:
         w = pointer(plan[p.FOLDED], dtype)
     b = layer_pointer(plan, 0, p.BIAS, dtype)
-    for i in range(rows):
-        own.offsets[i] = row_number(plan, start + i) * plan[p.X_ROW]
     for i in range(n1 * max(lanes, GROUP)):
         store(own.sums, i * lanes, zeros(dtype))
     if by_pixels:
@@ -131,6 +139,7 @@ def _first_layer(plan, x, shift, scale, start, rows, own, dtype):
                     moved(own.sums, (i * n1 + o * GROUP) * lanes), x, moved(own.offsets, i),
                     shift, scale, moved(w, o * n0), n0, j0, count,
                     min(GROUP, rows - i), min(OUTPUTS, n1 - o),
+                    moved(own.asked, i // GROUP * ASKED) if o == 0 else moved(own.offsets, i),
                 )  # fmt: skip
     for o in range(n1):
         constant = b[o]
@@ -157,15 +166,13 @@ def _tile(
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
-    _first_layer(plan, x, shift, scale, start, rows, own, dtype)
+    later = _list_rows(plan, start, rows, then, own)
+    _first_layer(plan, x, shift, scale, rows, own, dtype)
     z = layers_above(plan, own, dtype)
     last = moved(own.delta, (units(plan) - outputs) * lanes)
     tally = moved(shard, n1 * n0)
     output_delta(plan, z, last, start, rows, int64(0), batch_rows, tally, dtype)
     backward_above(plan, own, moved(tally, 2 * lanes), dtype)
-    later = max(min(plan[p.AHEAD], plan[p.TILE], plan[p.ROWS] - then), 0)
-    for i in range(later):
-        own.offsets[rows + i] = row_number(plan, then + i) * plan[p.X_ROW]
     folds = address_of(target) != address_of(shard) and folds_sums(plan)
     sums_shift = pointer(plan[p.SHIFT] if folds else int64(0), dtype)
     sums_scale = pointer(plan[p.SCALE] if folds else int64(0), dtype)
@@ -266,7 +273,8 @@ def forward(plan, x, shift, scale, own, dtype):
     while task >= 0:
         start = task * lanes
         rows = min(lanes, n - start)
-        _first_layer(plan, x, shift, scale, start, rows, own, dtype)
+        _list_rows(plan, start, rows, n, own)
+        _first_layer(plan, x, shift, scale, rows, own, dtype)
         z = layers_above(plan, own, dtype)
         for o in range(outputs):
             if plan[p.SIGMOID_OUT] != 0:

@@ -29,7 +29,16 @@ from fastbp.kernels.emit import (
     vector_store,
     vector_store_part,
 )
-from fastbp.kernels.narrow_emit import GROUP, OUTPUTS, WORD, Rows, optional, pass_over, switch
+from fastbp.kernels.narrow_emit import (
+    ASKED,
+    GROUP,
+    OUTPUTS,
+    WORD,
+    Rows,
+    optional,
+    pass_over,
+    switch,
+)
 from fastbp.kernels.vectors import vector_of
 
 __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
@@ -57,6 +66,7 @@ def add_products(
     count: Any,
     rows: Any,
     outputs: Any,
+    later: Any,
 ) -> Any:
     """Add to sums[o * GROUP + i] the products, lane by lane, of row i of X and row o of W.
 
@@ -64,16 +74,17 @@ def add_products(
     all columns are through: the order of the additions does not depend on how the columns are cut,
     as long as each cut is whole vectors. ``rows`` is 1 ... GROUP, ``outputs`` 1 ... OUTPUTS.
     ``w`` points to row 0 of W, rows ``ldw`` elements apart. With fewer than GROUP rows, one row at
-    a time is computed.
+    a time is computed; with GROUP rows of floats, the same columns of ASKED other rows are asked
+    for, whose offsets ``later`` points to.
     """
     vector = vector_of(w.dtype)
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ctx.get_value_type(vector)
-        sums_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, rows_, outputs_ = args
+        sums_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, rows_, outputs_, later_ = args
         source = Rows(builder, x_, optional(shift, shift_), optional(scale, scale_), kind)
         item = x.dtype.bitwidth // 8
-        asks = item * kind.count >= _LINE // 8  # bytes are few: there, widening takes the time
+        asks = item > 1  # bytes are few: there, widening takes the time
 
         def emit(first: ir.Value, height: int, width: int) -> None:
             starts = [
@@ -89,17 +100,24 @@ def add_products(
                 for o in range(width)
             ]
             lines = [builder.gep(w_, [builder.mul(ldw_, WORD(o))]) for o in range(width)]
+            asked = [
+                builder.load(builder.gep(later_, [WORD(i)]))
+                for i in range(ASKED if asks and height > 1 else 0)
+            ]
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
                 load = vector_load if part is None else vector_load_part
                 extra = [kind] if part is None else [part, kind]
+                for start in asked:
+                    place = builder.gep(x_, [builder.add(start, j)])
+                    emit_prefetch(builder, place, _TO_LEVEL_2)
                 weights = [load(builder, builder.gep(line, [j]), *extra) for line in lines]
                 folds = source.statistics(j, part)
                 updated = []
                 for i in range(height):
                     if asks and height > 1:
-                        later = builder.add(starts[i], builder.add(j, WORD(_AHEAD // item)))
-                        emit_prefetch(builder, builder.gep(x_, [later]), _TO_LEVEL_1)
+                        column = builder.add(starts[i], builder.add(j, WORD(_AHEAD // item)))
+                        emit_prefetch(builder, builder.gep(x_, [column]), _TO_LEVEL_1)
                     value = source.load(starts[i], j, part, folds)
                     for o in range(width):
                         updated.append(vector_fma(builder, value, weights[o], acc[i * width + o]))
@@ -127,7 +145,7 @@ def add_products(
         return ctx.get_dummy_value()
 
     word = types.int64
-    signature = types.void(sums, x, offsets, shift, scale, w, word, word, word, word, word)
+    signature = types.void(sums, x, offsets, shift, scale, w, word, word, word, word, word, later)
     return signature, codegen
 
 

@@ -104,7 +104,7 @@ def _chunk(plan, last, last_rows, ahead, ahead_rows, o, outputs, j0, count, own,
             add_products(
                 moved(own.sums, (u * MOST_ROWS + i * OUTPUTS) * lanes), ahead,
                 moved(own.offsets, i), None, None, moved(w, (o + u) * n0), n0, j0, count,
-                min(GROUP, ahead_rows - i), min(OUTPUTS, outputs - u),
+                min(GROUP, ahead_rows - i), min(OUTPUTS, outputs - u), moved(own.offsets, i),
             )  # fmt: skip
 
 
