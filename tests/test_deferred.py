@@ -39,6 +39,18 @@ def test_groups_with_a_short_last_one_and_a_short_last_step(
     assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [64, 65, 79])  # after a group of three 16s: 16, 17 or 31 rows
+@pytest.mark.parametrize("batch_size", [8, 15, 16, 17, 31, 32])
+@pytest.mark.parametrize("steps", [2, 3])
+def test_products_of_rows_leave_out_whole_vectors_of_a_step(
+    steps, batch_size, rows, dtype, grouped
+):
+    grouped(steps)
+    problem = make_problem((70, 40, 1), rows, dtype=dtype)
+    assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1, weight_decay=0.01)
+
+
 @pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])
 @pytest.mark.parametrize("fold", ["none", "scalar", "feature"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

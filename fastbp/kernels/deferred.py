@@ -29,6 +29,7 @@ from numba import float64, int64
 
 from fastbp.kernels import machine
 from fastbp.kernels import plan as p
+from fastbp.kernels.blocks import round_up
 from fastbp.kernels.gemm import Ending, gemm
 from fastbp.kernels.jit import jit
 from fastbp.kernels.narrow_emit import OUTPUTS
@@ -144,10 +145,16 @@ def begin_group(plan, group, start, rows, space, phase, dtype):
     )
     if rows <= batch:
         return phase
+    # Wanted are products of the rows after the first step with those before the last one, in whole
+    # vectors.
+    lanes = lanes_of(dtype)
+    skip = batch // lanes * lanes
+    earlier = min(round_up((rows - 1) // batch * batch, lanes), rows)
+    later = matrix(address_of(moved(group.x, skip * step)), step, int64(1), dtype)
     other = matrix(address_of(group.x), int64(1), step, dtype)
     phase = gemm(
-        group.gram, group.ldg, rows, rows, n0, x, other, dtype(1), dtype(0), ending, space, phase,
-        dtype,
+        moved(group.gram, skip * group.ldg), group.ldg, rows - skip, earlier, n0, later, other,
+        dtype(1), dtype(0), ending, space, phase, dtype,
     )  # fmt: skip
     _, keep = _rate_and_keep(plan)
     phase += 1

@@ -275,7 +275,7 @@ def _sweep_row(plan, x, own, updates, later, j0, count, dtype):
 
 @jit
 def _look_ahead(plan, own, number, tiles, rows_behind, dtype):
-    """Row offsets of tile ``number``, and of the rows to ask for. How many rows, and on way back."""
+    """List tile ``number`` and the rows to ask for: its rows, and those left for the way back."""
     rows = int64(0)
     if number < tiles:
         tile = _tile(plan, number, dtype)
