@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import threads
+from fastbp.companion import companion
 from fastbp.kernels import epoch, gemm, plan, writeback
 from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.kernels.team import TEAM_WORDS
@@ -34,6 +35,9 @@ DIRECT = (*COMPUTED, np.dtype(np.uint8))
 # common with the first. Squares of 112 in float32 took 14.5 us alone, and with two threads 15 us or
 # 20; of 128 19.3 alone, 18 or 23 with two; of 96 in float64 16.6 alone, 14 or 21 with two.
 _SERIAL_PRODUCT = 6 << 20
+# The same while a companion is awake (`fastbp.kernels.companion`). On Zen 4 it made squares of
+# 48 in float32 6 us of 6.5, of 64 8.4 of 9.5, of 96 13.6 of 21; of 40 in float64 6.6 of 7.1.
+_LONELY_PRODUCT = 1 << 19
 
 
 def readable(array: Array) -> Array:
@@ -88,6 +92,21 @@ _SHARED = {4: gemm.shared_bytes(4), 8: gemm.shared_bytes(8)}
 _PRIVATE = {size: -(-gemm.private_bytes(size) // 64) * 64 for size in (4, 8)}
 _CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
 _REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
+
+
+def _crew(work: int) -> tuple[int, int]:
+    """For so many multiply-adds times bytes: threads, and the mailbox of a companion, or 0.
+
+    The companion makes two of one thread, or does away with a launch of so few that it is most of
+    the time.
+    """
+    if work <= _LONELY_PRODUCT:
+        return 1, 0
+    most = threads.get_num_threads()
+    if most == 1:
+        return 1, 0
+    workers = 1 if work <= _SERIAL_PRODUCT else most
+    return workers, companion.mailbox if most == 2 or work <= 2 * _SERIAL_PRODUCT else 0
 
 
 def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, ...]:
@@ -147,8 +166,8 @@ def product(
         k, folding, folding_of_b = 1, None, None
     itemsize = c.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
-    workers = 1 if m * n * k * itemsize <= _SERIAL_PRODUCT else threads.get_num_threads()
-    address = threads.scratch(shared + private * workers)
+    workers, mailbox = _crew(m * n * k * itemsize)
+    address = threads.scratch(shared + private * max(workers, 2))
     pack_into, buffer, start, team, words, factors = _call.places
     pack_into(
         buffer, start,
@@ -158,10 +177,11 @@ def product(
         kind, 0 if bias is None else address_of(bias), 0, 0, alpha, beta,
     )  # fmt: skip
     region = _REGIONS[c.dtype]
-    if workers == 1:
-        region.serial(words, 0)
-    else:
-        threads.run(region, words, workers)
+    if mailbox:
+        if epoch.run_helped(region.address, words, workers, mailbox):
+            return
+        companion.missed()
+    threads.run(region, words, workers)
 
 
 def plain_product(a: Array, b: Array, c: Array) -> None:
@@ -182,14 +202,18 @@ def plain_product(a: Array, b: Array, c: Array) -> None:
     dtype = c.dtype
     itemsize = dtype.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
-    workers = 1 if m * n * k * itemsize <= _SERIAL_PRODUCT else threads.get_num_threads()
-    scratch = threads.scratch(shared + private * workers)
+    workers, mailbox = _crew(m * n * k * itemsize)
+    scratch = threads.scratch(shared + private * max(workers, 2))
     words = _call.places[4]
     region = _REGIONS[dtype]
-    epoch.start_product(
-        region.address, words, scratch, shared, private, workers, _CODES[dtype],
+    helped = epoch.start_product(
+        region.address, words, scratch, shared, private, workers, mailbox, _CODES[dtype],
         address_of(a), a.flags.c_contiguous, address_of(b), b.flags.c_contiguous, address_of(c),
         m, n, k,
     )  # fmt: skip
+    if helped:
+        return
+    if mailbox:
+        companion.missed()
     if workers > 1:
         threads.run(region, words, workers)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from numba import float32, float64, int64
 
 from fastbp.kernels import plan as p
+from fastbp.kernels.companion import run_with
 from fastbp.kernels.deferred import begin_group, begin_step, end_group, group_of
 from fastbp.kernels.dense import backward, forward, output_delta, update
 from fastbp.kernels.gemm import Ending, Workspace, gemm
@@ -21,7 +22,7 @@ from fastbp.kernels.team import TEAM_WORDS
 from fastbp.kernels.vectors import moved, pointer
 from fastbp.kernels.writeback import NOTHING
 
-__all__ = ["PRODUCT_WORDS", "regions", "start_product"]
+__all__ = ["PRODUCT_WORDS", "regions", "run_helped", "start_product"]
 
 PRODUCT_WORDS = 30
 """Words of a PRODUCT's plan: TEAM to WORKERS; at 6 the operands A and B, 7 words each; at 20 C,
@@ -51,13 +52,29 @@ def _product(plan, space, dtype):
 
 
 @jit(cache=True)
+def run_helped(region, words, workers, mailbox):
+    """Run a PRODUCT with a companion if there is a ``mailbox`` and one waits; whether it did.
+
+    If not, the plan at ``words`` is one for ``workers`` threads.
+    """
+    plan = pointer(words, int64)
+    plan[p.WORKERS] = 2
+    helped = mailbox != 0 and run_with(mailbox, region, words)
+    plan[p.WORKERS] = workers
+    return helped
+
+
+@jit(cache=True)
 def start_product(
-    region, words, scratch, shared, private, workers, code, a, a_by_rows, b, b_by_rows, c, m, n, k
+    region, words, scratch, shared, private, workers, mailbox, code, a, a_by_rows, b, b_by_rows, c,
+    m, n, k,
 ):  # fmt: skip
-    """Write a PRODUCT's plan for contiguous matrices of one dtype, and run it if alone.
+    """Write a PRODUCT's plan for contiguous matrices of one dtype, and run it if no launch is due.
 
     ``words`` is the address of PRODUCT_WORDS + 2, behind TEAM_WORDS of team; ``region`` that of the
-    region's code; ``scratch`` that of the shared bytes and of the private ones of each worker.
+    region's code; ``scratch`` that of the shared bytes and of the private ones of each worker, of
+    two at least. ``mailbox`` is a companion's, or 0. Returns whether the companion took part; it is
+    left to the caller to run the region if not, and workers > 1.
     """
     team = words - 8 * TEAM_WORDS
     for i in range(TEAM_WORDS):
@@ -77,8 +94,10 @@ def start_product(
     plan[27] = plan[28] = plan[29] = 0
     pointer(factors, float64)[0] = 1.0
     pointer(factors, float64)[1] = 0.0
-    if workers == 1:
+    helped = run_helped(region, words, workers, mailbox)
+    if workers == 1 and not helped:
         call_region(region, words, 0)
+    return helped
 
 
 @jit

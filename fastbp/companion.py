@@ -1,0 +1,100 @@
+"""The thread behind `fastbp.kernels.companion`: when it is called, and how it is forgotten."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import threading
+import time
+
+import numpy as np
+from numba import types
+
+from fastbp.kernels import companion as kernel
+
+__all__ = ["Companion", "companion"]
+
+_LINE = 64
+_PATIENCE = 2000  # looks at the mailbox, about 50 us on AMD's Zen: as long as Python code between
+# Nanoseconds between two calls that would have liked company, for it to be sent for. A call that
+# stands alone is not worth waking a thread, which then would look for nothing.
+_SOON = 200_000
+
+
+class Companion:
+    """A daemon thread that sleeps until it is called, and stays awake while there is work.
+
+    Attributes
+    ----------
+    mailbox : int
+        Address of its words, see `fastbp.kernels.companion`.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.zeros(kernel.MAILBOX_WORDS + _LINE // 8, np.int64)
+        self.mailbox = -(-int(self._memory.ctypes.data) // _LINE) * _LINE
+        self._words = (ctypes.c_int64 * kernel.MAILBOX_WORDS).from_address(self.mailbox)
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a process that has no companion: after a fork, its thread is gone."""
+        ctypes.memset(self.mailbox, 0, 8 * kernel.MAILBOX_WORDS)
+        self._lock = threading.Lock()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._called = False
+        self._last = 0
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether it waits for a job, or has one."""
+        return self._words[0] != kernel.ABSENT
+
+    @property
+    def jobs(self) -> int:
+        """How many regions it has taken part in."""
+        return self._words[kernel.JOBS]
+
+    def prepare(self) -> None:
+        """Compile, or load from the disk cache, what the thread runs."""
+        kernel.stay.compile((types.int64, types.int64))
+
+    def missed(self) -> None:
+        """Tell that a call had no company: the second time soon after the first it is called."""
+        now = time.perf_counter_ns()
+        soon = now - self._last < _SOON
+        self._last = now
+        if soon and not self._called:
+            self.call()
+
+    def call(self) -> None:
+        """Wake the thread, or start it."""
+        with self._lock:
+            if self._called:
+                return
+            self._called = True
+            if self._thread is None:
+                self.prepare()
+                thread = threading.Thread(
+                    target=self._live, args=(self._bell,), name="fastbp-companion", daemon=True
+                )
+                try:
+                    thread.start()
+                except RuntimeError:  # at the system's limit, or in a process that is ending:
+                    return  # there is none, and it counts as called for good
+                self._thread = thread
+            self._bell.put(None)
+
+    def _live(self, bell: queue.SimpleQueue[None]) -> None:
+        while True:
+            bell.get()
+            kernel.stay(self.mailbox, _PATIENCE)
+            self._called = False
+
+
+companion = Companion()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=companion.forget)
