@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -18,10 +17,12 @@ from fastbp.folding import check_folding, scale_and_shift
 from fastbp.initializers import Init, canonical_init, initialize
 from fastbp.kernels import writeback
 from fastbp.losses import check_targets, l2_penalty, log_loss
-from fastbp.plans import NetworkPlan, as_input
+from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
+from fastbp.plans import as_input, evaluate
 from fastbp.products import product
 
 if TYPE_CHECKING:
+    from fastbp.plans import NetworkPlan
     from fastbp.training import Callback, History, Progress
 
 __all__ = ["ActivationStats", "Network"]
@@ -88,6 +89,8 @@ class Network:
     36878
     """
 
+    _plan: NetworkPlan | None = None  # of the last evaluation, see `fastbp.plans.evaluate`
+
     def __init__(
         self,
         layer_sizes: Sequence[int],
@@ -99,10 +102,10 @@ class Network:
         input_mean: npt.ArrayLike = 0.0,
         input_scale: npt.ArrayLike = 1.0,
     ) -> None:
-        self.layer_sizes = _check_sizes(layer_sizes)
+        self.layer_sizes = check_sizes(layer_sizes)
         self.activation = check_activation(activation)
-        self.dtype = _check_dtype(dtype)
-        self.seed = _check_seed(seed)
+        self.dtype = check_dtype(dtype)
+        self.seed = check_seed(seed)
         self.init = canonical_init(init)
         n0 = self.layer_sizes[0]
         self.input_mean = check_folding(input_mean, "input_mean", n0, self.dtype)
@@ -112,6 +115,9 @@ class Network:
             self.layer_sizes, init, seed=self.seed, dtype=self.dtype
         )
         self.training_settings: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
 
     def __repr__(self) -> str:
         return (
@@ -125,31 +131,14 @@ class Network:
         return sum((a + 1) * b for a, b in pairwise(self.layer_sizes))
 
     def _input(self, X: npt.ArrayLike) -> Array:
-        self._check_parameters()
+        check_parameters(self.weights, self.biases, self.layer_sizes, self.dtype)
         return as_input(X, self.layer_sizes[0], self.dtype)
-
-    def _check_parameters(self) -> None:
-        """Parameters may be replaced by the user; compiled code must not meet other shapes."""
-        for kind, arrays in (("weights", self.weights), ("biases", self.biases)):
-            if len(arrays) != len(self.layer_sizes) - 1:
-                raise ValueError(
-                    f"{kind} must have {len(self.layer_sizes) - 1} arrays, got {len(arrays)}"
-                )
-            for layer, array in enumerate(arrays):
-                shape: tuple[int, ...] = (self.layer_sizes[layer + 1],)
-                if kind == "weights":
-                    shape += (self.layer_sizes[layer],)
-                if array.shape != shape or array.dtype != self.dtype or not array.flags.carray:
-                    raise ValueError(
-                        f"{kind}[{layer}] must be a writable C-contiguous {self.dtype} array of"
-                        f" shape {shape}"
-                    )
 
     def _output(self, X: npt.ArrayLike, *, sigmoid_out: bool) -> Array:
         rows = self._input(X)
         if len(rows) == 0:
             return np.empty((0, self.layer_sizes[-1]), self.dtype)
-        return NetworkPlan(self, rows).forward(sigmoid_out=sigmoid_out)
+        return evaluate(self, rows, sigmoid_out=sigmoid_out)
 
     def predict_proba(self, X: npt.ArrayLike) -> Array:
         """Probability that each output is 1.
@@ -383,42 +372,3 @@ class Network:
         from fastbp.storage import save
 
         save(self, path)
-
-
-def _check_sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(layer_sizes, str | bytes) or not isinstance(layer_sizes, Iterable):
-        raise TypeError(f"layer_sizes must be a sequence of integers, got {layer_sizes!r}")
-    sizes = []
-    for size in layer_sizes:
-        if isinstance(size, bool | np.bool_):
-            raise TypeError(f"layer_sizes must hold integers, got {size!r}")
-        try:
-            sizes.append(operator.index(size))
-        except TypeError:
-            raise TypeError(f"layer_sizes must hold integers, got {size!r}") from None
-    if len(sizes) < 2:
-        raise ValueError(f"layer_sizes must have at least two entries, got {tuple(sizes)}")
-    if min(sizes) < 1:
-        raise ValueError(f"layer_sizes must be at least 1, got {tuple(sizes)}")
-    return tuple(sizes)
-
-
-def _check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    checked = np.dtype(dtype)
-    if checked not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype must be float32 or float64, got {checked}")
-    return checked.newbyteorder("=")
-
-
-def _check_seed(seed: int | None) -> int | None:
-    if seed is None:
-        return None
-    if isinstance(seed, bool):
-        raise TypeError("seed must be an integer or None, got a bool")
-    try:
-        value = operator.index(seed)
-    except TypeError:
-        raise TypeError(f"seed must be an integer or None, got {seed!r}") from None
-    if value < 0:
-        raise ValueError(f"seed must not be negative, got {value}")
-    return value

@@ -7,6 +7,8 @@ array that the plan points to alive.
 from __future__ import annotations
 
 import functools
+import operator
+import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +24,11 @@ from fastbp.memory import address_of
 if TYPE_CHECKING:
     from fastbp.network import Network
 
-__all__ = ["NetworkPlan", "as_input"]
+__all__ = ["NetworkPlan", "as_input", "evaluate"]
 
 Array = npt.NDArray[Any]
 
+_FEW_ROWS = 256  # whose evaluation takes so little time that making the plan counts
 _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in scratch memory
 # Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
 # as long with two threads as with one, on 8 rows two thirds of it.
@@ -116,13 +119,14 @@ class NetworkPlan:
         *,
         batch_size: int | None = None,
     ) -> None:
-        self._network = network
-        self._keep: list[Any] = [X, y]
+        self._sizes, self._dtype = network.layer_sizes, network.dtype
+        # Rows to evaluate may be others in time, see `take`: the caller keeps those.
+        self._keep: list[Any] = [] if y is None else [X, y]
         self.rows = len(X)
         self._row_bytes = X.shape[1] * X.itemsize
         self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
         self.settings = np.zeros(4)
-        sizes = network.layer_sizes
+        sizes = self._sizes
         contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
         self._narrow = contiguous_rows and _may_be_narrow(sizes)
         words = [0] * p.plan_words(len(sizes) - 1)  # a list is filled several times faster
@@ -134,33 +138,37 @@ class NetworkPlan:
         words[p.SETTINGS] = address_of(self.settings)
         if y is not None:
             words[p.Y] = address_of(y)
+        self._preprocessing = network._folding()
         folding = self._folding(X)
         if folding is not None:
             words[p.SCALE], words[p.SHIFT] = (address_of(part) for part in folding)
-        self._fill_layers(words)
+        self._fill_layers(network, words)
         self.words = np.array(words, np.int64)
         if self._narrow:
             self._region = _NARROW_REGIONS[network.dtype, X.dtype, folding is not None]
         else:
             self._region = _WIDE_REGIONS[network.dtype]
+        self._address = address_of(self.words)
         self._training = y is not None
         self._by_columns = False
         self._folded = 0  # where in the shared scratch memory FOLDED is
         self._lay_out()
+        self._bytes = self._shared + self._private * self._workers + self._layers
+        self._prepared: tuple[int, ...] = ()
+        self._made_for = threading.get_ident(), X.shape, X.strides, X.dtype
+        self._made_of = [*network.weights, *network.biases]
 
     def _folding(self, X: Array) -> tuple[Array, Array] | None:
         """Scale and shift of X's columns, if the region needs any."""
-        network = self._network
-        folding = network._folding()
-        unfolded = network.dtype, X.dtype, False
+        folding = self._preprocessing
+        unfolded = self._dtype, X.dtype, False
         if folding is None and self._narrow and unfolded not in _NARROW_REGIONS:
-            ones = np.ones(network.layer_sizes[0], network.dtype)
+            ones = np.ones(self._sizes[0], self._dtype)
             folding = ones, 0 * ones
         self._keep.append(folding)
         return folding
 
-    def _fill_layers(self, words: list[int]) -> None:
-        network = self._network
+    def _fill_layers(self, network: Network, words: list[int]) -> None:
         at = p.LAYER
         for weight, bias in zip(network.weights, network.biases, strict=True):
             words[at + p.WEIGHT], words[at + p.BIAS] = address_of(weight), address_of(bias)
@@ -170,9 +178,8 @@ class NetworkPlan:
 
     def _lay_out(self) -> None:
         """Decide how much scratch memory each part needs."""
-        network = self._network
-        itemsize = network.dtype.itemsize
-        sizes = network.layer_sizes
+        itemsize = self._dtype.itemsize
+        sizes = self._sizes
         lanes = self._lanes = machine.tiles(itemsize).lanes
         self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
         if self._narrow:
@@ -219,42 +226,49 @@ class NetworkPlan:
 
     def _lay_out_stage(self) -> None:
         """How many bytes the rows that are staged take, and what a group of steps takes beside."""
-        n0, n1 = self._network.layer_sizes[:2]
-        itemsize = self._network.dtype.itemsize
+        n0, n1 = self._sizes[:2]
+        itemsize = self._dtype.itemsize
         rows = self.group * self.batch_size
         few = self.batch_size <= sweep.MOST_ROWS
         if self.group == 1:
-            worth = few and (self._training or len(self._network.layer_sizes) > 2)
+            worth = few and (self._training or len(self._sizes) > 2)
             rows = 2 * self.batch_size if worth else 0
         self._staged = -(-sweep.staged_bytes(n0, itemsize, rows) // 64) * 64
         self._deferred = deferred.group_bytes(n1, rows, itemsize) if self.group > 1 else 0
 
     def _run(self, operation: int, steps: int = 1) -> None:
+        base = threads.scratch(self._bytes)
+        setting = operation, steps, base, threads.get_num_threads()
+        if setting != self._prepared:
+            self._prepare(*setting)
+            self._prepared = setting
+        self.words[p.TEAM] = threads.new_team()
+        threads.run(self._region, self._address, self._started)
+
+    def _prepare(self, operation: int, steps: int, base: int, most: int) -> None:
+        """Write how many threads work, where, and on how much at a time."""
         words = self.words
-        base = threads.scratch(self._shared + self._private * self._workers + self._layers)
-        workers = min(self._workers, threads.get_num_threads())
+        workers = min(self._workers, most)
         if steps * self._work <= _SERIAL_WORK:
             workers = 1
         words[p.OPERATION] = operation
-        words[p.TEAM] = threads.new_team()
         if self._narrow:
             shares = 1
             if self._by_columns:  # a thread without a share would only get in the way
-                workers = shares = narrow.columns_shares(self._network.layer_sizes[0], workers)
+                workers = shares = narrow.columns_shares(self._sizes[0], workers)
             words[p.TILE] = narrow.tile_rows(self._row_bytes, self._lanes, self.batch_size, shares)
             words[p.AHEAD] = narrow.rows_ahead(self._row_bytes, shares)
-        words[p.WORKERS] = workers
+        words[p.WORKERS] = self._started = workers
         words[p.SHARED] = base
         words[p.FOLDED] = base + self._folded
         words[p.PRIVATE] = base + self._shared
         words[p.PRIVATE_STEP] = self._private
         if not self._narrow:
             self._place_activations(base + self._shared + self._private * self._workers)
-        threads.run(self._region, address_of(words), workers)
 
     def _place_activations(self, address: int) -> None:
         rows = self.batch_size
-        sizes, itemsize = self._network.layer_sizes, self._network.dtype.itemsize
+        sizes, itemsize = self._sizes, self._dtype.itemsize
         if self._staged:
             self.words[p.STAGED] = address
             address += self._staged
@@ -280,9 +294,32 @@ class NetworkPlan:
 
     def forward(self, *, sigmoid_out: bool) -> Array:
         """The output layer's activation for every row, or its pre-activation: (n, n_L)."""
-        network = self._network
-        out = np.empty((self.rows, network.layer_sizes[-1]), network.dtype)
+        out = np.empty((self.rows, self._sizes[-1]), self._dtype)
         self.words[p.OUT] = address_of(out)
         self.words[p.SIGMOID_OUT] = int(sigmoid_out)
         self._run(p.FORWARD)
         return out
+
+    def take(self, network: Network, X: Array) -> bool:
+        """Turn to the rows `X`, if nothing else of the plan has to change: whether that is so."""
+        if (
+            self._made_for != (threading.get_ident(), X.shape, X.strides, X.dtype)
+            or not all(map(operator.is_, (*network.weights, *network.biases), self._made_of))
+            or network._folding() is not self._preprocessing
+        ):
+            return False
+        self.words[p.X] = address_of(X)
+        return True
+
+
+def evaluate(network: Network, X: Array, *, sigmoid_out: bool) -> Array:
+    """`NetworkPlan.forward` for rows as `as_input` gives them, n >= 1.
+
+    The plan for a few rows is kept: making one takes longer than carrying it out. It is of use to
+    the thread that made it, for as many rows, while the network's arrays are the same objects.
+    """
+    plan = network._plan
+    if plan is None or not plan.take(network, X):
+        plan = NetworkPlan(network, X)
+        network._plan = plan if len(X) <= _FEW_ROWS else None
+    return plan.forward(sigmoid_out=sigmoid_out)

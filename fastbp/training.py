@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.losses import check_targets
-from fastbp.plans import NetworkPlan, as_input
+from fastbp.plans import NetworkPlan
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -208,8 +208,7 @@ def _pair(data: Any) -> tuple[npt.ArrayLike, npt.ArrayLike]:
 def _check_data(
     network: Network, X: npt.ArrayLike, y: npt.ArrayLike, name: str
 ) -> tuple[Array, Array]:
-    network._check_parameters()
-    rows = as_input(X, network.layer_sizes[0], network.dtype)
+    rows = network._input(X)
     if len(rows) == 0:
         raise ValueError(f"{name} has no rows")
     return rows, check_targets(y, len(rows), network.layer_sizes[-1], network.dtype)
