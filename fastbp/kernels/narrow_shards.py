@@ -32,6 +32,7 @@ from fastbp.kernels.narrow_update import (
     update_first,
 )
 from fastbp.kernels.narrow_weights import sweep_row
+from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.team import next_task, unclaimed
 from fastbp.kernels.vectors import (
@@ -47,6 +48,7 @@ from fastbp.kernels.vectors import (
 
 __all__ = ["CHUNK", "forward", "shard_count", "train_in_shards"]
 
+_BYTES = DTYPE_CODES["uint8"]
 CHUNK = 2048  # columns in one sweep over a tile: their part of W stays in the level-1 cache
 _MOST_SHARDS = 16
 
@@ -109,6 +111,20 @@ def _list_rows(plan, start, rows, then, own):
 
 
 @jit
+def _shift_asked(own, rows):
+    """Where nothing goes back: each group asks for rows of the next one, the last for the tile's.
+
+    ``own`` is as `_list_rows` leaves it.
+    """
+    last = rows // GROUP - 1
+    for k in range(ASKED if last > 0 else 0):
+        next_tile = own.asked[k]
+        for group in range(last):
+            own.asked[group * ASKED + k] = own.offsets[(group + 1) * GROUP + k]
+        own.asked[last * ASKED + k] = next_tile
+
+
+@jit
 def _first_layer(plan, x, shift, scale, rows, own, dtype):
     """own.act[:n1] <- Z of the first layer for the ``rows`` <= lanes that own.offsets lists."""
     lanes = lanes_of(dtype)
@@ -131,16 +147,21 @@ def _first_layer(plan, x, shift, scale, rows, own, dtype):
                     moved(w, o * n0), n0, own.delta, lanes, int64(0), n0, min(OUTPUTS, n1 - o),
                     False, dtype(1), dtype(0),
                 )  # fmt: skip
-    for j0 in range(0, int64(0) if by_pixels else n0, CHUNK):
-        count = min(CHUNK, n0 - j0)
-        for i in range(0, rows, GROUP):
-            for o in range(0, n1, OUTPUTS):
-                add_products(
-                    moved(own.sums, (i * n1 + o * GROUP) * lanes), x, moved(own.offsets, i),
-                    shift, scale, moved(w, o * n0), n0, j0, count,
-                    min(GROUP, rows - i), min(OUTPUTS, n1 - o),
-                    moved(own.asked, i // GROUP * ASKED) if o == 0 else moved(own.offsets, i),
-                )  # fmt: skip
+    chunks = int64(0) if by_pixels else (n0 + CHUNK - 1) // CHUNK
+    groups = (rows + GROUP - 1) // GROUP
+    for turn in range(chunks * groups):
+        if plan[p.X_DTYPE] == _BYTES:
+            chunk, group = turn // groups, turn % groups
+        else:  # of many bytes each, which memory delivers sooner from end to end
+            group, chunk = turn // chunks, turn % chunks
+        i, j0 = group * GROUP, chunk * CHUNK
+        for o in range(0, n1, OUTPUTS):
+            add_products(
+                moved(own.sums, (i * n1 + o * GROUP) * lanes), x, moved(own.offsets, i),
+                shift, scale, moved(w, o * n0), n0, j0, min(CHUNK, n0 - j0),
+                min(GROUP, rows - i), min(OUTPUTS, n1 - o),
+                moved(own.asked, group * ASKED) if o == 0 else moved(own.offsets, i),
+            )  # fmt: skip
     for o in range(n1):
         constant = b[o]
         if folds_sums(plan) and not _by_pixels(plan):
@@ -273,7 +294,9 @@ def forward(plan, x, shift, scale, own, dtype):
     while task >= 0:
         start = task * lanes
         rows = min(lanes, n - start)
-        _list_rows(plan, start, rows, n, own)
+        likely = unclaimed(team, phase, tasks)
+        _list_rows(plan, start, rows, likely * lanes if likely >= 0 else n, own)
+        _shift_asked(own, rows)
         _first_layer(plan, x, shift, scale, rows, own, dtype)
         z = layers_above(plan, own, dtype)
         for o in range(outputs):
