@@ -61,9 +61,11 @@ def tile_rows(row_bytes: int, lanes: int, batch: int, shares: int) -> int:
     """Rows of a tile: GROUP times a power of two, and at most a vector's lanes.
 
     Two of them take a quarter of the level-2 cache, beside W1 and its gradient. At 12,288 bytes and
-    1 MiB that is 8 rows: a step of 1024 took 451 us with 8, 471 with 12, 551 with 16. But where the
-    columns are cut into `shares`, a batch of no more rows than lanes is one tile, which needs no
-    gradient in memory: 16 rows of bytes took 10.5 us so, and 12.1 in tiles of 8.
+    1 MiB that is 8 rows: a step of 1024 took 451 us with 8, 471 with 12, 551 with 16. At 12,288
+    float32 it is 4: 1.56 ms with 4, 1.63 with 8, 1.67 with 12. But where the columns are cut into
+    `shares`, a batch of no more rows than lanes is one tile, which needs no gradient in memory, if
+    two such tiles take no more than half of the caches: 16 rows of bytes took 10.5 us so, and 12.1
+    in tiles of 8; but 16 rows of float32 31 to 35, and 27 in tiles of 4.
     """
     if shares > 1 and batch <= lanes and 4 * batch * row_bytes <= shares * machine.CACHES.l2:
         return lanes
@@ -74,11 +76,12 @@ def tile_rows(row_bytes: int, lanes: int, batch: int, shares: int) -> int:
 
 
 def rows_ahead(row_bytes: int, shares: int) -> int:
-    """Rows of the next tile that are asked for on the way back, while memory would rest.
+    """Rows of the next tile that are asked for at most, see `narrow_ahead`.
 
-    Of 12,288 bytes 8: a step of 1024 took 489 us with 4, 451 with 8, and 576 with 2 before. Of
-    12,288 float32 2: in that time memory does not deliver more (2.24, 2.19, 2.29 ms with 1, 2 and
-    3 rows, 2.53 with none, 2.60 with 8).
+    As many as a tile has, in most cases. Of 12,288 bytes, 8 of them on the way back: a step of 1024
+    took 489 us with 4, 451 with 8. Of 12,288 float32 4, half on each way: 1.53 ms, with 1 and 3 or
+    3 and 1 1.8 and 1.7, with all on the way back 1.8 and on the way forward 1.95; 2.0 with 2 on the
+    way back and no others.
     """
     return max(1, shares * _BYTES_AHEAD // row_bytes)
 
