@@ -16,10 +16,16 @@ from fastbp.kernels import companion as kernel
 __all__ = ["Companion", "companion"]
 
 _LINE = 64
-_PATIENCE = 2000  # looks at the mailbox, about 50 us on AMD's Zen: as long as Python code between
+# How often it looks at its mailbox before it sleeps: 2000 looks take about 50 us on AMD's Zen, and
+# after those it offers its core to others between looks, which takes 0.1 us at least. Never less
+# than twice the time in which calls follow each other: else it would leave before the next one
+# came, come again, and be in the way of the threads that were launched instead.
+_LOOKS, _NANOSECONDS_A_LOOK = 2000, 50
 # Nanoseconds between two calls that would have liked company, for it to be sent for. A call that
-# stands alone is not worth waking a thread, which then would look for nothing.
-_SOON = 200_000
+# stands alone is not worth waking a thread. In longer ones a launch is little; but Linux may leave
+# a thread that was launched on its caller's core for the first 50 or 100 calls: with a launch
+# squares of 256 in float32 began with 310 us each instead of 178, with company they do not.
+_SOON = 500_000
 
 
 class Companion:
@@ -42,7 +48,7 @@ class Companion:
         """Begin anew, in a process that has no companion: after a fork, its thread is gone."""
         ctypes.memset(self.mailbox, 0, 8 * kernel.MAILBOX_WORDS)
         self._lock = threading.Lock()
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._bell: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._called = False
         self._last = 0
@@ -64,13 +70,13 @@ class Companion:
     def missed(self) -> None:
         """Tell that a call had no company: the second time soon after the first it is called."""
         now = time.perf_counter_ns()
-        soon = now - self._last < _SOON
+        between = now - self._last
         self._last = now
-        if soon and not self._called:
-            self.call()
+        if between < _SOON and not self._called:
+            self.call(_LOOKS + between // _NANOSECONDS_A_LOOK)
 
-    def call(self) -> None:
-        """Wake the thread, or start it."""
+    def call(self, patience: int) -> None:
+        """Wake the thread, or start it; it stays for so many looks at its mailbox."""
         with self._lock:
             if self._called:
                 return
@@ -85,12 +91,11 @@ class Companion:
                 except RuntimeError:  # at the system's limit, or in a process that is ending:
                     return  # there is none, and it counts as called for good
                 self._thread = thread
-            self._bell.put(None)
+            self._bell.put(patience)
 
-    def _live(self, bell: queue.SimpleQueue[None]) -> None:
+    def _live(self, bell: queue.SimpleQueue[int]) -> None:
         while True:
-            bell.get()
-            kernel.stay(self.mailbox, _PATIENCE)
+            kernel.stay(self.mailbox, bell.get())
             self._called = False
 
 
