@@ -67,6 +67,16 @@ class Companion:
         """Compile, or load from the disk cache, what the thread runs."""
         kernel.stay.compile((types.int64, types.int64))
 
+    def helps(self, region: int, context: int) -> bool:
+        """Run the region at an address with the companion, if it is awake: whether it is.
+
+        The region is one for two workers. If it is not awake, it may be for the next.
+        """
+        if kernel.call_with(self.mailbox, region, context):
+            return True
+        self.missed()
+        return False
+
     def missed(self) -> None:
         """Tell that a call had no company: the second time soon after the first it is called."""
         now = time.perf_counter_ns()

@@ -33,7 +33,8 @@ _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in
 # Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
 # as long with two threads as with one, on 8 rows two thirds of it.
 _SERIAL_WORK = 1 << 17
-# The same for steps by columns, where passing over the weights is as much work as 3 rows: below
+_BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time: some 0.1 ms
+# The first for steps by columns, where passing over the weights is as much work as 3 rows: below
 # it a step takes less than 2.5 us, and as long with two threads, which wait for each other.
 _SERIAL_WORK_BY_COLUMNS = 60_000
 _ROWS_OF_A_PASS = 3
@@ -243,7 +244,8 @@ class NetworkPlan:
             self._prepare(*setting)
             self._prepared = setting
         self.words[p.TEAM] = threads.new_team()
-        threads.run(self._region, self._address, self._started)
+        brief = steps * self._work <= _BRIEF_WORK
+        threads.run(self._region, self._address, self._started, brief=brief)
 
     def _prepare(self, operation: int, steps: int, base: int, most: int) -> None:
         """Write how many threads work, where, and on how much at a time."""

@@ -28,6 +28,7 @@ import numba
 import numpy as np
 from numba.core import config
 
+from fastbp.companion import companion
 from fastbp.kernels.jit import Region, launch
 from fastbp.kernels.shares import SHARE_WORDS
 from fastbp.kernels.team import TEAM_WORDS
@@ -171,7 +172,7 @@ def threading_layer() -> str | None:
         return None
 
 
-def run(region: Region, context: int, workers: int) -> None:
+def run(region: Region, context: int, workers: int, *, brief: bool = False) -> None:
     """Run a region on ``workers`` threads, or serially where no threads may be started.
 
     Parameters
@@ -182,10 +183,15 @@ def run(region: Region, context: int, workers: int) -> None:
         Address of the region's words; its team must be fresh.
     workers : int
         At least 1. More threads than `get_num_threads` are not started.
+    brief : bool, optional
+        Whether it takes so little time that starting threads counts: two of them are this one and
+        a companion, if that is awake.
     """
     workers = min(workers, get_num_threads())
     if workers == 1:
         region.serial(context, 0)
+        return
+    if brief and workers == 2 and companion.helps(region.address, context):
         return
     _load_tbb()
     if threading_layer() == "tbb":

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import fastbp
+import fastbp.threads
 from fastbp import products
 from fastbp.companion import Companion, companion
-from fastbp.kernels.companion import ABSENT, RUNNING, WAITING
+from fastbp.kernels.companion import ABSENT, RUNNING, WAITING, stay
 from tests.processes import run_python
 
 CORES = len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
@@ -41,13 +42,31 @@ def stand_in(monkeypatch, state):
     return other
 
 
+@pytest.fixture
+def company(monkeypatch):
+    """A companion that hardly sleeps."""
+    other, over = Companion(), threading.Event()
+
+    def live():
+        while not over.is_set():
+            stay(other.mailbox, 100_000)
+
+    for module in (products, fastbp.threads):
+        monkeypatch.setattr(module, "companion", other)
+    thread = threading.Thread(target=live)
+    thread.start()
+    yield other
+    over.set()
+    thread.join()
+
+
 SHAPES = [(64, 64, 64), (96, 96, 96), (100, 37, 200), (37, 150, 51), (1, 400, 500), (120, 120, 70)]
 
 
 @needs_two_cores
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_products_have_the_same_bits_with_company(shape, dtype, set_num_threads):
+def test_products_have_the_same_bits_with_company(shape, dtype, company, set_num_threads):
     a, b = operands(*shape, dtype)
     strided = np.repeat(a, 2, axis=1)[:, ::2]
     weight = np.ascontiguousarray(b.T)
@@ -58,9 +77,9 @@ def test_products_have_the_same_bits_with_company(shape, dtype, set_num_threads)
     ]
     for call in calls:
         set_num_threads(1)
-        jobs = companion.jobs
+        jobs = company.jobs
         alone = call()
-        assert companion.jobs == jobs
+        assert company.jobs == jobs
         set_num_threads(2)
         different = []
 
@@ -68,8 +87,35 @@ def test_products_have_the_same_bits_with_company(shape, dtype, set_num_threads)
             if call().tobytes() != alone.tobytes():
                 different.append(call)
 
-        until(lambda jobs=jobs: companion.jobs > jobs + 20, compare)
+        until(lambda jobs=jobs: company.jobs > jobs + 20, compare)
         assert not different
+
+
+@needs_two_cores
+@pytest.mark.parametrize("batch_size", [4, 40])
+@pytest.mark.parametrize("sizes", [(1100, 3, 2, 1), (600, 3, 1), (600, 40, 1)], ids=str)
+def test_networks_have_the_same_bits_with_company(sizes, batch_size, company, set_num_threads):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(120, sizes[0])), rng.integers(0, 2, 120)
+
+    def trained():
+        network = fastbp.Network(sizes, seed=0)
+        network.fit(X, y, epochs=3, batch_size=batch_size, seed=0)
+        return network.predict_proba(X).tobytes()
+
+    set_num_threads(1)
+    jobs = company.jobs
+    alone = trained()
+    assert company.jobs == jobs
+    set_num_threads(2)
+    different = []
+
+    def compare():
+        if trained() != alone:
+            different.append(None)
+
+    until(lambda: company.jobs > jobs + 20, compare)
+    assert not different
 
 
 @pytest.mark.parametrize("state", [ABSENT, WAITING, RUNNING])

@@ -25,7 +25,7 @@ from fastbp.kernels.atomics import exchange_if, read_word, relax, write_word
 from fastbp.kernels.jit import call_region, jit
 from fastbp.kernels.vectors import pointer
 
-__all__ = ["ABSENT", "JOBS", "MAILBOX_WORDS", "RUNNING", "WAITING", "run_with", "stay"]
+__all__ = ["ABSENT", "JOBS", "MAILBOX_WORDS", "RUNNING", "WAITING", "call_with", "run_with", "stay"]
 
 MAILBOX_WORDS = 16
 ABSENT, WAITING, _CLAIMED, _POSTED, RUNNING = range(5)
@@ -49,6 +49,12 @@ def run_with(mailbox, region, context):
             spins += 1
             relax(spins)
     return True
+
+
+@jit(cache=True)
+def call_with(mailbox, region, context):
+    """`run_with`, to be called from Python."""
+    return run_with(mailbox, region, context)
 
 
 @jit(cache=True)
