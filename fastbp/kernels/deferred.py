@@ -136,7 +136,7 @@ def begin_group(plan, group, start, rows, space, phase, dtype):
     n1 = layer_word(plan, 0, p.OUTPUTS)
     step = row_step(plan, dtype)
     batch = plan[p.BATCH]
-    phase = stage(plan, start, rows, group.x, space.team, phase, dtype)
+    phase = stage(plan, space.worker, start, rows, group.x, space.team, phase, dtype)
     x = matrix(address_of(group.x), step, int64(1), dtype)
     w = matrix(layer_word(plan, 0, p.WEIGHT), int64(1), n0, dtype)
     ending = Ending(int64(NOTHING), group.z, group.z, int64(0))

@@ -191,7 +191,7 @@ def _train_sweeping(plan, worker, space, phase, dtype):
     for step in range(plan[p.FIRST], plan[p.LAST]):
         start = step * plan[p.BATCH]
         ahead = _rows_of_step(plan, step)
-        phase = stage(plan, start, ahead, there, space.team, phase, dtype)
+        phase = stage(plan, worker, start, ahead, there, space.team, phase, dtype)
         phase = sweep(plan, worker, here, rows, there, ahead, top == 0, phase, dtype)
         here, there, rows = there, here, ahead
         phase = _forward_layers(plan, x, 1, rows, z, space, phase, dtype)
@@ -251,7 +251,7 @@ def _run(context, worker, dtype):
             first = int64(0)
             if plan[p.STAGED] != 0:  # too few rows to pack W1 for, which passes by once
                 batch = pointer(plan[p.STAGED], dtype)
-                phase = stage(plan, start, rows, batch, space.team, phase, dtype)
+                phase = stage(plan, worker, start, rows, batch, space.team, phase, dtype)
                 phase = sweep(plan, worker, batch, int64(0), batch, rows, False, phase, dtype)
                 first = int64(1)
             phase = _forward_layers(plan, x, first, rows, last, space, phase, dtype)

@@ -18,13 +18,14 @@ from numba import float64, int64
 
 from fastbp.kernels import machine
 from fastbp.kernels import plan as p
+from fastbp.kernels.blocks import round_up
 from fastbp.kernels.functions import sigmoid
 from fastbp.kernels.jit import jit
 from fastbp.kernels.narrow_emit import GROUP, OUTPUTS
 from fastbp.kernels.narrow_tiles import add_outer_products, add_products
 from fastbp.kernels.packing import copy_rows
 from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
-from fastbp.kernels.team import next_task
+from fastbp.kernels.team import claim_near, first_near_task, following_task, next_task
 from fastbp.kernels.vectors import lanes_of, load, moved, pointer, reduce_add, store, zeros
 
 __all__ = ["MOST_ROWS", "private_bytes", "row_step", "stage", "staged_bytes", "sweep"]
@@ -32,6 +33,7 @@ __all__ = ["MOST_ROWS", "private_bytes", "row_step", "stage", "staged_bytes", "s
 MOST_ROWS = 16  # of a batch: with more, its two buffers leave the level-2 cache
 _PADDING = 4  # vectors
 _OUTPUTS_OF_TASK = 8  # rows of W1
+_LEAST_PIECE = 256  # columns of a batch that is staged
 _CHUNK = 512  # columns: MOST_ROWS rows of a batch take 32 KiB of float32
 
 _Scratch = namedtuple("_Scratch", ["offsets", "sums", "delta", "z"])
@@ -69,16 +71,28 @@ def row_step(plan, dtype):
 
 
 @jit
-def stage(plan, start, rows, batch, team, phase, dtype):
-    """Write rows ``start`` and on of the epoch to ``batch``, as the network sees them."""
+def stage(plan, worker, start, rows, batch, team, phase, dtype):
+    """Write rows ``start`` and on of the epoch to ``batch``, as the network sees them.
+
+    Each thread takes a piece of the columns, about that which it multiplies where products are cut
+    along k: where cores have no cache in common, steps of 16 rows of 12288-128-64-1 took 0.68 ms,
+    and 0.74 row by row; where they have one, 0.61 and 0.60. What is written is the same.
+    """
+    lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     step = row_step(plan, dtype)
     x = operand_of_x(plan, start)
+    workers = plan[p.WORKERS]
+    width = max(_LEAST_PIECE, round_up((n0 + workers - 1) // workers, lanes))
+    pieces = (n0 + width - 1) // width
+    home = worker * pieces // workers % pieces
     phase += 1
-    task = next_task(team, phase, rows, False)
+    task = first_near_task(team, phase, pieces, home)
     while task >= 0:
-        copy_rows(moved(batch, task * step), step, x, task, 1, 0, n0, dtype)
-        task = next_task(team, phase, rows, True)
+        k0 = task * width
+        copy_rows(moved(batch, k0), step, x, int64(0), rows, k0, min(width, n0 - k0), dtype)
+        upcoming = claim_near(team, phase, pieces, home)
+        task = following_task(team, phase, pieces, upcoming)
     return phase
 
 
