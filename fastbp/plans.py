@@ -97,6 +97,11 @@ def _multiply_adds(sizes: tuple[int, ...]) -> int:
     return sum(a * b for a, b in pairwise(sizes))
 
 
+def _circumstances(X: Array) -> tuple[Any, ...]:
+    """What a plan depends on besides the network, but for the address of X."""
+    return threading.get_ident(), threads.get_num_threads(), X.shape, X.strides, X.dtype
+
+
 class NetworkPlan:
     """A region's words for one network and one set of rows.
 
@@ -156,7 +161,7 @@ class NetworkPlan:
         self._lay_out()
         self._bytes = self._shared + self._private * self._workers + self._layers
         self._prepared: tuple[int, ...] = ()
-        self._made_for = threading.get_ident(), X.shape, X.strides, X.dtype
+        self._made_for = _circumstances(X)
         self._made_of = [*network.weights, *network.biases]
 
     def _folding(self, X: Array) -> tuple[Array, Array] | None:
@@ -305,7 +310,7 @@ class NetworkPlan:
     def take(self, network: Network, X: Array) -> bool:
         """Turn to the rows `X`, if nothing else of the plan has to change: whether that is so."""
         if (
-            self._made_for != (threading.get_ident(), X.shape, X.strides, X.dtype)
+            self._made_for != _circumstances(X)
             or not all(map(operator.is_, (*network.weights, *network.biases), self._made_of))
             or network._folding() is not self._preprocessing
         ):
