@@ -60,6 +60,22 @@ def company(monkeypatch):
     thread.join()
 
 
+def assert_the_same_alone_and_in_company(bits, company):
+    """`bits` computes something: it must be the same however often the companion takes part."""
+    jobs, different = company.jobs, []
+    fastbp.set_num_threads(1)
+    alone = bits()
+    assert company.jobs == jobs
+    fastbp.set_num_threads(2)
+
+    def compare():
+        if bits() != alone:
+            different.append(None)
+
+    until(lambda: company.jobs > jobs + 20, compare)
+    assert not different
+
+
 SHAPES = [(64, 64, 64), (96, 96, 96), (100, 37, 200), (37, 150, 51), (1, 400, 500), (120, 120, 70)]
 
 
@@ -76,19 +92,7 @@ def test_products_have_the_same_bits_with_company(shape, dtype, company, set_num
         lambda: fastbp.linear(a, weight, activation="sigmoid"),
     ]
     for call in calls:
-        set_num_threads(1)
-        jobs = company.jobs
-        alone = call()
-        assert company.jobs == jobs
-        set_num_threads(2)
-        different = []
-
-        def compare(call=call, alone=alone, different=different):
-            if call().tobytes() != alone.tobytes():
-                different.append(call)
-
-        until(lambda jobs=jobs: company.jobs > jobs + 20, compare)
-        assert not different
+        assert_the_same_alone_and_in_company(lambda call=call: call().tobytes(), company)
 
 
 @needs_two_cores
@@ -103,19 +107,7 @@ def test_networks_have_the_same_bits_with_company(sizes, batch_size, company, se
         network.fit(X, y, epochs=3, batch_size=batch_size, seed=0)
         return network.predict_proba(X).tobytes()
 
-    set_num_threads(1)
-    jobs = company.jobs
-    alone = trained()
-    assert company.jobs == jobs
-    set_num_threads(2)
-    different = []
-
-    def compare():
-        if trained() != alone:
-            different.append(None)
-
-    until(lambda: company.jobs > jobs + 20, compare)
-    assert not different
+    assert_the_same_alone_and_in_company(trained, company)
 
 
 @pytest.mark.parametrize("state", [ABSENT, WAITING, RUNNING])
@@ -180,7 +172,7 @@ def test_a_process_that_may_start_no_thread_works_alone(monkeypatch, set_num_thr
 
 def test_products_that_gain_nothing_have_no_company(monkeypatch, set_num_threads):
     set_num_threads(2)
-    other = stand_in(monkeypatch, WAITING)
+    other = stand_in(monkeypatch, ABSENT)  # so that it is missed wherever it is wanted
     monkeypatch.setattr(other, "missed", lambda: pytest.fail("company was wanted"))
     a, b = operands(8, 8, 8, "float32")
     fastbp.matmul(a, b)

@@ -1,9 +1,9 @@
-"""A second thread that stays awake for a while, for products that cannot wait for one to start.
+"""A second thread that stays awake for a while, for work that cannot wait for one to start.
 
 Numba's threading layer takes about 8 us to get a sleeping thread to work, and 2 us to end. A thread
-that looks at a word of memory in a loop is at work in half a microsecond. So after small products
-that come one upon the other a companion keeps looking for some time, and takes part in the next as
-worker 1 of its region.
+that looks at a word of memory in a loop is at work in half a microsecond. So after small products,
+or brief runs of a network, that come one upon the other a companion keeps looking for some time,
+and takes part in the next as worker 1 of its region.
 
 Its mailbox is a few words; the first one tells what it is doing:
 

@@ -44,7 +44,7 @@ FOLDED = 24  # address of scratch memory for W1 times scale in the narrow path, 
 BY_COLUMNS = 25  # whether batches are worked on by columns of W1, see narrow_columns
 GROUP = 26  # steps that share a pass over W1, see deferred; 1 if each has its own
 DEFERRED = 27  # address of scratch memory for a group of steps
-AHEAD = 28  # rows that the narrow path asks for ahead while memory would rest
+AHEAD = 28  # rows of the next tile that the narrow path asks for at most
 LAYER = 32
 
 TRAIN, FORWARD, PRODUCT = 0, 1, 2
