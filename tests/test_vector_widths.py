@@ -7,6 +7,7 @@ itself, in a process and a cache folder of its own.
 from __future__ import annotations
 
 import platform
+import re
 
 import llvmlite.binding as llvm
 import pytest
@@ -134,6 +135,28 @@ def test_without_fused_multiply_add_no_slow_library_function_is_called(tmp_path)
     assert bits == "128"
     assert "mulps" in assembly
     assert "fma" not in assembly
+
+
+@pytest.mark.skipif(not X86, reason="what is compiled is another CPU's already")
+def test_what_an_arm_cpu_would_run(tmp_path):
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    triple = "aarch64-unknown-linux-gnu"
+    try:
+        arm = llvm.Target.from_triple(triple).create_target_machine(opt=2)
+    except RuntimeError:
+        pytest.skip("this LLVM knows no Arm CPU")
+    code = run_python(
+        "from fastbp.kernels import epoch\n"
+        "print(epoch.regions['float32']._compiled._library.get_llvm_str())",
+        **environment(tmp_path, "128"),
+    )
+    code = re.sub("target triple = .*", f'target triple = "{triple}"', code)
+    code = re.sub("target datalayout = .*", f'target datalayout = "{arm.target_data}"', code)
+    code = re.sub(r"(tail )?call void @llvm\.x86\.sse2\.pause\(\)", "", code)  # only a hint
+    assembly = arm.emit_assembly(llvm.parse_assembly(code))
+    assert re.search(r"fmla\s+v\d+\.4s", assembly)
+    assert not re.search(r"\sbl?\s+fmaf?\s", assembly)
 
 
 @pytest.mark.parametrize("bits", ["64", "1024", "wide"])
