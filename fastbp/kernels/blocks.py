@@ -42,6 +42,10 @@ __all__ = [
     "swapped",
 ]
 
+_PIECE = 256
+"""Rows of a piece: those of 16 columns of float32 and 512 rows would fill a level-1 cache of 32 KiB
+before they are packed."""
+
 SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth keeping near
 
 Own = namedtuple("Own", ["here", "there", "near", "spare", "way", "list"])
@@ -141,21 +145,45 @@ def is_packed(coming, dtype):
 
 
 @jit
-def _columns_until(coming, tile, tiles, dtype):
-    """Columns of a block that are to be packed when ``tile`` of ``tiles`` are done."""
+def _pieces_across(block):
+    """Into how many pieces the rows of a block are cut that is packed by pieces."""
+    return max((block.rows + _PIECE - 1) // _PIECE, 1)
+
+
+@jit
+def _pieces_until(coming, tile, tiles, dtype):
+    """Pieces of a block that are to be packed when ``tile`` of ``tiles`` are done."""
     lanes = lanes_of(dtype)
-    pieces = (coming.block.columns + lanes - 1) // lanes
-    return min(pieces * tile // tiles * lanes, coming.block.columns)
+    pieces = (coming.block.columns + lanes - 1) // lanes * _pieces_across(coming.block)
+    return pieces * tile // tiles
+
+
+@jit
+def _pieces(block, begin, end, dtype):
+    """The least block of B that holds pieces ``begin`` ... ``end`` of a block."""
+    lanes = lanes_of(dtype)
+    across = _pieces_across(block)
+    first, last = begin // across, (end - 1) // across
+    column = first * lanes
+    columns = min((last + 1) * lanes, block.columns) - column if end > begin else int64(0)
+    row, rows = int64(0), block.rows
+    if first == last:
+        row = begin % across * _PIECE
+        rows = min(((end - 1) % across + 1) * _PIECE, rows) - row
+    return block_of(False, block.column + column, columns, block.row + row, rows)
 
 
 @jit
 def _pack_until(coming, packed, upto, spare, dtype):
-    """Pack columns ``packed`` ... ``upto`` of a block; returns the latter."""
-    if coming.block.rows > 0:
-        for first in range(packed, upto, lanes_of(dtype)):
-            pack_columns(
-                coming.target, coming.operand, coming.block, first, coming.turned, spare, dtype
-            )
+    """Pack pieces ``packed`` ... ``upto`` of a block; returns the latter."""
+    block = coming.block
+    across = _pieces_across(block)
+    for piece in range(packed, upto):
+        top = piece % across * _PIECE
+        pack_columns(
+            coming.target, coming.operand, block, piece // across * lanes_of(dtype), top,
+            min(_PIECE, block.rows - top), coming.turned, spare, dtype,
+        )  # fmt: skip
     return upto
 
 
@@ -189,11 +217,8 @@ def block_product(a, pitch, b, k, c, ldc, rows, columns, alpha, beta, own, comin
         packed = int64(0)
         for t in range(first, end):
             if by_pieces:
-                upto = _columns_until(work, t + 1 - first, end - first, dtype)
-                block = block_of(
-                    False, work.block.column + packed, upto - packed, work.block.row,
-                    work.block.rows,
-                )  # fmt: skip
+                upto = _pieces_until(work, t + 1 - first, end - first, dtype)
+                block = _pieces(work.block, packed, upto, dtype)
                 errands = errand.requests(own.list, turns, work.operand, block, dtype)
             if shallow:
                 i = t // wide
@@ -223,7 +248,9 @@ def block_product(a, pitch, b, k, c, ldc, rows, columns, alpha, beta, own, comin
             else:
                 errands = errand.after_tile(errands, turns)
         if by_pieces:
-            _pack_until(work, packed, work.block.columns, own.way, dtype)
+            _pack_until(
+                work, packed, _pieces_until(work, int64(1), int64(1), dtype), own.way, dtype
+            )
         else:
             errand.run(errands, dtype)
         work, first, end = after, end, tall * wide

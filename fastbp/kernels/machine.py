@@ -141,6 +141,9 @@ CACHES = Caches(
 )
 
 
+_DEPTH_BYTES = 2048  # of a packed row of A, see kc below
+
+
 @functools.cache
 def tiles(itemsize: int) -> Tiles:
     """Return the tile and block sizes for elements of ``itemsize`` bytes (4 or 8).
@@ -152,10 +155,11 @@ def tiles(itemsize: int) -> Tiles:
       for 24 multiply-adds; 6 x 4 ran alike and 12 x 2 slower on AVX-512,
       benchmarks/sweep_blocks.py). Tiles of a fraction of the rows finish ragged edges.
     * kc: long enough that the write-back of a tile (2 mr nv loads and stores) is small beside its
-      kc * mr * nv multiply-adds, short enough that a panel of B, kc * nr elements, stays near. 256
-      takes sizes that are powers of two in whole chunks of whole blocks: on AMD's Zen 5 products
-      with k = 1024 ran at 0.90 of the peak instead of 0.86 with 384 (and 0.88 with 320 or 352), in
-      float64 at 0.86 instead of 0.81; with k = 12,288 they were alike.
+      kc * mr * nv multiply-adds, short enough that a panel of B, kc * nr elements, stays near, and
+      a power of two, which takes sizes that are such in whole chunks of whole blocks: on AMD's Zen
+      5 products with k = 1024 ran at 0.90 of the peak with 256 instead of 0.86 with 384 (and 0.88
+      with 320 or 352), in float64 at 0.86 instead of 0.81. On Zen 4 float32 ran 1 to 4 % faster
+      with 512 than with 256, in float64 with 2 % less speed.
     * own: a thread's own packed block, of which there are two, one being packed while the other is
       used, is four panels of B if two such blocks take at most three fifths of the level-2 cache,
       else two. Four make pieces of a matrix's rows of 768 bytes: products with 12,288-wide B took 3
@@ -170,7 +174,7 @@ def tiles(itemsize: int) -> Tiles:
     lanes = VECTOR_BITS // 8 // itemsize
     nv, mr, row_step = (3, 8, 4) if VECTOR_REGISTERS == 32 else (2, 6, 2)
     nr = nv * lanes
-    kc = 256
+    kc = _DEPTH_BYTES // itemsize
     panel = nr * kc
     panels = 4 if 2 * 4 * panel * itemsize <= 0.6 * CACHES.l2 else 2
     return Tiles(

@@ -381,22 +381,23 @@ def is_along_k(operand, turned):
 
 
 @jit
-def pack_columns(dst, operand, block, first, turned, spare, dtype):
+def pack_columns(dst, operand, block, first, top, deep, turned, spare, dtype):
     """Pack a vector's lanes of columns, ``first`` and on, of a block of B that `is_along_k`.
 
-    ``dst`` is where the block goes; ``first`` is a multiple of the lanes; the rest as in `pack_b`.
+    Of the block's rows those from ``top`` to ``top + deep``. ``dst`` is where the block goes;
+    ``first`` is a multiple of the lanes; the rest as in `pack_b`.
     """
     kc = tile_constant(dtype, "kc")
     nr = tile_constant(dtype, "nr")
     most = panel_columns(block.columns, dtype)
     columns = min(lanes_of(dtype), block.columns - first)
-    source, row, column = operand, block.row, block.column + first
+    source, row, column = operand, block.row + top, block.column + first
     if operand.index != 0 or operand.shift != 0:
-        copy_rows(spare, kc, transposed(operand), column, columns, block.row, block.rows, dtype)
+        copy_rows(spare, kc, transposed(operand), column, columns, row, deep, dtype)
         source = matrix(address_of(spare), int64(1), kc, dtype)
         row = column = int64(0)
-    to = moved(dst, first // most * nr * block.rows + first % most)
-    _pack_panels(to, nr, most, source, row, block.rows, column, columns, dtype)
+    to = moved(dst, first // most * nr * block.rows + first % most + top * nr)
+    _pack_panels(to, nr, most, source, row, deep, column, columns, dtype)
 
 
 @jit
@@ -408,7 +409,7 @@ def pack_b(dst, operand, block, turned, spare, dtype):
     """
     if is_along_k(operand, turned):
         for first in range(0, block.columns, lanes_of(dtype)):
-            pack_columns(dst, operand, block, first, turned, spare, dtype)
+            pack_columns(dst, operand, block, first, int64(0), block.rows, turned, spare, dtype)
     else:
         nr = tile_constant(dtype, "nr")
         most = panel_columns(block.columns, dtype)
