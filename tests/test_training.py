@@ -61,6 +61,23 @@ def test_input_folding_in_training(layer_sizes, fold, data_dtype, dtype):
     assert_training_follows_the_oracle(problem, batch_size=16, epochs=5, weight_decay=0.01)
 
 
+@pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
+def test_shuffled_rows_are_as_good_as_rows_in_order(data_dtype, set_num_threads):
+    # Forward, rows become columns of B, fewer than W's rows but more than a thread has of those:
+    # they are transposed in pieces, which the bounds of the oracle are too wide to tell apart.
+    depth = machine.tiles(4).kc + 300
+    problem = make_problem((depth, 220, 1), 400, data_dtype=data_dtype)
+    settings = {"batch_size": 200, "epochs": 1, "learning_rate": 0.5, "seed": 11}
+    set_num_threads(2)
+    shuffled, in_order = problem.network(), problem.network()
+
+    shuffled.fit(problem.X, problem.y, **settings)
+    for batch in batches_of(problem, settings):
+        in_order.fit(problem.X[batch], problem.y[batch], shuffle=False, **settings)
+
+    assert bits(shuffled) == bits(in_order)
+
+
 @pytest.mark.parametrize("fold", ["scalar", "feature"])
 @pytest.mark.parametrize("batch_size", [None, 1])
 @pytest.mark.parametrize("layer_sizes", ONE_OF_EACH, ids=str)
