@@ -153,6 +153,8 @@ def _pieces_across(block):
 @jit
 def _pieces_until(coming, tile, tiles, dtype):
     """Pieces of a block that are to be packed when ``tile`` of ``tiles`` are done."""
+    if coming.block.rows <= 0:
+        return int64(0)
     lanes = lanes_of(dtype)
     pieces = (coming.block.columns + lanes - 1) // lanes * _pieces_across(coming.block)
     return pieces * tile // tiles

@@ -162,8 +162,9 @@ def tiles(itemsize: int) -> Tiles:
       with 512 than with 256, in float64 with 2 % less speed.
     * own: a thread's own packed block, of which there are two, one being packed while the other is
       used, is four panels of B if two such blocks take at most three fifths of the level-2 cache,
-      else two. Four make pieces of a matrix's rows of 768 bytes: products with 12,288-wide B took 3
-      to 7 % less time than with two. Rows of A are long pieces anyway: a block of them has half.
+      else two. Blocks of 256 rows of B ran 3 to 7 % faster with four than with two, whose pieces of
+      a matrix's rows are 384 bytes; of 512 rows, two take as much of the cache. Rows of A are long
+      pieces anyway: a block of them has half.
     * near: what is packed of the smaller operand takes five eighths of the level-2 cache, from
       where it is read again for every block of the larger one. Three eighths were 2 to 6 % slower,
       and three quarters no faster.
