@@ -36,7 +36,8 @@ DIRECT = (*COMPUTED, np.dtype(np.uint8))
 # 20; of 128 19.3 alone, 18 or 23 with two; of 96 in float64 16.6 alone, 14 or 21 with two.
 _SERIAL_PRODUCT = 6 << 20
 # The same while a companion is awake (`fastbp.kernels.companion`). On Zen 4 it made squares of
-# 48 in float32 6 us of 6.5, of 64 8.4 of 9.5, of 96 13.6 of 21; of 40 in float64 6.6 of 7.1.
+# 48 in float32 5.8 us of 6.5, of 64 7.4 of 9.4, of 96 13.5 of 21 (8.8 and 15 if it has no cache in
+# common with the caller); of 40 in float64 6.6 of 7.1.
 _LONELY_PRODUCT = 1 << 19
 
 
