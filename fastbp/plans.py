@@ -148,6 +148,7 @@ class NetworkPlan:
         folding = self._folding(X)
         if folding is not None:
             words[p.SCALE], words[p.SHIFT] = (address_of(part) for part in folding)
+            words[p.ONE_SCALE] = int(np.ndim(network.input_scale) == 0)
         self._fill_layers(network, words)
         self.words = np.array(words, np.int64)
         if self._narrow:

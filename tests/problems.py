@@ -85,7 +85,8 @@ def make_problem(
 ) -> Problem:
     """Random rows, labels 0/1 and Xavier-sized weights with biases that are not zero.
 
-    `fold` is "none", "scalar" or "feature": what kind of input mean and scale the network gets.
+    `fold` is "none", "scalar", "mean" or "feature": what kind of input mean and scale the network
+    gets, two numbers, a mean for each feature, or a scale for each too.
     uint8 data is always scaled, or every sigmoid would saturate and every gradient vanish.
     """
     rng = np.random.default_rng(seed)
@@ -102,10 +103,10 @@ def make_problem(
     folding = InputFolding()
     if fold == "scalar":
         folding = InputFolding(centre, spread)
-    elif fold == "feature":
-        mean = centre * rng.uniform(0.8, 1.2, size=n0)
-        scale = spread * rng.uniform(0.5, 1.5, size=n0)
-        folding = InputFolding(mean.astype(dtype), scale.astype(dtype))
+    elif fold != "none":
+        mean = (centre * rng.uniform(0.8, 1.2, size=n0)).astype(dtype)
+        scale = (spread * rng.uniform(0.5, 1.5, size=n0)).astype(dtype)
+        folding = InputFolding(mean, scale if fold == "feature" else spread)
     weights = [
         (rng.normal(size=(fan_out, fan_in)) * oracle.initial_std("xavier", fan_in, fan_out))
         for fan_in, fan_out in pairwise(layer_sizes)

@@ -65,7 +65,7 @@ NARROW = ((1024 + 17, 3, 2, 1), (12_288, 3, 2, 1), (9000, 6, 1), (130, 3, 1))
 def test_narrow_steps_have_the_same_bits_however_they_are_cut(
     dtype, layer_sizes, batch_size, data_dtype, monkeypatch
 ):
-    problem = make_problem(layer_sizes, 133, dtype=dtype, data_dtype=data_dtype, fold="scalar")
+    problem = make_problem(layer_sizes, 133, dtype=dtype, data_dtype=data_dtype, fold="mean")
     found = [trained(problem, batch_size, workers, threads.run, monkeypatch) for workers in WORKERS]
     assert found == found[:1] * len(WORKERS)
 

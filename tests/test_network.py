@@ -272,7 +272,7 @@ def test_the_same_bits_with_any_number_of_threads(layer_sizes, set_num_threads):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])
-@pytest.mark.parametrize("fold", ["scalar", "feature"])
+@pytest.mark.parametrize("fold", ["scalar", "mean", "feature"])
 @pytest.mark.parametrize("layer_sizes", [(33, 3, 2, 1), (33, 1), (48, 40, 2)], ids=str)
 def test_folding_follows_the_oracle(layer_sizes, fold, data_dtype, dtype):
     assert_network_follows_the_oracle(

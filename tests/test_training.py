@@ -54,7 +54,7 @@ def test_weight_decay_shrinks_the_old_weights_and_no_bias(layer_sizes, batch_siz
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])
-@pytest.mark.parametrize("fold", ["none", "scalar", "feature"])
+@pytest.mark.parametrize("fold", ["none", "scalar", "mean", "feature"])
 @pytest.mark.parametrize("layer_sizes", [(33, 3, 2, 1), (33, 1), (48, 40, 1)], ids=str)
 def test_input_folding_in_training(layer_sizes, fold, data_dtype, dtype):
     problem = make_problem(layer_sizes, 50, dtype=dtype, data_dtype=data_dtype, fold=fold)
@@ -103,14 +103,15 @@ def test_any_batch_size_on_inputs_wide_enough_to_be_cut_by_columns(layer_sizes, 
 
 
 @pytest.mark.parametrize("rows", [255, 256, 511, 513, 1025, 1151, 1152, 2100])
-def test_batches_of_many_shards(rows):
-    problem = make_problem((35, 3, 2, 1), rows, data_dtype="uint8", fold="feature")
+@pytest.mark.parametrize("fold", ["mean", "feature"])
+def test_batches_of_many_shards(rows, fold):
+    problem = make_problem((35, 3, 2, 1), rows, data_dtype="uint8", fold=fold)
     assert_training_follows_the_oracle(problem, batch_size=None, epochs=2, weight_decay=0.01)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])
-@pytest.mark.parametrize("fold", ["none", "scalar", "feature"])
+@pytest.mark.parametrize("fold", ["none", "scalar", "mean", "feature"])
 @pytest.mark.parametrize("batch_size", [1, 6, 30])
 def test_input_folding_by_columns(batch_size, fold, data_dtype, dtype):
     layer_sizes = (8 * 768 + 9, 5, 1)  # chunks of more than one block, and a part of a vector
@@ -150,7 +151,7 @@ def test_wide_pixels(layer_sizes):
 
 
 @pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
-@pytest.mark.parametrize("fold", ["none", "scalar", "feature"])
+@pytest.mark.parametrize("fold", ["none", "scalar", "mean", "feature"])
 def test_gathered_rows_that_are_packed_while_others_are_multiplied(fold, data_dtype):
     problem = make_problem((208, 40, 1), 150, data_dtype=data_dtype, fold=fold)
     assert_training_follows_the_oracle(problem, batch_size=130, epochs=3, weight_decay=0.01)

@@ -28,6 +28,7 @@ import numpy as np
 
 import fastbp
 from fastbp.kernels import deferred, epoch, machine
+from fastbp.kernels.narrow_shards import shard_count
 from tests import oracle
 from tests.problems import make_problem
 from tests.test_linear import assert_update
@@ -135,6 +136,25 @@ def test_without_fused_multiply_add_no_slow_library_function_is_called(tmp_path)
     assert bits == "128"
     assert "mulps" in assembly
     assert "fma" not in assembly
+
+
+def test_what_a_machine_of_many_cores_would_run(tmp_path):
+    # More shards, of steps and of products that are cut along k.
+    printed = run_python(
+        "import os\nos.cpu_count = lambda: 16\n"
+        + CHECKS
+        + """
+shape = tiles("float32")
+for n in (shape.lanes + 1, 2 * shape.nr):
+    assert_multiplies(shape.nr + 5, n, 20 * shape.kc + 3, "float32", TRANSPOSITIONS[0])
+for rows in (255, 1151, 2100):
+    problem = make_problem((35, 3, 2, 1), rows, data_dtype="uint8", fold="mean")
+    assert_training_follows_the_oracle(problem, batch_size=None, epochs=2, weight_decay=0.01)
+print(machine.CORES, shape.shards, shard_count(2100, machine.CORES))
+""",
+        **environment(tmp_path),
+    )
+    assert printed == "16 16 16\n"
 
 
 @pytest.mark.skipif(not X86, reason="what is compiled is another CPU's already")

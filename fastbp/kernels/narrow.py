@@ -95,7 +95,7 @@ def shard_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int, batch: 
     """Bytes of scratch memory that the shards of a batch need together."""
     above = sum((a + 1) * b for a, b in pairwise(layer_sizes[1:]))
     size = layer_sizes[1] * layer_sizes[0] + (layer_sizes[1] + above + 2) * lanes
-    return shard_count(batch) * size * itemsize
+    return shard_count(batch, machine.CORES) * size * itemsize
 
 
 def folded_bytes(layer_sizes: tuple[int, ...], itemsize: int) -> int:

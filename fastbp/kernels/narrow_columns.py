@@ -32,7 +32,14 @@ from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit
 from fastbp.kernels.narrow_ahead import list_rows_ahead
 from fastbp.kernels.narrow_emit import ASKED, GROUP, OUTPUTS
-from fastbp.kernels.narrow_folding import fold_weights, folds_sums
+from fastbp.kernels.narrow_folding import (
+    factor_of_sums,
+    fold_weights,
+    folded_weights,
+    folds_sums,
+    scale_of_sums,
+    shift_of_sums,
+)
 from fastbp.kernels.narrow_layers import (
     backward_above,
     clear_outside,
@@ -44,7 +51,7 @@ from fastbp.kernels.narrow_layers import (
 from fastbp.kernels.narrow_scratch import return_parameters, scratch, take_parameters
 from fastbp.kernels.narrow_tiles import add_outer_products, add_products
 from fastbp.kernels.narrow_update import (
-    bias_slopes,
+    bias_steps,
     clear_tally,
     keep_and_factor,
     update_above,
@@ -74,7 +81,7 @@ _LEAST_WIDTH = 512  # of a chunk
 _TILES = 4  # whose partial products are kept: of three at once some may be in use
 _LINE = 16  # elements in whole cache lines; as many as a vector has lanes, and n1, at most
 
-_Common = namedtuple("_Common", ["gradient", "partial", "constants", "folded"])
+_Common = namedtuple("_Common", ["gradient", "partial", "constants"])
 _Tile = namedtuple("_Tile", ["start", "rows", "lane", "batch", "first", "last"])
 
 
@@ -122,7 +129,7 @@ def _common(plan, chunks, dtype):
     gradient = pointer(plan[p.SHARED], dtype)
     partial = moved(gradient, _in_lines(n0 * n1))
     constants = moved(partial, chunks * _TILES * _in_lines(n1 * lanes_of(dtype)))
-    return _Common(gradient, partial, constants, pointer(plan[p.FOLDED], dtype))
+    return _Common(gradient, partial, constants)
 
 
 @jit
@@ -154,11 +161,8 @@ def _tile(plan, number, dtype):
 def _fold(plan, own, common, chunk, j0, count, dtype):
     """Bring chunk ``chunk`` of W1 * scale and of the sums of W1 * shift up to date."""
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
-    for o in range(n1):
-        store(own.sums, o * lanes, zeros(dtype))
-    fold_weights(plan, j0, count, common.folded, n0, own.sums, dtype)
+    fold_weights(plan, j0, count, own.sums, dtype)
     for o in range(n1):
         common.constants[chunk * _LINE + o] = reduce_add(load(own.sums, o * lanes, dtype))
 
@@ -168,13 +172,14 @@ def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, n1, 
     """Add up own.sums of a group of rows, rows i ... of tile ``number``, and tell the others."""
     lanes = lanes_of(dtype)
     partial = _partial(plan, common, number, chunks, chunk, dtype)
+    factor = factor_of_sums(plan, dtype) if plan[p.BATCH] > 1 else dtype(1)
     for o in range(n1):
         constant = dtype(0)
         if folds_sums(plan) and plan[p.BATCH] > 1:
             constant = common.constants[chunk * _LINE + o]
         for r in range(min(GROUP, rows - i)):
             total = reduce_add(load(own.sums, (o * GROUP + r) * lanes, dtype))
-            partial[o * lanes + lane + i + r] = total + constant
+            partial[o * lanes + lane + i + r] = total * factor + constant
 
 
 @jit
@@ -185,7 +190,7 @@ def _forward(
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
-    w = common.folded if folds_sums(plan) else layer_pointer(plan, 0, p.WEIGHT, dtype)
+    w = folded_weights(plan, dtype)
     for s in range(n1 * GROUP):
         store(own.sums, s * lanes, zeros(dtype))
     for o in range(0, n1, OUTPUTS):
@@ -219,7 +224,7 @@ def _between(plan, own, common, tile, number, chunks, dtype):
     for i in range(tile.rows):
         own.offsets[i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
     if tile.last:
-        bias_slopes(plan, own.tally, int64(0), 1, own.totals, dtype)
+        bias_steps(plan, own.tally, int64(0), 1, own.totals, dtype)
         update_above(plan, own.tally, int64(0), 1, dtype)
 
 
@@ -236,9 +241,10 @@ def _back(plan, x, shift, scale, own, common, tile, later, chunk, j0, count, dty
     else:
         target = common.gradient
         keep, factor = dtype(0.0 if tile.first else 1.0), dtype(1)
-    folds = straight and folds_sums(plan)
-    sums_shift = pointer(plan[p.SHIFT] if folds else int64(0), dtype)
-    sums_scale = pointer(plan[p.SCALE] if folds else int64(0), dtype)
+    sums_shift = sums_scale = pointer(int64(0), dtype)
+    if straight:
+        sums_shift, sums_scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
+        factor *= factor_of_sums(plan, dtype)
     for o in range(0, n1, OUTPUTS):
         add_outer_products(
             moved(target, o * n0), n0, x, own.offsets, shift, scale,

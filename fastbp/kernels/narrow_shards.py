@@ -13,9 +13,17 @@ from numba import float64, int64
 from fastbp.kernels import plan as p
 from fastbp.kernels.functions import sigmoid
 from fastbp.kernels.jit import jit
+from fastbp.kernels.machine import CORES
 from fastbp.kernels.narrow_ahead import list_rows_ahead
 from fastbp.kernels.narrow_emit import ASKED, GROUP, OUTPUTS
-from fastbp.kernels.narrow_folding import fold_weights, folds_sums
+from fastbp.kernels.narrow_folding import (
+    factor_of_sums,
+    fold_weights,
+    folded_weights,
+    folds_sums,
+    scale_of_sums,
+    shift_of_sums,
+)
 from fastbp.kernels.narrow_layers import (
     backward_above,
     layers_above,
@@ -25,7 +33,7 @@ from fastbp.kernels.narrow_layers import (
 )
 from fastbp.kernels.narrow_tiles import add_outer_products, add_products
 from fastbp.kernels.narrow_update import (
-    bias_slopes,
+    bias_steps,
     clear_tally,
     tally_size,
     update_above,
@@ -34,7 +42,14 @@ from fastbp.kernels.narrow_update import (
 from fastbp.kernels.narrow_weights import sweep_row
 from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.kernels.plan import layer_pointer, layer_word
-from fastbp.kernels.team import next_task, unclaimed
+from fastbp.kernels.team import (
+    claim_near,
+    first_near_task,
+    following_task,
+    next_task,
+    unclaimed,
+    unclaimed_near,
+)
 from fastbp.kernels.vectors import (
     address_of,
     lanes_of,
@@ -53,14 +68,18 @@ CHUNK = 2048  # columns in one sweep over a tile: their part of W stays in the l
 _MOST_SHARDS = 16
 
 
-def shard_count(rows: int) -> int:
-    """How many shards a batch is cut into.
+def shard_count(rows: int, cores: int) -> int:
+    """How many shards a batch is cut into on a machine with so many cores.
 
     Of 64 rows, so that writing and adding up their gradients is little beside reading the rows
     (a step of 256 took 5% longer with shards of 32), and of 128 where that leaves eight threads
     some (a step of 1024 rows of bytes took 3% to 5% longer with 64); but two from 32 rows on, for
-    two threads.
+    two threads. Two cores have four at most: a step of 1024 rows of bytes took 1% longer with
+    eight, and 4% while the cores had no cache in common, as half of what is added up comes from
+    the other's.
     """
+    if cores <= 2:
+        return max(1, min(2, rows // 16), min(4, rows // 128))
     return max(1, min(2, rows // 16), min(8, rows // 64), min(_MOST_SHARDS, rows // 128))
 
 
@@ -75,9 +94,7 @@ def _fold_chunk(plan, task, own, dtype):
     n1 = layer_word(plan, 0, p.OUTPUTS)
     folded = pointer(plan[p.FOLDED], dtype)
     j0 = task * CHUNK
-    for o in range(n1):
-        store(own.sums, o * lanes, zeros(dtype))
-    fold_weights(plan, j0, min(CHUNK, n0 - j0), folded, n0, own.sums, dtype)
+    fold_weights(plan, j0, min(CHUNK, n0 - j0), own.sums, dtype)
     for o in range(n1):
         folded[n1 * n0 + task * n1 + o] = reduce_add(load(own.sums, o * lanes, dtype))
 
@@ -131,9 +148,11 @@ def _first_layer(plan, x, shift, scale, rows, own, dtype):
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    factor = dtype(1)
     by_pixels = _by_pixels(plan)
     if folds_sums(plan) and not by_pixels:
-        w = pointer(plan[p.FOLDED], dtype)
+        w = folded_weights(plan, dtype)
+        factor = factor_of_sums(plan, dtype)
     b = layer_pointer(plan, 0, p.BIAS, dtype)
     for i in range(n1 * max(lanes, GROUP)):
         store(own.sums, i * lanes, zeros(dtype))
@@ -166,12 +185,12 @@ def _first_layer(plan, x, shift, scale, rows, own, dtype):
         constant = b[o]
         if folds_sums(plan) and not _by_pixels(plan):
             for task in range((n0 + CHUNK - 1) // CHUNK):
-                constant += w[n1 * n0 + task * n1 + o]
+                constant += pointer(plan[p.FOLDED], dtype)[n1 * n0 + task * n1 + o]
         store(own.act, o * lanes, zeros(dtype))
         for i in range(rows):
             group = i // GROUP * GROUP
             total = load(own.sums, (group * n1 + o * GROUP + i - group) * lanes, dtype)
-            own.act[o * lanes + i] = reduce_add(total) + constant
+            own.act[o * lanes + i] = reduce_add(total) * factor + constant
 
 
 @jit
@@ -194,16 +213,17 @@ def _tile(
     tally = moved(shard, n1 * n0)
     output_delta(plan, z, last, start, rows, int64(0), batch_rows, tally, dtype)
     backward_above(plan, own, moved(tally, 2 * lanes), dtype)
-    folds = address_of(target) != address_of(shard) and folds_sums(plan)
-    sums_shift = pointer(plan[p.SHIFT] if folds else int64(0), dtype)
-    sums_scale = pointer(plan[p.SCALE] if folds else int64(0), dtype)
-    for o in range(n1):
-        own.sums[o] = reduce_add(load(own.delta, o * lanes, dtype))
+    sums_shift = sums_scale = pointer(int64(0), dtype)
+    if address_of(target) != address_of(shard):
+        sums_shift, sums_scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
+        for o in range(n1):
+            own.totals[o] = dtype(factor) * reduce_add(load(own.delta, o * lanes, dtype))
+        factor *= factor_of_sums(plan, dtype)
     for o in range(0, n1, OUTPUTS):
         add_outer_products(
             moved(target, o * n0), n0, x, own.offsets, shift, scale, moved(own.delta, o * lanes),
             lanes, int64(0), n0, rows, later if o == 0 else int64(0), min(OUTPUTS, n1 - o),
-            dtype(keep), dtype(factor), sums_shift, sums_scale, moved(own.sums, o),
+            dtype(keep), dtype(factor), sums_shift, sums_scale, moved(own.totals, o),
         )  # fmt: skip
 
 
@@ -240,12 +260,13 @@ def train_in_shards(plan, x, shift, scale, worker, own, dtype):
                         _fold_chunk(plan, chunk, own, dtype)
                 task = next_task(team, phase, 1, True)
             continue
-        count = _shard_count(rows)
+        count = _shard_count(rows, CORES)
         tile = plan[p.TILE]
         each = ((rows + count - 1) // count + tile - 1) // tile * tile
         count = (rows + each - 1) // each
         phase += 1
-        task = next_task(team, phase, count, False)
+        home = worker * count // plan[p.WORKERS] % count
+        task = first_near_task(team, phase, count, home)
         while task >= 0:
             shard = moved(shards, task * size)
             clear_tally(plan, moved(shard, n1 * n0), dtype)
@@ -256,28 +277,30 @@ def train_in_shards(plan, x, shift, scale, worker, own, dtype):
                 old = 0.0 if i == begin else 1.0
                 then = first + i + tile
                 if i + tile >= end:
-                    likely = unclaimed(team, phase, count)
+                    likely = unclaimed_near(team, phase, count, home)
                     # With none left, this thread's part of the next step, as like as not.
-                    then = first + (likely * each if likely >= 0 else rows + worker * each)
+                    then = first + (likely * each if likely >= 0 else rows + home * each)
                 _tile(
                     plan, x, shift, scale, first + i, height, rows, then, own, shard, shard,
                     old, 1.0, dtype,
                 )  # fmt: skip
-            task = next_task(team, phase, count, True)
+            task = following_task(team, phase, count, claim_near(team, phase, count, home))
         phase += 1
-        task = next_task(team, phase, chunks + 1, False)
+        home = worker * (chunks + 1) // plan[p.WORKERS] % (chunks + 1)
+        task = first_near_task(team, phase, chunks + 1, home)
         while task >= 0:
             if task == chunks:
                 update_above(plan, moved(shards, n1 * n0), size, count, dtype)
             else:
                 j0 = task * CHUNK
                 tallies = moved(shards, n1 * n0)
-                bias_slopes(plan, tallies, size, count, own.totals, dtype)
+                bias_steps(plan, tallies, size, count, own.totals, dtype)
                 columns = min(CHUNK, n0 - j0)
                 update_first(plan, shards, size, count, own.totals, j0, columns, dtype)
                 if folds_sums(plan):
                     _fold_chunk(plan, task, own, dtype)
-            task = next_task(team, phase, chunks + 1, True)
+            upcoming = claim_near(team, phase, chunks + 1, home)
+            task = following_task(team, phase, chunks + 1, upcoming)
 
 
 @jit

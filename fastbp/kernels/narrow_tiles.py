@@ -181,8 +181,8 @@ def add_outer_products(
     for, whose offsets follow those of the ``rows``.
 
     The preprocessing may be left to the sums: where ``sums_scale`` is not a null pointer, the sum
-    over the rows is taken times sums_scale[j], and sums_shift[j] * totals[o] is added to it;
-    totals[o] is the sum over the rows of delta[o, i].
+    over the rows is taken times sums_scale[j]; where ``sums_shift`` is not, sums_shift[j] *
+    totals[o] is added to the target, totals[o] being factor * sum over rows of delta[o, i].
     """
     vector = vector_of(target.dtype)
     registers = machine.VECTOR_REGISTERS
@@ -194,12 +194,15 @@ def add_outer_products(
         source = Rows(builder, x_, optional(shift, shift_), optional(scale, scale_), kind)
         zero = ir.Constant(kind, [0.0] * kind.count)
         used = builder.fcmp_unordered("!=", keep_, ir.Constant(keep_.type, 0.0))
-        folds_sums = builder.icmp_unsigned("!=", builder.ptrtoint(sums_scale_, WORD), WORD(0))
+        scales_sums, shifts_sums = (
+            builder.icmp_unsigned("!=", builder.ptrtoint(address, WORD), WORD(0))
+            for address in (sums_scale_, sums_shift_)
+        )
         one = ir.Constant(keep_.type, 1.0)
         adds = builder.and_(
             builder.fcmp_ordered("==", keep_, one), builder.fcmp_ordered("==", factor_, one)
         )
-        adds = builder.and_(adds, builder.not_(folds_sums))
+        adds = builder.and_(adds, builder.not_(builder.or_(scales_sums, shifts_sums)))
         keeps, factors = vector_splat(builder, keep_, kind), vector_splat(builder, factor_, kind)
 
         def emit(j: ir.Value, part: Any, width: int, vectors: int) -> None:
@@ -240,23 +243,25 @@ def add_outer_products(
                 inside = builder.block
             acc = either([zero] * len(places), before, old, inside)
             acc = emit_loop(builder, WORD(0), rows_, 1, acc, body)
-            acc = fold_sums(acc, columns, part, width)
+            acc = scaled(acc, columns, part)
             with builder.if_else(adds) as (add, change):
                 with add:
                     for place, value in zip(places, acc, strict=True):
                         put(value, place, part)
                 with change:
-                    write(acc, places, part)
+                    write(acc, shifts(columns, part, width), places, part)
 
-        def write(acc: list[ir.Value], places: list[ir.Value], part: Any) -> None:
+        def write(
+            acc: list[ir.Value], added: list[ir.Value], places: list[ir.Value], part: Any
+        ) -> None:
             with builder.if_else(used) as (update, overwrite):
                 with update:
-                    for place, value in zip(places, acc, strict=True):
-                        kept = builder.fmul(keeps, get(place, part))
+                    for place, value, shift in zip(places, acc, added, strict=True):
+                        kept = vector_fma(builder, keeps, get(place, part), shift)
                         put(vector_fma(builder, factors, value, kept), place, part)
                 with overwrite:
-                    for place, value in zip(places, acc, strict=True):
-                        put(builder.fmul(factors, value), place, part)
+                    for place, value, shift in zip(places, acc, added, strict=True):
+                        put(vector_fma(builder, factors, value, shift), place, part)
 
         def get(place: ir.Value, part: Any) -> ir.Value:
             if part is None:
@@ -269,23 +274,27 @@ def add_outer_products(
             else:
                 vector_store_part(builder, value, place, part)
 
-        def fold_sums(
-            acc: list[ir.Value], columns: list[ir.Value], part: Any, width: int
-        ) -> list[ir.Value]:
+        def scaled(acc: list[ir.Value], columns: list[ir.Value], part: Any) -> list[ir.Value]:
             before = builder.block
-            with builder.if_then(folds_sums):
-                shifts = [get(builder.gep(sums_shift_, [column]), part) for column in columns]
+            with builder.if_then(scales_sums):
                 scales = [get(builder.gep(sums_scale_, [column]), part) for column in columns]
-                folded = []
+                products = [
+                    builder.fmul(value, scales[i % len(columns)]) for i, value in enumerate(acc)
+                ]
+                inside = builder.block
+            return either(acc, before, products, inside)
+
+        def shifts(columns: list[ir.Value], part: Any, width: int) -> list[ir.Value]:
+            before = builder.block
+            with builder.if_then(shifts_sums):
+                shift = [get(builder.gep(sums_shift_, [column]), part) for column in columns]
+                products = []
                 for o in range(width):
                     total = builder.load(builder.gep(totals_, [WORD(o)]))
                     total = vector_splat(builder, total, kind)
-                    for v in range(len(columns)):
-                        added = builder.fmul(shifts[v], total)
-                        old = acc[o * len(columns) + v]
-                        folded.append(vector_fma(builder, old, scales[v], added))
+                    products += [builder.fmul(value, total) for value in shift]
                 inside = builder.block
-            return either(acc, before, folded, inside)
+            return either([zero] * len(products), before, products, inside)
 
         def either(
             values: list[ir.Value], before: ir.Block, others: list[ir.Value], inside: ir.Block

@@ -12,9 +12,10 @@ from numba import float64, int64
 
 from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit
-from fastbp.kernels.narrow_folding import folds_sums
+from fastbp.kernels.narrow_folding import factor_of_sums, scale_of_sums, shift_of_sums
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.vectors import (
+    address_of,
     fma,
     lanes_of,
     load,
@@ -28,7 +29,7 @@ from fastbp.kernels.vectors import (
 )
 
 __all__ = [
-    "bias_slopes",
+    "bias_steps",
     "clear_tally",
     "keep_and_factor",
     "tally_size",
@@ -74,45 +75,46 @@ def _added(shards, size, at, count, dtype):
 
 
 @jit
-def bias_slopes(plan, tallies, size, count, slopes, dtype):
-    """slopes[o] <- gradient of b1[o], from ``count`` tallies, ``size`` elements apart."""
+def bias_steps(plan, tallies, size, count, steps, dtype):
+    """steps[o] <- what is to be added to b1[o], from ``count`` tallies, ``size`` elements apart."""
+    _, factor = keep_and_factor(plan, dtype)
     lanes = lanes_of(dtype)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     first = tally_size(plan, dtype) - n1 * lanes
     for o in range(n1):
-        slopes[o] = reduce_add(_added(tallies, size, first + o * lanes, count, dtype))
+        steps[o] = factor * reduce_add(_added(tallies, size, first + o * lanes, count, dtype))
 
 
 @jit
-def update_first(plan, shards, size, count, slopes, j0, columns, dtype):
+def update_first(plan, shards, size, count, steps, j0, columns, dtype):
     """Update columns j0 ... j0 + columns of W1 with the sum of the shards.
 
-    ``slopes`` is the gradient of b1: that of bytes is left as it is before preprocessing, which is
-    done here (`narrow_folding`).
+    ``steps`` is of `bias_steps`: the gradient of bytes is left as it is before preprocessing, which
+    is done here (`narrow_folding`). The bits are those of `add_outer_products`.
     """
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
-    folds = folds_sums(plan)
-    shift = pointer(plan[p.SHIFT], dtype)
-    scale = pointer(plan[p.SCALE], dtype)
+    shift, scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
     keep, factor = keep_and_factor(plan, dtype)
-    keeps, factors = splat(keep, dtype), splat(factor, dtype)
+    keeps, factors = splat(keep, dtype), splat(factor * factor_of_sums(plan, dtype), dtype)
     for o in range(n1):
-        total = splat(slopes[o], dtype)
+        step = splat(steps[o], dtype)
         for j in range(j0, j0 + columns, lanes):
             at = o * n0 + j
             slope = _added(shards, size, at, count, dtype)
+            added = zeros(dtype)
             rest = min(lanes, j0 + columns - j)
-            if folds:
-                scales = load_part(scale, j, rest, dtype)
-                slope = fma(slope, scales, load_part(shift, j, rest, dtype) * total)
+            if address_of(scale) != 0:
+                slope *= load_part(scale, j, rest, dtype)
+            if address_of(shift) != 0:
+                added = load_part(shift, j, rest, dtype) * step
             if rest == lanes:
-                store(w, at, fma(factors, slope, keeps * load(w, at, dtype)))
+                store(w, at, fma(factors, slope, fma(keeps, load(w, at, dtype), added)))
             else:
                 old = load_part(w, at, rest, dtype)
-                store_part(w, at, rest, fma(factors, slope, keeps * old))
+                store_part(w, at, rest, fma(factors, slope, fma(keeps, old, added)))
 
 
 @jit

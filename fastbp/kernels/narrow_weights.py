@@ -43,7 +43,7 @@ def scale_weights(
     """scaled[o, j] <- W[o, j] * scale[j]; W[o, j] * shift[j] is added to constants[o].
 
     For 1 ... OUTPUTS rows of both matrices. ``constants`` points to a vector for each row, whose
-    lanes add up to the sum.
+    lanes add up to the sum. If ``scaled`` is a null pointer, the sums are all.
     """
     vector = vector_of(w.dtype)
 
@@ -51,7 +51,7 @@ def scale_weights(
         kind = ctx.get_value_type(vector)
         scaled_, lds_, constants_, w_, ldw_, shift_, scale_, j0_, count_, outputs_ = args
 
-        def emit(width: int) -> None:
+        def emit(width: int, stores: bool) -> None:
             sources = [builder.gep(w_, [builder.mul(ldw_, WORD(o))]) for o in range(width)]
             targets = [builder.gep(scaled_, [builder.mul(lds_, WORD(o))]) for o in range(width)]
             slots = [builder.gep(constants_, [WORD(o * kind.count)]) for o in range(width)]
@@ -65,9 +65,9 @@ def scale_weights(
                 for o in range(width):
                     weight = load(builder, builder.gep(sources[o], [j]), *extra)
                     place = builder.gep(targets[o], [j])
-                    if part is None:
+                    if stores and part is None:
                         vector_store(builder, builder.fmul(weight, scales), place)
-                    else:
+                    elif stores:
                         vector_store_part(builder, builder.fmul(weight, scales), place, part)
                     updated.append(vector_fma(builder, weight, shifts, acc[o]))
                 return updated
@@ -77,8 +77,13 @@ def scale_weights(
             for slot, value in zip(slots, acc, strict=True):
                 vector_store(builder, value, slot)
 
-        cases = {width: (lambda width=width: emit(width)) for width in range(1, OUTPUTS + 1)}
-        switch(builder, outputs_, cases, "scale")
+        stored = builder.icmp_unsigned("!=", builder.ptrtoint(scaled_, WORD), WORD(0))
+        key = builder.add(outputs_, builder.select(stored, WORD(OUTPUTS), WORD(0)))
+        cases: dict[int, Any] = {}
+        for width in range(1, OUTPUTS + 1):
+            for stores in (False, True):
+                cases[width + OUTPUTS * stores] = functools.partial(emit, width, stores)
+        switch(builder, key, cases, "scale")
         return ctx.get_dummy_value()
 
     word = types.int64

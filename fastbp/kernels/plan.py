@@ -45,6 +45,7 @@ BY_COLUMNS = 25  # whether batches are worked on by columns of W1, see narrow_co
 GROUP = 26  # steps that share a pass over W1, see deferred; 1 if each has its own
 DEFERRED = 27  # address of scratch memory for a group of steps
 AHEAD = 28  # rows of the next tile that the narrow path asks for at most
+ONE_SCALE = 29  # whether all of SCALE is one number
 LAYER = 32
 
 TRAIN, FORWARD, PRODUCT = 0, 1, 2

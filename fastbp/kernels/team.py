@@ -38,6 +38,7 @@ __all__ = [
     "following_task",
     "next_task",
     "unclaimed",
+    "unclaimed_near",
 ]
 
 TEAM_WORDS = 16
@@ -68,20 +69,32 @@ def claim(team, phase, tasks):
 
 
 @jit
+def _free_near(ticket, phase, tasks, home):
+    """The first task from ``home`` on that nobody has taken, or -1."""
+    if ticket >> 32 == phase:
+        for i in range(tasks):
+            task = (home + i) % tasks
+            if ticket >> task & 1 == 0:
+                return task
+    return -1
+
+
+@jit
+def unclaimed_near(team, phase, tasks, home):
+    """The task of a phase that `claim_near` would take now, or -1."""
+    if tasks > _TICKET_BITS:
+        return unclaimed(team, phase, tasks)
+    return _free_near(read_word(team, 0), phase, tasks, home)
+
+
+@jit
 def claim_near(team, phase, tasks, home):
     """The same, beginning with task ``home`` if there are not more tasks than a ticket has bits."""
     if tasks > _TICKET_BITS:
         return claim(team, phase, tasks)
     while True:
         ticket = read_word(team, 0)
-        if ticket >> 32 != phase:
-            return -1
-        chosen = -1
-        for i in range(tasks):
-            task = (home + i) % tasks
-            if ticket >> task & 1 == 0:
-                chosen = task
-                break
+        chosen = _free_near(ticket, phase, tasks, home)
         if chosen < 0 or exchange_if(team, 0, ticket, ticket | 1 << chosen):
             return chosen
 
