@@ -32,19 +32,25 @@ from fastbp.kernels.vectors import (
 
 __all__ = [
     "SHALLOW",
+    "Wanted",
     "block_product",
     "even_share",
+    "everything",
     "is_packed",
     "own_buffers",
     "panel_rows",
     "private_bytes",
     "round_up",
     "swapped",
+    "wanted_columns",
 ]
 
 _PIECE = 256
 """Rows of a piece: those of 16 columns of float32 and 512 rows would fill a level-1 cache of 32 KiB
 before they are packed."""
+
+Wanted = namedtuple("Wanted", ["step", "skip"])
+"""Of row i of C the columns before (i + skip) // step * step are wanted, or all if step is 0."""
 
 SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth keeping near
 
@@ -190,8 +196,27 @@ def _pack_until(coming, packed, upto, spare, dtype):
 
 
 @jit
-def block_product(a, pitch, b, k, c, ldc, rows, columns, alpha, beta, own, coming, after, dtype):
+def everything():
+    """All of C."""
+    return Wanted(int64(0), int64(0))
+
+
+@jit
+def wanted_columns(wanted, row, columns, dtype):
+    """How many of C's first columns are computed for a tile that ends with a row."""
+    if wanted.step == 0:
+        return columns
+    before = (row + wanted.skip) // wanted.step * wanted.step
+    return min(round_up(before, lanes_of(dtype)), columns)
+
+
+@jit
+def block_product(
+    a, pitch, b, k, c, ldc, rows, columns, wanted, alpha, beta, own, coming, after, dtype
+):
     """C <- beta C + alpha A B for a packed block of A and packed panels of B, all k deep.
+
+    Of C, what is `Wanted` and a little more.
 
     Deep blocks go down C panel by panel, so that a panel of B stays near. In shallow ones C itself
     is most of what is moved: they go along its rows.
@@ -231,8 +256,10 @@ def block_product(a, pitch, b, k, c, ldc, rows, columns, alpha, beta, own, comin
             panel = moved(b, j * nr * k)
             i *= mr
             j *= most
-            width = min(most, columns - j)
             height = min(mr, rows - i)
+            width = min(most, wanted_columns(wanted, i + height - 1, columns, dtype) - j)
+            if width <= 0:
+                continue
             row = row_of(a, i, pitch, k, dtype)
             tile = moved(c, i * ldc + j)
             if width % lanes == 0 and height % step == 0:

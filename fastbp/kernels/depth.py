@@ -26,12 +26,14 @@ from numba import int64
 
 from fastbp.kernels import errands as errand
 from fastbp.kernels.blocks import (
+    Wanted,
     block_product,
     even_share,
     is_packed,
     own_buffers,
     panel_rows,
     swapped,
+    wanted_columns,
 )
 from fastbp.kernels.jit import jit
 from fastbp.kernels.packing import (
@@ -90,10 +92,10 @@ def shard_count(m, n, k, dtype):
 
 
 @jit
-def product_by_depth(m, n, k, a, b, turned, alpha, shards, parts, space, phase, dtype):
+def product_by_depth(m, n, k, a, b, turned, wanted, alpha, shards, parts, space, phase, dtype):
     """The parts of alpha A B, (m, n) each and m * n elements apart: see the module.
 
-    ``turned`` as in `pack_b`, of both operands.
+    ``turned`` as in `pack_b`, of both operands. Of a part, what is `Wanted`.
     """
     kc = _block_depth(n, dtype)
     pitch = min(pitch_of(a, k, dtype), kc)
@@ -128,28 +130,28 @@ def product_by_depth(m, n, k, a, b, turned, alpha, shards, parts, space, phase, 
                 q = (turn + 1) // strips
                 i_then = (turn + 1 - q * strips) * strip
                 then = begin + q * kc
-                wanted = min(strip, m - i_then)
+                rows_then = min(strip, m - i_then)
             else:
                 i_then = int64(0)
                 then = max(upcoming, 0) * deep
-                wanted = min(strip, m) if upcoming >= 0 else 0
+                rows_then = min(strip, m) if upcoming >= 0 else 0
             last = end if turn + 1 < turns else min(then + deep, k)
-            block = block_of(True, i_then, wanted, then, min(kc, last - then))
+            block = block_of(True, i_then, rows_then, then, min(kc, last - then))
             coming = errand.Coming(True, pitch, a, False, block, own.there)
-            everything = n if i_then == 0 and wanted > 0 else 0
-            block = block_of(False, int64(0), everything, then, min(kc, last - then))
+            columns_then = n if i_then == 0 and rows_then > 0 else 0
+            block = block_of(False, int64(0), columns_then, then, min(kc, last - then))
             after = errand.Coming(False, pitch, b, turned, block, panels_then)
             part = moved(parts, task * m * n + i * n)
             keep = dtype(0) if p == begin else dtype(1)
             block_product(
-                own.here, pitch, panels, length, part, n, rows, n, alpha, keep, own, coming, after,
-                dtype,
+                own.here, pitch, panels, length, part, n, rows, n,
+                Wanted(wanted.step, wanted.skip + i), alpha, keep, own, coming, after, dtype,
             )  # fmt: skip
             ready = is_packed(coming, dtype)
             if ready:
                 own = swapped(own)
             ready_b = is_packed(after, dtype)
-            if ready_b and everything > 0:
+            if ready_b and columns_then > 0:
                 panels, panels_then = panels_then, panels
         task = following_task(space.team, phase, shards, upcoming)
     return phase
@@ -169,8 +171,11 @@ def _add_parts(target, step, parts, shards, apart, row_step, rows, columns, dtyp
 
 
 @jit
-def sum_parts(c, ldc, m, n, parts, shards, turned, ending, space, phase, dtype):
-    """C (m, n) <- write-back of the sum of the parts, which are (n, m) if ``turned``."""
+def sum_parts(c, ldc, m, n, wanted, parts, shards, turned, ending, space, phase, dtype):
+    """C (m, n) <- write-back of the sum of the parts, which are (n, m) if ``turned``.
+
+    If they are not, what is `Wanted`.
+    """
     zero = int64(0)
     height = lanes_of(dtype)
     tasks = (m + height - 1) // height
@@ -181,15 +186,17 @@ def sum_parts(c, ldc, m, n, parts, shards, turned, ending, space, phase, dtype):
         i = task * height
         rows = min(height, m - i)
         strip = moved(c, i * ldc)
+        columns = n
         if turned:  # the rows of C are columns of the parts
             own = moved(parts, i)
             if shards > 1:
                 _add_parts(own, m, own, shards, m * n, m, n, rows, dtype)
             copy_rows(strip, ldc, sums, i, rows, zero, n, dtype)
         else:
-            _add_parts(strip, ldc, moved(parts, i * n), shards, m * n, n, rows, n, dtype)
+            columns = wanted_columns(wanted, i + rows - 1, n, dtype)
+            _add_parts(strip, ldc, moved(parts, i * n), shards, m * n, n, rows, columns, dtype)
         write_back(
-            ending.kind, strip, ldc, rows, zero, n, ending.bias,
+            ending.kind, strip, ldc, rows, zero, columns, ending.bias,
             moved(ending.other, i * ending.ld_other), ending.ld_other, dtype,
         )  # fmt: skip
         task = next_task(space.team, phase, tasks, True)

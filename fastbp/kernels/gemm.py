@@ -39,6 +39,7 @@ from fastbp.kernels.blocks import (
     SHALLOW,
     block_product,
     even_share,
+    everything,
     is_packed,
     own_buffers,
     panel_rows,
@@ -252,8 +253,8 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype
                     keep = beta if p == 0 else dtype(1)
                     left, right = (own.here, common) if shares_b else (common, own.here)
                     block_product(
-                        left, pitch, right, length, corner, ldc, rows, columns, alpha,
-                        keep, own, coming, after, dtype,
+                        left, pitch, right, length, corner, ldc, rows, columns, everything(),
+                        alpha, keep, own, coming, after, dtype,
                     )  # fmt: skip
                     ready = is_packed(coming, dtype)
                     if ready:
@@ -276,7 +277,7 @@ def _near_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype
     corner = moved(c, i * ldc + j)
     block_product(
         moved(pointer(a.address, dtype), i * a.row), a.row, own.near, k, corner, ldc, part.rows,
-        part.columns, alpha, beta, own, nothing, nothing, dtype,
+        part.columns, everything(), alpha, beta, own, nothing, nothing, dtype,
     )  # fmt: skip
     write_back(
         ending.kind, corner, ldc, part.rows, j, part.columns, ending.bias,
@@ -347,8 +348,9 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
         shards = shard_count(tall, wide, k, dtype)
     if shards > 0:
         phase = product_by_depth(
-            tall, wide, k, left, right, turned, alpha, shards, parts, space, phase, dtype
-        )
+            tall, wide, k, left, right, turned, everything(), alpha, shards, parts, space, phase,
+            dtype,
+        )  # fmt: skip
     else:
         if turned:
             target, ld, last = parts, m, Ending(int64(NOTHING), ending.bias, ending.other, ldc)
@@ -356,5 +358,7 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
             target, ld, tall, wide, k, left, right, turned, alpha, beta, last, space, phase, dtype
         )
     if shards > 0 or turned:
-        phase = sum_parts(c, ldc, m, n, parts, max(shards, 1), turned, ending, space, phase, dtype)
+        phase = sum_parts(
+            c, ldc, m, n, everything(), parts, max(shards, 1), turned, ending, space, phase, dtype
+        )
     return phase
