@@ -55,9 +55,9 @@ __all__ = ["begin_group", "begin_step", "end_group", "group_bytes", "group_of", 
 
 _MOST_ROWS = 64  # of a group: 128 are as fast for 1024 outputs, and take twice the memory
 _MOST_BYTES = 16 << 20  # of its rows: scratch memory is to stay small for inputs of any width
-# The product of the rows with each other, of which half is wanted, is rows / (4 n1) of the work that
-# is there anyway: an eighth of it. With twice as many rows a step of 12288-64-8 on 1 row takes 1.04
-# times as long, with half as many 1.2 times.
+# The product of the rows with each other, of which half is wanted, is rows / (4 n1) of the work
+# that is there anyway: an eighth of it. With twice as many rows a step of 12288-64-8 on 1 row takes
+# 1.04 times as long, with half as many 1.2 times.
 _OUTPUTS_FOR_A_ROW = 2
 # Steps of a group times outputs from where on it pays. In steps of 12288-n1-1: 8 steps for n1 = 64
 # and 4 for 128 gain 5 to 10 %, 4 for 64 lose 5 %; 16 for 32 gain 40 %. Weights in a level-2 cache
