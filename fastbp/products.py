@@ -185,21 +185,27 @@ def product(
     threads.run(region, words, workers)
 
 
-def plain_product(a: Array, b: Array, c: Array) -> None:
-    """C <- A B in less time for the call; nothing is checked.
+def plain_product(a: Array, b: Array, c: Array) -> bool:
+    """C <- A B in less time for the call, unless C shares memory with A or B: whether it does not.
+
+    If it does, nothing is done. Nothing else is checked.
 
     Parameters
     ----------
     a, b : ndarray of shapes (m, k), (k, n)
         Of C's dtype, aligned, contiguous by rows or by columns.
     c : ndarray of shape (m, n)
-        float32 or float64, C-contiguous, no memory shared with `a` or `b`.
+        float32 or float64, C-contiguous.
     """
     m, n = c.shape
     k = a.shape[1]
     if m == 0 or n == 0 or k == 0:
         c.fill(0)
-        return
+        return True
+    at_a, at_b, at_c = address_of(a), address_of(b), address_of(c)
+    end = at_c + c.nbytes
+    if (at_a < end and at_c < at_a + a.nbytes) or (at_b < end and at_c < at_b + b.nbytes):
+        return False
     dtype = c.dtype
     itemsize = dtype.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
@@ -209,12 +215,12 @@ def plain_product(a: Array, b: Array, c: Array) -> None:
     region = _REGIONS[dtype]
     helped = epoch.start_product(
         region.address, words, scratch, shared, private, workers, mailbox, _CODES[dtype],
-        address_of(a), a.flags.c_contiguous, address_of(b), b.flags.c_contiguous, address_of(c),
-        m, n, k,
+        at_a, a.flags.c_contiguous, at_b, b.flags.c_contiguous, at_c, m, n, k,
     )  # fmt: skip
     if helped:
-        return
+        return True
     if mailbox:
         companion.missed()
     if workers > 1:
         threads.run(region, words, workers)
+    return True
