@@ -38,9 +38,6 @@ _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time
 # it a step takes less than 2.5 us, and as long with two threads, which wait for each other.
 _SERIAL_WORK_BY_COLUMNS = 60_000
 _ROWS_OF_A_PASS = 3
-# Multiply-adds of the first call of `fit`, far less than a tenth of a second's on any core. Where
-# that was one step, and then 4, 16 ..., epochs of 8 to 12 ms took 1 to 2 % longer.
-_FIRST_CALL = 1 << 25
 # By dtype: looking up its name takes a microsecond.
 _CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
 _WIDE_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
@@ -217,6 +214,7 @@ class NetworkPlan:
             self._lay_out_stage()
             parallel = True
         self.words[p.GROUP] = self.group
+        self.steps_at_once = self.group  # how many steps `fit` makes in one call, as it has found
         self._shared = -(-shared // 64) * 64
         self._private = -(-private // 64) * 64
         rows = self.batch_size if self._training else min(self.rows, _FORWARD_ROWS)
@@ -224,9 +222,6 @@ class NetworkPlan:
         if self._by_columns:
             rows, least = rows + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
         self._work = rows * _multiply_adds(sizes)
-        # How many steps `fit` makes in one call: at first, and then as it finds.
-        groups = _FIRST_CALL // (self.group * self._work)
-        self.steps_at_once = self.group * max(1, groups)
         self._workers = (
             threads.get_num_threads() if parallel and self.group * self._work > least else 1
         )
