@@ -71,7 +71,7 @@ def _is_plain(x: npt.ArrayLike) -> TypeGuard[Array]:
 
 
 def _is_plain_target(out: Any, x1: Array, x2: Array) -> bool:
-    """Whether ``out`` is the result's own kind of matrix, apart from two plain operands."""
+    """Whether ``out`` is the result's own kind of matrix, for two plain operands."""
     return (
         type(out) is np.ndarray
         and out.dtype == x1.dtype

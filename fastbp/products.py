@@ -186,9 +186,9 @@ def product(
 
 
 def plain_product(a: Array, b: Array, c: Array) -> bool:
-    """C <- A B in less time for the call, unless C shares memory with A or B: whether it does not.
+    """C <- A B in less time for the call; nothing is checked but what the memory has in common.
 
-    If it does, nothing is done. Nothing else is checked.
+    Returns False, with nothing done, if C shares memory with A or B.
 
     Parameters
     ----------

@@ -72,11 +72,14 @@ def test_narrow_steps_have_the_same_bits_however_they_are_cut(
 
 @pytest.mark.parametrize("who_comes", [0, 1, 7])
 @pytest.mark.parametrize("batch_size", [1, 16, 40, 130])
-def test_one_thread_does_the_work_of_those_that_do_not_come(batch_size, who_comes, monkeypatch):
+@pytest.mark.parametrize("fold", ["mean", "feature"])
+def test_one_thread_does_the_work_of_those_that_do_not_come(
+    fold, batch_size, who_comes, monkeypatch
+):
     def run(region, context, workers, *, brief):
         region.serial(context, who_comes if workers > 1 else 0)
 
-    problem = make_problem((12_288, 3, 2, 1), 133, data_dtype="uint8", fold="feature")
+    problem = make_problem((12_288, 3, 2, 1), 133, data_dtype="uint8", fold=fold)
     alone = trained(problem, batch_size, 1, run, monkeypatch)
     assert trained(problem, batch_size, 8, run, monkeypatch) == alone
 

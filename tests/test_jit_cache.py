@@ -140,6 +140,7 @@ def test_the_fingerprint_changes_if_and_only_if_compiled_code_does(
     ("module", "name", "other"),
     [
         (machine, "VECTOR_BITS", 64),
+        (machine, "CORES", 3),
         (machine, "tiles", lambda itemsize: "other tiles"),
         (config, "OPT", 1),
     ],

@@ -243,10 +243,6 @@ def block_product(
         errands = errand.write(own.list, (end - first) * turns, work, dtype)
         packed = int64(0)
         for t in range(first, end):
-            if by_pieces:
-                upto = _pieces_until(work, t + 1 - first, end - first, dtype)
-                block = _pieces(work.block, packed, upto, dtype)
-                errands = errand.requests(own.list, turns, work.operand, block, dtype)
             if shallow:
                 i = t // wide
                 j = t % wide
@@ -260,6 +256,10 @@ def block_product(
             width = min(most, wanted_columns(wanted, i + height - 1, columns, dtype) - j)
             if width <= 0:
                 continue
+            if by_pieces:
+                upto = _pieces_until(work, t + 1 - first, end - first, dtype)
+                block = _pieces(work.block, packed, upto, dtype)
+                errands = errand.requests(own.list, turns, work.operand, block, dtype)
             row = row_of(a, i, pitch, k, dtype)
             tile = moved(c, i * ldc + j)
             if width % lanes == 0 and height % step == 0:

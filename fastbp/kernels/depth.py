@@ -174,7 +174,7 @@ def _add_parts(target, step, parts, shards, apart, row_step, rows, columns, dtyp
 def sum_parts(c, ldc, m, n, wanted, parts, shards, turned, ending, space, phase, dtype):
     """C (m, n) <- write-back of the sum of the parts, which are (n, m) if ``turned``.
 
-    If they are not, what is `Wanted`.
+    Unless ``turned``, what is not `Wanted` of C is undefined afterwards.
     """
     zero = int64(0)
     height = lanes_of(dtype)

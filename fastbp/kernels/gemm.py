@@ -118,8 +118,8 @@ def _cut(m, n, k, workers, packs_a, dtype):
     packing_of_a = _PACKING if packs_a else 0
     rows, columns, least = m, n, (m + _PACKING) * (n + packing_of_a) * k
     for down in range(1, workers + 1):
-        tall = _piece(m, down, mr)
-        wide = _piece(n, workers // down, nr)
+        tall = min(_piece(m, down, mr), m)
+        wide = min(_piece(n, workers // down, nr), n)
         cost = (tall + _PACKING) * (wide + packing_of_a) * k
         if wide < n and not packs_a:
             cost += tall * _BORDER

@@ -55,6 +55,7 @@ def _fingerprint() -> str:
         llvmlite.__version__,
         machine.VECTOR_BITS,
         machine.VECTOR_REGISTERS,
+        machine.CORES,
         machine.tiles(4),
         machine.tiles(8),
         config.OPT,

@@ -160,7 +160,7 @@ def _tile(plan, number, dtype):
 
 @jit
 def _fold(plan, own, common, chunk, j0, count, dtype):
-    """Bring chunk ``chunk`` of W1 * scale and of the sums of W1 * shift up to date."""
+    """Bring chunk ``chunk`` of `folded_weights` and of the sums of W1 * shift up to date."""
     lanes = lanes_of(dtype)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     fold_weights(plan, j0, count, own.sums, dtype)

@@ -38,7 +38,7 @@ _BYTES = DTYPE_CODES["uint8"]
 
 @jit
 def folds_sums(plan):
-    """Whether weights and gradients are multiplied by the scale, and not each pixel."""
+    """Whether preprocessing is left to weights, gradients and sums, and not done to each pixel."""
     return plan[p.X_DTYPE] == _BYTES and plan[p.SCALE] != 0
 
 

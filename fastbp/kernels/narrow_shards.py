@@ -1,9 +1,10 @@
 """Training with a narrow first layer by shards of rows, and inference; see `narrow`.
 
-A batch is cut into shards by its size alone. A shard is one task: it adds up its share of the
-gradient, tile by tile, in a buffer of its own (a narrow layer's, small enough for the level-2
-cache); a second phase adds the shards in order and updates the weights. A batch of one tile needs
-no shards: its gradient goes straight from registers into the weights.
+A batch is cut into shards by its size, and by how many cores the machine has. A shard is one task:
+it adds up its share of the gradient, tile by tile, in a buffer of its own (a narrow layer's, small
+enough for the level-2 cache); a second phase adds the shards in order and updates the weights.
+Threads begin with the tasks that they had in the step before. A batch of one tile needs no shards:
+its gradient goes straight from registers into the weights.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ _shard_count = jit(shard_count)
 
 @jit
 def _fold_chunk(plan, task, own, dtype):
-    """Bring chunk ``task`` of W1 * scale and of the sums of W1 * shift up to date."""
+    """Bring chunk ``task`` of `folded_weights` and of the sums of W1 * shift up to date."""
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
@@ -214,16 +215,16 @@ def _tile(
     output_delta(plan, z, last, start, rows, int64(0), batch_rows, tally, dtype)
     backward_above(plan, own, moved(tally, 2 * lanes), dtype)
     sums_shift = sums_scale = pointer(int64(0), dtype)
+    times = dtype(factor)
     if address_of(target) != address_of(shard):
         sums_shift, sums_scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
-        for o in range(n1):
-            own.totals[o] = dtype(factor) * reduce_add(load(own.delta, o * lanes, dtype))
-        factor *= factor_of_sums(plan, dtype)
+        bias_steps(plan, tally, int64(0), 1, own.totals, dtype)
+        times *= factor_of_sums(plan, dtype)
     for o in range(0, n1, OUTPUTS):
         add_outer_products(
             moved(target, o * n0), n0, x, own.offsets, shift, scale, moved(own.delta, o * lanes),
             lanes, int64(0), n0, rows, later if o == 0 else int64(0), min(OUTPUTS, n1 - o),
-            dtype(keep), dtype(factor), sums_shift, sums_scale, moved(own.totals, o),
+            dtype(keep), times, sums_shift, sums_scale, moved(own.totals, o),
         )  # fmt: skip
 
 

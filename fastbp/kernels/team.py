@@ -89,7 +89,7 @@ def unclaimed_near(team, phase, tasks, home):
 
 @jit
 def claim_near(team, phase, tasks, home):
-    """The same, beginning with task ``home`` if there are not more tasks than a ticket has bits."""
+    """Like `claim`, but from task ``home`` on if there are no more tasks than a ticket has bits."""
     if tasks > _TICKET_BITS:
         return claim(team, phase, tasks)
     while True:
