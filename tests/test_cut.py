@@ -70,6 +70,13 @@ def test_narrow_steps_have_the_same_bits_however_they_are_cut(
     assert found == found[:1] * len(WORKERS)
 
 
+@pytest.mark.parametrize("rows", [255, 600])
+def test_shards_of_rows_have_the_same_bits_whoever_takes_them(rows, monkeypatch):
+    problem = make_problem((33, 3, 2, 1), rows, data_dtype="uint8", fold="mean")
+    found = [trained(problem, rows, workers, threads.run, monkeypatch) for workers in WORKERS]
+    assert found == found[:1] * len(WORKERS)
+
+
 @pytest.mark.parametrize("who_comes", [0, 1, 7])
 @pytest.mark.parametrize("batch_size", [1, 16, 40, 130])
 @pytest.mark.parametrize("fold", ["mean", "feature"])

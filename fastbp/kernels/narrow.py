@@ -14,7 +14,8 @@ Shared memory, in elements of ``dtype``, lanes = L and tile <= L rows:
     columns   gradient of W1 (n1, n0); partial products (4, chunks, n1, L) of the last tiles; for
               bytes, W1 * shift added up (chunks, 16)
     shards    gradient of W1 (n1, n0) and a tally, for each shard
-    folded    W1 * scale (n1, n0); W1 * shift added up (chunks, n1); for bytes only
+    folded    W1 * scale (n1, n0), if the scale is not one number; W1 * shift added up
+              (chunks, n1); for bytes only
 """
 
 from __future__ import annotations

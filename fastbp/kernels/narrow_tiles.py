@@ -256,12 +256,12 @@ def add_outer_products(
         ) -> None:
             with builder.if_else(used) as (update, overwrite):
                 with update:
-                    for place, value, shift in zip(places, acc, added, strict=True):
-                        kept = vector_fma(builder, keeps, get(place, part), shift)
+                    for place, value, more in zip(places, acc, added, strict=True):
+                        kept = vector_fma(builder, keeps, get(place, part), more)
                         put(vector_fma(builder, factors, value, kept), place, part)
                 with overwrite:
-                    for place, value, shift in zip(places, acc, added, strict=True):
-                        put(vector_fma(builder, factors, value, shift), place, part)
+                    for place, value, more in zip(places, acc, added, strict=True):
+                        put(vector_fma(builder, factors, value, more), place, part)
 
         def get(place: ir.Value, part: Any) -> ir.Value:
             if part is None:
@@ -287,12 +287,12 @@ def add_outer_products(
         def shifts(columns: list[ir.Value], part: Any, width: int) -> list[ir.Value]:
             before = builder.block
             with builder.if_then(shifts_sums):
-                shift = [get(builder.gep(sums_shift_, [column]), part) for column in columns]
+                vectors = [get(builder.gep(sums_shift_, [column]), part) for column in columns]
                 products = []
                 for o in range(width):
                     total = builder.load(builder.gep(totals_, [WORD(o)]))
                     total = vector_splat(builder, total, kind)
-                    products += [builder.fmul(value, total) for value in shift]
+                    products += [builder.fmul(value, total) for value in vectors]
                 inside = builder.block
             return either([zero] * len(products), before, products, inside)
 
