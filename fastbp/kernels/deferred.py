@@ -53,17 +53,20 @@ from fastbp.kernels.writeback import BIAS, BIAS_SIGMOID, NOTHING, write_back
 
 __all__ = ["begin_group", "begin_step", "end_group", "group_bytes", "group_of", "steps_of_group"]
 
-_MOST_ROWS = 64  # of a group: 128 are as fast for 1024 outputs, and take twice the memory
-_MOST_BYTES = 16 << 20  # of its rows: scratch memory is to stay small for inputs of any width
-# The product of the rows with each other, of which half is wanted, is rows / (4 n1) of the work
-# that is there anyway: an eighth of it. With twice as many rows a step of 12288-64-8 on 1 row takes
-# 1.04 times as long, with half as many 1.2 times.
-_OUTPUTS_FOR_A_ROW = 2
-# Steps of a group times outputs from where on it pays. In steps of 12288-n1-1: 8 steps for n1 = 64
-# and 4 for 128 gain 5 to 10 %, 4 for 64 lose 5 %; 16 for 32 gain 40 %. Weights in a level-2 cache
-# cost less to pass over: 784-128, 200 KB for each thread, gains nothing with 8 steps and loses a
-# fifth with 4; and 50 KB lose always.
-_LEAST_STEPS_BY_OUTPUTS = 512
+_MOST_BYTES = 16 << 20  # of a group's rows: scratch memory is to stay small for any width of input
+# A group of r rows costs r / (4 n1) of the work that is there anyway for the product of its rows
+# with each other, of which half is wanted, and c / r for its pass over W1: least at r = sqrt(4 c
+# n1). Best of 32 to 96 rows for 12288-128 and of 64 to 192 for 12288-1024 were 48 and 128, by 2
+# and 4 % against 64. Whole vectors: 50 rows for n1 = 100 leave tiles half empty, and lose 10 %.
+_ROWS_SQUARED_FOR_AN_OUTPUT = 18
+_MOST_ROWS = 128  # 144 and 192 are no faster for any layer
+# Steps of a group times outputs from where on it pays for weights within half of a level-2 cache,
+# which cost less to pass over: 784-128, 200 KB for each of two threads, gains nothing with 8 steps
+# and loses a fifth with 4; and 50 KB lose always. Weights that are farther away gain by two steps
+# already: 12288-64 on 16 rows 4 %, and 37 % where cores have no cache in common; 12288-128 on 24
+# rows 15 %. The most that was lost was 7 %, by 12288-32 on 8 rows, which gains 40 % without such a
+# cache.
+_LEAST_WHILE_NEAR = 1024
 _COLUMNS_OF_TASK = 64  # of layer 1's outputs: four vectors of float32 at a time
 
 Group = namedtuple("Group", ["x", "z", "deltas", "gram", "ldz", "ldg", "rows"])
@@ -73,11 +76,13 @@ rows with rows; the distances between rows of the last three; and how many rows 
 
 def steps_of_group(n0: int, n1: int, batch: int, itemsize: int) -> int:
     """How many steps of ``batch`` rows share a pass over W1 (n1, n0); 1 if it does not pay."""
-    rows = min(_MOST_ROWS, n1 // _OUTPUTS_FOR_A_ROW, _MOST_BYTES // (n0 * itemsize))
+    lanes = machine.tiles(itemsize).lanes
+    best = round((_ROWS_SQUARED_FOR_AN_OUTPUT * n1) ** 0.5 / lanes) * lanes
+    rows = min(_MOST_ROWS, max(best, lanes), _MOST_BYTES // (n0 * itemsize))
     steps = rows // batch
-    near, weights = machine.CACHES.l2, n0 * n1 * itemsize
-    least = _LEAST_STEPS_BY_OUTPUTS * (1 if weights > near else 2)
-    return steps if steps > 1 and steps * n1 >= least and weights >= near // 8 else 1
+    near, weights = machine.CACHES.l2 // 2, n0 * n1 * itemsize
+    least = 0 if weights > near else _LEAST_WHILE_NEAR
+    return steps if steps > 1 and steps * n1 >= least and weights >= near // 4 else 1
 
 
 def group_bytes(n1: int, rows: int, itemsize: int) -> int:
