@@ -59,7 +59,7 @@ NARROW = ((1024 + 17, 3, 2, 1), (12_288, 3, 2, 1), (9000, 6, 1), (130, 3, 1))
 
 
 @pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
-@pytest.mark.parametrize("batch_size", [1, 5, 16, 17, 40, 130])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 16, 17, 40, 130])
 @pytest.mark.parametrize("layer_sizes", NARROW, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_narrow_steps_have_the_same_bits_however_they_are_cut(
@@ -78,7 +78,7 @@ def test_shards_of_rows_have_the_same_bits_whoever_takes_them(rows, monkeypatch)
 
 
 @pytest.mark.parametrize("who_comes", [0, 1, 7])
-@pytest.mark.parametrize("batch_size", [1, 16, 40, 130])
+@pytest.mark.parametrize("batch_size", [1, 4, 16, 40, 130])
 @pytest.mark.parametrize("fold", ["mean", "feature"])
 def test_one_thread_does_the_work_of_those_that_do_not_come(
     fold, batch_size, who_comes, monkeypatch

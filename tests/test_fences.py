@@ -47,14 +47,17 @@ from tests.fences import fenced
 
 t = machine.tiles(4)
 random = np.random.default_rng(0)
-inputs = t.kc + t.lanes
-pixels = random.integers(0, 256, (3 * t.nr + 1, inputs)).astype(np.uint8)
-y = (random.random((len(pixels), 1)) < 0.5).astype(np.float32)
-for hidden in ((3, 2), (t.lanes, 8), (2 * t.nr, 8)):
-    for batch in (1, 5, t.lanes, len(pixels)):
+many = 3 * t.nr + 1
+everything = random.integers(0, 256, (many, 1024 + t.lanes + 1)).astype(np.uint8)
+y = (random.random((many, 1)) < 0.5).astype(np.float32)
+cases = [(t.kc + t.lanes, hidden) for hidden in ((3, 2), (t.lanes, 8), (2 * t.nr, 8))]
+cases += [(1024 + t.lanes + 1, hidden) for hidden in ((3, 2), (5,))]  # cut by columns
+for inputs, hidden in cases:
+    pixels = everything[:, :inputs].copy()
+    for batch in (1, 2, 5, t.lanes, many):
         for x in (pixels, pixels.astype(np.float32)):
             for at_end in (True, False):
-                print(hidden, batch, x.dtype, at_end, flush=True)
+                print(inputs, hidden, batch, x.dtype, at_end, flush=True)
                 network = fastbp.Network(
                     (inputs, *hidden, 1), seed=0, input_mean=127.5, input_scale=1 / 127.5
                 )

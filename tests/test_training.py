@@ -112,7 +112,7 @@ def test_batches_of_many_shards(rows, fold):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])
 @pytest.mark.parametrize("fold", ["none", "scalar", "mean", "feature"])
-@pytest.mark.parametrize("batch_size", [1, 6, 30])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 6, 30])
 def test_input_folding_by_columns(batch_size, fold, data_dtype, dtype):
     layer_sizes = (8 * 768 + 9, 5, 1)  # chunks of more than one block, and a part of a vector
     problem = make_problem(layer_sizes, 41, dtype=dtype, data_dtype=data_dtype, fold=fold)

@@ -88,11 +88,11 @@ def test_the_same_bits_with_any_number_of_threads(layer_sizes, batch_size, set_n
     assert results[0] == results[1] == results[2]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 16, 40])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 16, 40])
 @pytest.mark.parametrize("layer_sizes", [(130, 3, 1), (1030, 3, 1), (130, 40, 1)], ids=str)
 def test_the_same_bits_however_steps_are_divided_among_calls(layer_sizes, batch_size):
     problem = make_problem(layer_sizes, 90, data_dtype="uint8", fold="feature")
-    results = [bits_of_training_in_calls(problem, batch_size, at) for at in (1, 2, 3, 1000)]
+    results = [bits_of_training_in_calls(problem, batch_size, groups) for groups in (1, 2, 3, 1000)]
     assert len(set(results)) == 1
 
 

@@ -75,7 +75,7 @@ def check_training():
 
 def check_narrow_training(dtype):
     for inputs in (65, 1043):  # in shards of rows, and by columns
-        for batch_size in (1, 9, 37):
+        for batch_size in (1, 2, 3, 9, 37):
             problem = make_problem(
                 (inputs, 5, 1), 40, dtype=dtype, data_dtype="uint8", fold="feature"
             )

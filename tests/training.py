@@ -57,15 +57,16 @@ def bits(network: Network) -> bytes:
 
 
 def bits_of_training_in_calls(
-    problem: Problem, batch_size: int, at_once: int
+    problem: Problem, batch_size: int, groups: int
 ) -> tuple[bytes, bytes]:
-    """Parameters, and loss and accuracy, after an epoch of which each call makes some steps."""
+    """Parameters, and loss and accuracy, after an epoch of which each call makes some groups."""
     network = problem.network()
     rows = len(problem.X)
     targets = problem.y.astype(network.dtype).reshape(rows, -1)
     plan = NetworkPlan(network, problem.X, targets, batch_size=batch_size)
     plan.settings[:2] = 0.01, 0.1
     steps = -(-rows // batch_size)
+    at_once = groups * plan.group
     for first in range(0, steps, at_once):
         plan.train(None, first, min(first + at_once, steps))
     return bits(network), plan.settings.tobytes()

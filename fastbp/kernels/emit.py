@@ -11,6 +11,7 @@ from collections.abc import Callable
 from llvmlite import ir
 
 __all__ = [
+    "bytes_of",
     "convert",
     "emit_loop",
     "emit_prefetch",
@@ -45,7 +46,8 @@ def _declare(builder: ir.IRBuilder, name: str, result: ir.Type, args: list[ir.Ty
     return ir.Function(module, ir.FunctionType(result, args), name)
 
 
-def _itemsize(element: ir.Type) -> int:
+def bytes_of(element: ir.Type) -> int:
+    """Bytes of an element of a vector, or of memory."""
     return {"float": 4, "double": 8, "i8": 1, "i64": 8, "i32": 4}[str(element)]
 
 
@@ -64,13 +66,13 @@ def vector_fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> 
 def vector_load(builder: ir.IRBuilder, address: ir.Value, kind: ir.VectorType) -> ir.Value:
     """Emit a load of ``kind`` from a pointer to its elements."""
     cast = builder.bitcast(address, kind.as_pointer())
-    return builder.load(cast, align=_itemsize(kind.element))
+    return builder.load(cast, align=bytes_of(kind.element))
 
 
 def vector_store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
     """Emit a store of a vector to a pointer to its elements."""
     cast = builder.bitcast(address, value.type.as_pointer())
-    builder.store(value, cast, align=_itemsize(value.type.element))
+    builder.store(value, cast, align=bytes_of(value.type.element))
 
 
 def _first_lanes(builder: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value:
@@ -92,7 +94,7 @@ def vector_load_part(
         [kind.as_pointer(), ir.IntType(32), mask.type, kind],
     )
     cast = builder.bitcast(address, kind.as_pointer())
-    align = ir.Constant(ir.IntType(32), _itemsize(kind.element))
+    align = ir.Constant(ir.IntType(32), bytes_of(kind.element))
     zero = ir.Constant(kind, [0] * kind.count)
     return builder.call(function, [cast, align, mask, zero])
 
@@ -110,7 +112,7 @@ def vector_store_part(
         [kind, kind.as_pointer(), ir.IntType(32), mask.type],
     )
     cast = builder.bitcast(address, kind.as_pointer())
-    align = ir.Constant(ir.IntType(32), _itemsize(kind.element))
+    align = ir.Constant(ir.IntType(32), bytes_of(kind.element))
     builder.call(function, [value, cast, align, mask])
 
 

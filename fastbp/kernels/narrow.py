@@ -4,15 +4,16 @@ A row's forward pass needs that row alone. So a tile of rows goes forward, throu
 of the network, and back into the gradient while it lies in the cache, and X crosses the memory
 bus once for each step, where forward and backward passes over the whole batch read it twice.
 
-Steps are cut by columns of W1 (`narrow_columns`), or, where there are few, in shards of rows
-(`narrow_shards`, which has inference too). The layers above the first are in `narrow_layers`, what
-a step adds up and the update in `narrow_update`; the inner loops, emitted as LLVM instructions, in
-`narrow_tiles` and `narrow_weights`; how bytes are preprocessed is told in `narrow_folding`. This
-module has the regions, and how much memory all threads share.
+Steps are cut by columns of W1 (`narrow_columns`; `narrow_groups` where rows are very few), or,
+where columns are few, in shards of rows (`narrow_shards`, which has inference too). The layers
+above the first are in `narrow_layers`, what a step adds up and the update in `narrow_update`; the
+inner loops, emitted as LLVM instructions, in `narrow_tiles` and `narrow_weights`; how bytes are
+preprocessed is told in `narrow_folding`. This module has the regions, and how much memory all
+threads share.
 
 Shared memory, in elements of ``dtype``, lanes = L and tile <= L rows:
-    columns   gradient of W1 (n1, n0); partial products (4, chunks, n1, L) of the last tiles; for
-              bytes, W1 * shift added up (chunks, 16)
+    columns   gradient of W1 (n1, n0); partial products (4, chunks, n1, L) of the last tiles, or
+              (n1, GROUP) and PAIRS of the last groups; for bytes, W1 * shift added up (chunks, 16)
     shards    gradient of W1 (n1, n0) and a tally, for each shard
     folded    W1 * scale (n1, n0), if the scale is not one number; W1 * shift added up
               (chunks, n1); for bytes only
@@ -27,13 +28,10 @@ from numba import float32, float64, int64, uint8
 from fastbp.kernels import machine
 from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit, region
-from fastbp.kernels.narrow_columns import (
-    columns_elements,
-    columns_shares,
-    is_by_columns,
-    train_by_columns,
-)
+from fastbp.kernels.narrow_columns import is_by_columns, train_by_columns
 from fastbp.kernels.narrow_emit import GROUP
+from fastbp.kernels.narrow_groups import steps_of_group
+from fastbp.kernels.narrow_partial import columns_elements, columns_shares
 from fastbp.kernels.narrow_scratch import private_bytes, scratch
 from fastbp.kernels.narrow_shards import CHUNK, forward, shard_count, train_in_shards
 from fastbp.kernels.vectors import pointer
@@ -49,6 +47,7 @@ __all__ = [
     "regions",
     "rows_ahead",
     "shard_bytes",
+    "steps_of_group",
     "tile_rows",
 ]
 

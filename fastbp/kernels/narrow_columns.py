@@ -18,8 +18,10 @@ A step of one tile has no gradient of W1: products go straight from registers in
 steps of several tiles, a share that is alone goes back with tile t at once, while it lies in the
 cache.
 
-Partial products are of chunks of columns, cut by the number of columns alone and added up in
-order; a gradient is added up row by row. So the bits do not depend on the number of shares.
+A gradient is added up row by row, partial products as `narrow_partial` tells. So the bits do not
+depend on the number of shares.
+
+Steps on GROUP rows or fewer are made otherwise, see `narrow_groups`.
 """
 
 from __future__ import annotations
@@ -37,9 +39,8 @@ from fastbp.kernels.narrow_folding import (
     fold_weights,
     folded_weights,
     folds_sums,
-    scale_of_sums,
-    shift_of_sums,
 )
+from fastbp.kernels.narrow_groups import groups_of, is_grouped, run_group
 from fastbp.kernels.narrow_layers import (
     backward_above,
     clear_outside,
@@ -48,19 +49,27 @@ from fastbp.kernels.narrow_layers import (
     row_number,
     units,
 )
+from fastbp.kernels.narrow_partial import (
+    LINE,
+    chunk_width,
+    columns_elements,
+    columns_shares,
+    common_of,
+    partial_of,
+)
 from fastbp.kernels.narrow_scratch import return_parameters, scratch, take_parameters
-from fastbp.kernels.narrow_tiles import add_outer_products, add_products
+from fastbp.kernels.narrow_tiles import add_products
 from fastbp.kernels.narrow_update import (
     bias_steps,
+    change_weights,
     clear_tally,
     keep_and_factor,
     update_above,
     update_first,
 )
-from fastbp.kernels.narrow_weights import sweep_row
 from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.kernels.plan import layer_pointer, layer_word
-from fastbp.kernels.shares import MOST_SHARES, finish, next_in_share, publish
+from fastbp.kernels.shares import finish, next_in_share, publish
 from fastbp.kernels.vectors import (
     lanes_of,
     load,
@@ -77,11 +86,7 @@ __all__ = ["columns_elements", "columns_shares", "is_by_columns", "train_by_colu
 _BYTES = DTYPE_CODES["uint8"]
 _MOST_ROWS, _MOST_BYTES = 128, 4 << 20  # of a batch
 _LEAST_COLUMNS = 1024
-_LEAST_WIDTH = 512  # of a chunk
-_TILES = 4  # whose partial products are kept: of three at once some may be in use
-_LINE = 16  # elements in whole cache lines; as many as a vector has lanes, and n1, at most
 
-_Common = namedtuple("_Common", ["gradient", "partial", "constants"])
 _Tile = namedtuple("_Tile", ["start", "rows", "lane", "batch", "first", "last"])
 
 
@@ -97,47 +102,6 @@ def is_by_columns(n0: int, batch: int, row_bytes: int) -> bool:
     """
     few = batch <= _MOST_ROWS and batch * row_bytes <= _MOST_BYTES
     return few and n0 >= _LEAST_COLUMNS
-
-
-def _chunk_width(n0):
-    """Columns of a chunk: whole vectors, and so many that there are at most MOST_SHARES."""
-    return max(_LEAST_WIDTH, (n0 + MOST_SHARES * _LINE - 1) // (MOST_SHARES * _LINE) * _LINE)
-
-
-def _whole_lines(elements):
-    return (elements + _LINE - 1) // _LINE * _LINE
-
-
-chunk_width = jit(_chunk_width)
-_in_lines = jit(_whole_lines)
-
-
-def columns_shares(n0: int, workers: int) -> int:
-    """How many shares there are for so many threads."""
-    return min(workers, -(-n0 // _chunk_width(n0)))
-
-
-def columns_elements(n0: int, n1: int, lanes: int) -> int:
-    """Elements of scratch memory that all shares use, see `narrow`."""
-    chunks = -(-n0 // _chunk_width(n0))
-    return _whole_lines(n0 * n1) + chunks * (_TILES * _whole_lines(n1 * lanes) + _LINE)
-
-
-@jit
-def _common(plan, chunks, dtype):
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    gradient = pointer(plan[p.SHARED], dtype)
-    partial = moved(gradient, _in_lines(n0 * n1))
-    constants = moved(partial, chunks * _TILES * _in_lines(n1 * lanes_of(dtype)))
-    return _Common(gradient, partial, constants)
-
-
-@jit
-def _partial(plan, common, number, chunks, chunk, dtype):
-    """Where the partial products of tile ``number`` in a chunk are: (n1, lanes)."""
-    size = _in_lines(layer_word(plan, 0, p.OUTPUTS) * lanes_of(dtype))
-    return moved(common.partial, (number % _TILES * chunks + chunk) * size)
 
 
 @jit
@@ -165,19 +129,19 @@ def _fold(plan, own, common, chunk, j0, count, dtype):
     n1 = layer_word(plan, 0, p.OUTPUTS)
     fold_weights(plan, j0, count, own.sums, dtype)
     for o in range(n1):
-        common.constants[chunk * _LINE + o] = reduce_add(load(own.sums, o * lanes, dtype))
+        common.constants[chunk * LINE + o] = reduce_add(load(own.sums, o * lanes, dtype))
 
 
 @jit
 def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, n1, dtype):
     """Add up own.sums of a group of rows, rows i ... of tile ``number``, and tell the others."""
     lanes = lanes_of(dtype)
-    partial = _partial(plan, common, number, chunks, chunk, dtype)
-    factor = factor_of_sums(plan, dtype) if plan[p.BATCH] > 1 else dtype(1)
+    partial = partial_of(plan, common, number, chunks, chunk, dtype)
+    factor = factor_of_sums(plan, dtype)
     for o in range(n1):
         constant = dtype(0)
-        if folds_sums(plan) and plan[p.BATCH] > 1:
-            constant = common.constants[chunk * _LINE + o]
+        if folds_sums(plan):
+            constant = common.constants[chunk * LINE + o]
         for r in range(min(GROUP, rows - i)):
             total = reduce_add(load(own.sums, (o * GROUP + r) * lanes, dtype))
             partial[o * lanes + lane + i + r] = total * factor + constant
@@ -215,7 +179,7 @@ def _between(plan, own, common, tile, number, chunks, dtype):
     for o in range(n1):
         z = splat(b[o], dtype)
         for c in range(chunks):
-            z += load(_partial(plan, common, number, chunks, c, dtype), o * lanes, dtype)
+            z += load(partial_of(plan, common, number, chunks, c, dtype), o * lanes, dtype)
         store(own.act, o * lanes, z)
         clear_outside(own.act, o * lanes, tile.lane, tile.rows, dtype)
     z_top = layers_above(plan, own, dtype)
@@ -233,8 +197,6 @@ def _between(plan, own, common, tile, number, chunks, dtype):
 def _back(plan, x, shift, scale, own, common, tile, later, chunk, j0, count, dtype):
     """Back with a tile in a chunk of columns; after a step's last tile, the update of W1."""
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
     straight = tile.first and tile.last
     if straight:
         target = layer_pointer(plan, 0, p.WEIGHT, dtype)
@@ -242,42 +204,16 @@ def _back(plan, x, shift, scale, own, common, tile, later, chunk, j0, count, dty
     else:
         target = common.gradient
         keep, factor = dtype(0.0 if tile.first else 1.0), dtype(1)
-    sums_shift = sums_scale = pointer(int64(0), dtype)
-    if straight:
-        sums_shift, sums_scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
-        factor *= factor_of_sums(plan, dtype)
-    for o in range(0, n1, OUTPUTS):
-        add_outer_products(
-            moved(target, o * n0), n0, x, own.offsets, shift, scale,
-            moved(own.delta, o * lanes + tile.lane), lanes, j0, count, tile.rows,
-            later if o == 0 else int64(0), min(OUTPUTS, n1 - o), keep, factor,
-            sums_shift, sums_scale, moved(own.totals, o),
-        )  # fmt: skip
+    delta = moved(own.delta, tile.lane)
+    change_weights(
+        plan, target, x, own.offsets, shift, scale, delta, lanes, j0, count, tile.rows, later,
+        keep, factor, straight, own.totals, dtype,
+    )  # fmt: skip
     if tile.last:
         if not straight:
             update_first(plan, common.gradient, int64(0), 1, own.totals, j0, count, dtype)
         if folds_sums(plan):
             _fold(plan, own, common, chunk, j0, count, dtype)
-
-
-@jit
-def _sweep_row(plan, x, own, updates, later, j0, count, dtype):
-    """For steps on one row, preprocessed as it is read: back and forward in one pass over W1."""
-    lanes = lanes_of(dtype)
-    keep, factor = keep_and_factor(plan, dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-    then = own.offsets[1] if later > 0 else own.ahead[0]  # the row to ask for
-    for s in range(n1 * GROUP):
-        store(own.sums, s * lanes, zeros(dtype))
-    for o in range(0, n1, OUTPUTS):
-        sweep_row(
-            moved(own.sums, o * GROUP * lanes), x, own.offsets[0], own.ahead[0], then,
-            pointer(plan[p.SHIFT], dtype), pointer(plan[p.SCALE], dtype), moved(w, o * n0), n0,
-            moved(own.delta, o * lanes), lanes, j0, count, min(OUTPUTS, n1 - o), updates, keep,
-            factor,
-        )  # fmt: skip
 
 
 @jit
@@ -294,19 +230,6 @@ def _look_ahead(plan, own, number, tiles, rows_behind, dtype):
         tile = _tile(plan, number + 1, dtype)
         start, count = tile.start, min(tile.rows, plan[p.AHEAD])
     return rows, list_rows_ahead(plan, own, start, count, own.ahead, rows, rows_behind)
-
-
-@jit
-def _one_row(plan, x, own, common, task, chunks, begin, end, goes_on, updates, later, dtype):
-    """The task where a step is one row."""
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    width = chunk_width(n0)
-    for chunk in range(begin, end):
-        j0 = chunk * width
-        _sweep_row(plan, x, own, updates, later, j0, min(width, n0 - j0), dtype)
-        if goes_on:
-            _store_partial(plan, own, common, task, chunks, chunk, int64(0), 1, int64(0), n1, dtype)
 
 
 @jit
@@ -327,11 +250,6 @@ def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, til
     rows, later = _look_ahead(plan, own, task, tiles, behind.rows, dtype)
     if finishes:
         _between(plan, own, common, behind, task - lag, chunks, dtype)
-    if plan[p.BATCH] == 1:
-        _one_row(plan, x, own, common, task, chunks, begin, end, goes_on, goes_back, later, dtype)
-        if goes_on:
-            publish(team, share, task + 1)
-        return
     groups = (rows + GROUP - 1) // GROUP
     by_rows = not finishes and plan[p.X_DTYPE] != _BYTES
     for turn in range((end - begin) * groups):
@@ -366,23 +284,31 @@ def train_by_columns(plan, x, shift, scale, worker, dtype):
     chunks = (n0 + width - 1) // width
     shares = min(plan[p.WORKERS], chunks)
     team = pointer(plan[p.TEAM], int64)
-    common = _common(plan, chunks, dtype)
+    common = common_of(plan, chunks, dtype)
     steps = plan[p.LAST] - plan[p.FIRST]
     rest = min(plan[p.BATCH], plan[p.ROWS] - (plan[p.LAST] - 1) * plan[p.BATCH])
     tiles = (steps - 1) * _tiles_of(plan, plan[p.BATCH]) + _tiles_of(plan, rest)
     lag = 1 if shares > 1 or plan[p.BATCH] <= plan[p.TILE] else 0
+    grouped = is_grouped(plan, dtype)
+    if grouped:
+        tiles = groups_of(plan)
     share, task = next_in_share(team, shares, tiles + lag, worker)
     while task >= 0:
         own = scratch(plan, share, dtype)
         if task == 0:
             take_parameters(plan, own.plan, dtype)
-            if folds_sums(plan) and plan[p.BATCH] > 1:
+            if folds_sums(plan) and not grouped:
                 for chunk in range(share * chunks // shares, (share + 1) * chunks // shares):
                     j0 = chunk * width
                     _fold(plan, own, common, chunk, j0, min(width, n0 - j0), dtype)
-        _run_task(
-            own.plan, x, shift, scale, own, common, team, share, shares, task, tiles, lag, dtype
-        )
+        if grouped:
+            run_group(
+                own.plan, x, shift, scale, own, common, team, share, shares, task, tiles, dtype
+            )
+        else:
+            _run_task(
+                own.plan, x, shift, scale, own, common, team, share, shares, task, tiles, lag, dtype
+            )
         if task == tiles + lag - 1 and share == 0:
             return_parameters(plan, own.plan, dtype)
         finish(team, share, task)

@@ -7,7 +7,15 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from fastbp.kernels.emit import convert, emit_loop, vector_fma, vector_load, vector_load_part
+from fastbp.kernels.emit import (
+    bytes_of,
+    convert,
+    emit_loop,
+    emit_prefetch,
+    vector_fma,
+    vector_load,
+    vector_load_part,
+)
 
 __all__ = ["ASKED", "GROUP", "OUTPUTS", "WORD", "Rows", "optional", "pass_over", "switch"]
 
@@ -15,6 +23,12 @@ GROUP = 4  # rows of X that one pass over W serves ...
 OUTPUTS = 4  # ... and rows of W at most in one pass: GROUP x OUTPUTS accumulators
 ASKED = GROUP // 2  # rows of the next tile that such a pass asks for, if X are floats
 WORD = ir.IntType(64)
+TO_LEVEL_1, TO_LEVEL_2 = 3, 2  # LLVM's degrees of locality
+
+_AHEAD = 2048
+"""Bytes of each of GROUP rows that are asked for ahead: a core's own prefetcher follows them less
+well than one row. Forward from memory ran at 33 GB/s on a Zen 5 core without, 34 with 512, 36 with
+1024, 38 with 2048; on two at 40 GB/s with 4096, where 59 and 60 came of 1024 and 2048."""
 
 
 class Rows:
@@ -66,6 +80,17 @@ def pass_over(
     end = builder.add(j0, count)
     # A loop of one turn or none, so that the sums stay phi nodes.
     return emit_loop(builder, stop, end, step, sums, lambda j, s: body(j, rest, s))
+
+
+def emit_asks(
+    builder: ir.IRBuilder, x: ir.Value, j: ir.Value, later: list[ir.Value], rows: list[ir.Value]
+) -> None:
+    """Ask for columns j and on of the rows ``later``, and for those _AHEAD in ``rows``."""
+    for start in later:
+        emit_prefetch(builder, builder.gep(x, [builder.add(start, j)]), TO_LEVEL_2)
+    ahead = builder.add(j, WORD(_AHEAD // bytes_of(x.type.pointee))) if rows else j
+    for start in rows:
+        emit_prefetch(builder, builder.gep(x, [builder.add(start, ahead)]), TO_LEVEL_1)
 
 
 def optional(kind: Any, value: Any) -> Any:

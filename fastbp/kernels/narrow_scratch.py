@@ -8,6 +8,7 @@ In elements of ``dtype``, lanes = L and tile <= L rows:
     act, delta        (units, L), layer 1 first
     tally             see `narrow_update`
     totals            n1, with room for _ROWS
+    changes           (n1, GROUP)
     plan              a copy of the plan, with a copy of what is above W1 and of the settings
 """
 
@@ -21,6 +22,7 @@ from numba import float64, int64
 
 from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit
+from fastbp.kernels.narrow_emit import GROUP
 from fastbp.kernels.narrow_layers import units
 from fastbp.kernels.narrow_update import tally_size
 from fastbp.kernels.plan import layer_pointer, layer_word, plan_words
@@ -32,7 +34,8 @@ _ROWS = 32  # of a tile and of what is asked for ahead: twice the lanes of the w
 _SETTINGS = 4
 
 Scratch = namedtuple(
-    "Scratch", ["offsets", "ahead", "asked", "sums", "act", "delta", "totals", "tally", "plan"]
+    "Scratch",
+    ["offsets", "ahead", "asked", "sums", "act", "delta", "totals", "changes", "tally", "plan"],
 )
 
 _plan_words = jit(plan_words)
@@ -45,7 +48,7 @@ def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> in
     above = sum((a + 1) * b for a, b in pairwise(layer_sizes[1:]))
     vectors = n1 * _ROWS + 2 * units + (n1 + above + 2)
     words = 3 * _ROWS + plan_words(len(layer_sizes) - 1) + _SETTINGS
-    return words * 8 + (vectors * lanes + _ROWS + n1 + above) * itemsize
+    return words * 8 + (vectors * lanes + _ROWS + n1 * GROUP + n1 + above) * itemsize
 
 
 @jit
@@ -61,8 +64,9 @@ def scratch(plan, worker, dtype):
     delta = moved(act, units(plan) * lanes)
     tally = moved(delta, units(plan) * lanes)
     totals = moved(tally, tally_size(plan, dtype))
-    own_plan = recast(moved(totals, _ROWS), int64)
-    return Scratch(offsets, ahead, asked, sums, act, delta, totals, tally, own_plan)
+    changes = moved(totals, _ROWS)
+    own_plan = recast(moved(changes, n1 * GROUP), int64)
+    return Scratch(offsets, ahead, asked, sums, act, delta, totals, changes, tally, own_plan)
 
 
 @jit

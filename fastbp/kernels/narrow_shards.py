@@ -40,7 +40,7 @@ from fastbp.kernels.narrow_update import (
     update_above,
     update_first,
 )
-from fastbp.kernels.narrow_weights import sweep_row
+from fastbp.kernels.narrow_weights import multiply_row
 from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.team import (
@@ -102,8 +102,8 @@ def _fold_chunk(plan, task, own, dtype):
 
 @jit
 def _by_pixels(plan):
-    """Whether rows are so few that each is preprocessed as it is read, and not the weights."""
-    return plan[p.OPERATION] == p.FORWARD and plan[p.ROWS] < GROUP
+    """Whether rows of bytes are so few that each is preprocessed as it is read, not the weights."""
+    return folds_sums(plan) and plan[p.OPERATION] == p.FORWARD and plan[p.ROWS] < GROUP
 
 
 @jit
@@ -160,12 +160,10 @@ def _first_layer(plan, x, shift, scale, rows, own, dtype):
     if by_pixels:
         for i in range(rows):
             for o in range(0, n1, OUTPUTS):
-                row = own.offsets[i]
-                sweep_row(
-                    moved(own.sums, (o * GROUP + i) * lanes), x, row, row, row,
+                multiply_row(
+                    moved(own.sums, (o * GROUP + i) * lanes), x, own.offsets[i],
                     pointer(plan[p.SHIFT], dtype), pointer(plan[p.SCALE], dtype),
-                    moved(w, o * n0), n0, own.delta, lanes, int64(0), n0, min(OUTPUTS, n1 - o),
-                    False, dtype(1), dtype(0),
+                    moved(w, o * n0), n0, int64(0), n0, min(OUTPUTS, n1 - o),
                 )  # fmt: skip
     chunks = int64(0) if by_pixels else (n0 + CHUNK - 1) // CHUNK
     groups = (rows + GROUP - 1) // GROUP

@@ -33,8 +33,10 @@ from fastbp.kernels.narrow_emit import (
     ASKED,
     GROUP,
     OUTPUTS,
+    TO_LEVEL_2,
     WORD,
     Rows,
+    emit_asks,
     optional,
     pass_over,
     switch,
@@ -44,12 +46,6 @@ from fastbp.kernels.vectors import vector_of
 __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
 
 _LINE = 64 * 8  # bits of a cache line
-_TO_LEVEL_1, _TO_LEVEL_2 = 3, 2  # LLVM's degrees of locality
-
-_AHEAD = 2048
-"""Bytes of each of GROUP rows that are asked for ahead: a core's own prefetcher follows them less
-well than one row. Forward from memory ran at 33 GB/s on a Zen 5 core without, 34 with 512, 36 with
-1024, 38 with 2048; on two at 40 GB/s with 4096, where 59 and 60 came of 1024 and 2048."""
 
 
 @intrinsic
@@ -83,8 +79,7 @@ def add_products(
         kind = ctx.get_value_type(vector)
         sums_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, rows_, outputs_, later_ = args
         source = Rows(builder, x_, optional(shift, shift_), optional(scale, scale_), kind)
-        item = x.dtype.bitwidth // 8
-        asks = item > 1  # bytes are few: there, widening takes the time
+        asks = x.dtype.bitwidth > 8  # bytes are few: there, widening takes the time
 
         def emit(first: ir.Value, height: int, width: int) -> None:
             starts = [
@@ -108,16 +103,11 @@ def add_products(
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
                 load = vector_load if part is None else vector_load_part
                 extra = [kind] if part is None else [part, kind]
-                for start in asked:
-                    place = builder.gep(x_, [builder.add(start, j)])
-                    emit_prefetch(builder, place, _TO_LEVEL_2)
+                emit_asks(builder, x_, j, asked, starts if asks and height > 1 else [])
                 weights = [load(builder, builder.gep(line, [j]), *extra) for line in lines]
                 folds = source.statistics(j, part)
                 updated = []
                 for i in range(height):
-                    if asks and height > 1:
-                        column = builder.add(starts[i], builder.add(j, WORD(_AHEAD // item)))
-                        emit_prefetch(builder, builder.gep(x_, [column]), _TO_LEVEL_1)
                     value = source.load(starts[i], j, part, folds)
                     for o in range(width):
                         updated.append(vector_fma(builder, value, weights[o], acc[i * width + o]))
@@ -227,7 +217,7 @@ def add_outer_products(
                 start = builder.load(builder.gep(offsets_, [builder.add(rows_, i)]))
                 for at in range(0, vectors * kind.count, _LINE // x.dtype.bitwidth):
                     column = builder.add(start, builder.add(j, WORD(at)))
-                    emit_prefetch(builder, builder.gep(x_, [column]), _TO_LEVEL_2)
+                    emit_prefetch(builder, builder.gep(x_, [column]), TO_LEVEL_2)
                 return carried
 
             if vectors > 1:

@@ -12,7 +12,9 @@ from numba import float64, int64
 
 from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit
+from fastbp.kernels.narrow_emit import OUTPUTS
 from fastbp.kernels.narrow_folding import factor_of_sums, scale_of_sums, shift_of_sums
+from fastbp.kernels.narrow_tiles import add_outer_products
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.vectors import (
     address_of,
@@ -20,6 +22,7 @@ from fastbp.kernels.vectors import (
     lanes_of,
     load,
     load_part,
+    moved,
     pointer,
     reduce_add,
     splat,
@@ -30,6 +33,7 @@ from fastbp.kernels.vectors import (
 
 __all__ = [
     "bias_steps",
+    "change_weights",
     "clear_tally",
     "keep_and_factor",
     "tally_size",
@@ -115,6 +119,29 @@ def update_first(plan, shards, size, count, steps, j0, columns, dtype):
             else:
                 old = load_part(w, at, rest, dtype)
                 store_part(w, at, rest, fma(factors, slope, fma(keeps, old, added)))
+
+
+@jit
+def change_weights(
+    plan, target, x, offsets, shift, scale, delta, ldd, j0, count, rows, later, keep, factor,
+    of_weights, totals, dtype,
+):  # fmt: skip
+    """`add_outer_products` for all rows of W1, or of its gradient.
+
+    If the target is W1, bytes are preprocessed by the way: ``totals`` as there.
+    """
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    sums_shift = sums_scale = pointer(int64(0), dtype)
+    if of_weights:
+        sums_shift, sums_scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
+        factor *= factor_of_sums(plan, dtype)
+    for o in range(0, n1, OUTPUTS):
+        add_outer_products(
+            moved(target, o * n0), n0, x, offsets, shift, scale, moved(delta, o * ldd), ldd, j0,
+            count, rows, later if o == 0 else int64(0), min(OUTPUTS, n1 - o), keep, factor,
+            sums_shift, sums_scale, moved(totals, o),
+        )  # fmt: skip
 
 
 @jit

@@ -10,20 +10,36 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.emit import (
-    emit_prefetch,
     vector_fma,
     vector_load,
     vector_load_part,
-    vector_splat,
     vector_store,
     vector_store_part,
 )
-from fastbp.kernels.narrow_emit import GROUP, OUTPUTS, WORD, Rows, pass_over, switch
+from fastbp.kernels.narrow_emit import (
+    ASKED,
+    GROUP,
+    OUTPUTS,
+    WORD,
+    Rows,
+    emit_asks,
+    pass_over,
+    switch,
+)
 from fastbp.kernels.vectors import vector_of
 
-__all__ = ["scale_weights", "sweep_row"]
+__all__ = ["PAIRS", "multiply_group", "multiply_row", "scale_weights"]
 
-_TO_LEVEL_1 = 3  # LLVM's degree of locality
+PAIRS = GROUP * (GROUP - 1) // 2  # of different rows of a group
+
+
+def _load(
+    builder: ir.IRBuilder, line: ir.Value, j: ir.Value, part: Any, kind: ir.VectorType
+) -> ir.Value:
+    place = builder.gep(line, [j])
+    if part is None:
+        return vector_load(builder, place, kind)
+    return vector_load_part(builder, place, part, kind)
 
 
 @intrinsic
@@ -57,13 +73,11 @@ def scale_weights(
             slots = [builder.gep(constants_, [WORD(o * kind.count)]) for o in range(width)]
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
-                load = vector_load if part is None else vector_load_part
-                extra = [kind] if part is None else [part, kind]
-                shifts = load(builder, builder.gep(shift_, [j]), *extra)
-                scales = load(builder, builder.gep(scale_, [j]), *extra)
+                shifts = _load(builder, shift_, j, part, kind)
+                scales = _load(builder, scale_, j, part, kind)
                 updated = []
                 for o in range(width):
-                    weight = load(builder, builder.gep(sources[o], [j]), *extra)
+                    weight = _load(builder, sources[o], j, part, kind)
                     place = builder.gep(targets[o], [j])
                     if stores and part is None:
                         vector_store(builder, builder.fmul(weight, scales), place)
@@ -92,93 +106,123 @@ def scale_weights(
 
 
 @intrinsic
-def sweep_row(
+def multiply_row(
     typingctx: Any,
     sums: Any,
     x: Any,
-    last: Any,
-    ahead: Any,
-    later: Any,
+    offset: Any,
     shift: Any,
     scale: Any,
     w: Any,
     ldw: Any,
-    delta: Any,
-    ldd: Any,
     j0: Any,
     count: Any,
     outputs: Any,
-    updates: Any,
-    keep: Any,
-    factor: Any,
 ) -> Any:
-    """W[o, j] <- keep * W[o, j] + factor * delta[o] * X[last, j]; sums += W * X[ahead].
+    """sums[o * GROUP] += W[o] * (X[offset] * scale + shift), lane by lane.
 
-    The step of `add_outer_products` and the product of `add_products`, for one row each and in
-    one pass. ``last``, ``ahead`` and ``later`` are the rows' offsets; of ``later``, only lines are
-    asked for. Without ``updates`` W is left as it is, and ``last`` is not read. The rows are
-    preprocessed unless ``scale`` is a null pointer. sums[o * GROUP] is a vector, whose lanes add
-    up to the dot product; delta[o] lies at delta[o * ldd].
+    What `add_products` does, for one row that is preprocessed as it is read.
     """
     vector = vector_of(w.dtype)
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ctx.get_value_type(vector)
-        (sums_, x_, last_, ahead_, later_, shift_, scale_, w_, ldw_, delta_, ldd_, j0_, count_,
-         outputs_, updates_, keep_, factor_) = args  # fmt: skip
-        keeps, factors = vector_splat(builder, keep_, kind), vector_splat(builder, factor_, kind)
+        sums_, x_, offset_, shift_, scale_, w_, ldw_, j0_, count_, outputs_ = args
+        source = Rows(builder, x_, shift_, scale_, kind)
 
-        def emit(width: int, updates: bool, folds: bool) -> None:
-            source = Rows(builder, x_, shift_ if folds else None, scale_ if folds else None, kind)
+        def emit(width: int) -> None:
             slots = [builder.gep(sums_, [WORD(o * GROUP * kind.count)]) for o in range(width)]
             lines = [builder.gep(w_, [builder.mul(ldw_, WORD(o))]) for o in range(width)]
-            slopes = []
-            for o in range(width):
-                slope = builder.load(builder.gep(delta_, [builder.mul(ldd_, WORD(o))]))
-                slopes.append(vector_splat(builder, slope, kind))
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
-                load = vector_load if part is None else vector_load_part
-                extra = [kind] if part is None else [part, kind]
-                emit_prefetch(builder, builder.gep(x_, [builder.add(later_, j)]), _TO_LEVEL_1)
-                fold = source.statistics(j, part)
-                row = source.load(ahead_, j, part, fold)
-                old = source.load(last_, j, part, fold) if updates else None
-                updated = []
-                for o in range(width):
-                    place = builder.gep(lines[o], [j])
-                    weight = load(builder, place, *extra)
-                    if updates:
-                        kept = builder.fmul(keeps, weight)
-                        change = builder.fmul(slopes[o], old)
-                        weight = vector_fma(builder, factors, change, kept)
-                        if part is None:
-                            vector_store(builder, weight, place)
-                        else:
-                            vector_store_part(builder, weight, place, part)
-                    updated.append(vector_fma(builder, row, weight, acc[o]))
-                return updated
+                row = source.load(offset_, j, part, source.statistics(j, part))
+                return [
+                    vector_fma(builder, row, _load(builder, line, j, part, kind), value)
+                    for line, value in zip(lines, acc, strict=True)
+                ]
 
             acc = [vector_load(builder, slot, kind) for slot in slots]
             acc = pass_over(builder, j0_, count_, kind.count, acc, body)
             for slot, value in zip(slots, acc, strict=True):
                 vector_store(builder, value, slot)
 
-        folded = builder.icmp_unsigned("!=", builder.ptrtoint(scale_, WORD), WORD(0))
-        key = builder.add(outputs_, builder.select(folded, WORD(2 * OUTPUTS), WORD(0)))
-        key = builder.add(key, builder.select(updates_, WORD(OUTPUTS), WORD(0)))
-        cases: dict[int, Any] = {}
-        for width in range(1, OUTPUTS + 1):
-            for updates in (False, True):
-                for folds in (False, True):
-                    case = width + OUTPUTS * updates + 2 * OUTPUTS * folds
-                    cases[case] = functools.partial(emit, width, updates, folds)
-        switch(builder, key, cases, "row")
+        cases = {width: functools.partial(emit, width) for width in range(1, OUTPUTS + 1)}
+        switch(builder, outputs_, cases, "row")
         return ctx.get_dummy_value()
 
-    word, scalar = types.int64, w.dtype
-    signature = types.void(
-        sums, x, word, word, word, shift, scale, w, word, delta, word, word, word, word,
-        types.boolean, scalar, scalar,
-    )  # fmt: skip
+    word = types.int64
+    return types.void(sums, x, word, shift, scale, w, word, word, word, word), codegen
+
+
+@intrinsic
+def multiply_group(
+    typingctx: Any,
+    sums: Any,
+    pairs: Any,
+    x: Any,
+    offsets: Any,
+    shift: Any,
+    scale: Any,
+    w: Any,
+    ldw: Any,
+    j0: Any,
+    count: Any,
+    outputs: Any,
+    later: Any,
+) -> Any:
+    """sums[o * GROUP + r] += W[o] * X[r], lane by lane, for GROUP rows; and rows with rows.
+
+    What `add_products` does, for rows that are preprocessed as they are read, unless ``scale`` is
+    a null pointer. Unless ``pairs`` is one, the products of rows (1, 0), (2, 0), (2, 1), (3, 0),
+    ... are added to PAIRS vectors there. ``later`` as in `add_products`.
+    """
+    vector = vector_of(w.dtype)
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ctx.get_value_type(vector)
+        sums_, pairs_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, outputs_, later_ = args
+        asks = x.dtype.bitwidth > 8
+        lower = [(r, u) for r in range(GROUP) for u in range(r)]
+
+        def emit(width: int, folds: bool, pairs: bool) -> None:
+            source = Rows(builder, x_, shift_ if folds else None, scale_ if folds else None, kind)
+            starts = [builder.load(builder.gep(offsets_, [WORD(r)])) for r in range(GROUP)]
+            asked = [builder.load(builder.gep(later_, [WORD(i)])) for i in range(ASKED * asks)]
+            lines = [builder.gep(w_, [builder.mul(ldw_, WORD(o))]) for o in range(width)]
+            slots = [builder.gep(sums_, [WORD(i * kind.count)]) for i in range(width * GROUP)]
+            if pairs:
+                slots += [builder.gep(pairs_, [WORD(i * kind.count)]) for i in range(PAIRS)]
+
+            def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
+                emit_asks(builder, x_, j, asked, starts if asks else [])
+                fold = source.statistics(j, part)
+                rows = [source.load(start, j, part, fold) for start in starts]
+                weights = [_load(builder, line, j, part, kind) for line in lines]
+                factors = [(weight, row) for weight in weights for row in rows]
+                factors += [(rows[r], rows[u]) for r, u in lower if pairs]
+                return [
+                    vector_fma(builder, *factor, value)
+                    for factor, value in zip(factors, acc, strict=True)
+                ]
+
+            acc = [vector_load(builder, slot, kind) for slot in slots]
+            acc = pass_over(builder, j0_, count_, kind.count, acc, body)
+            for slot, value in zip(slots, acc, strict=True):
+                vector_store(builder, value, slot)
+
+        key = outputs_
+        for bit, address in ((OUTPUTS, scale_), (2 * OUTPUTS, pairs_)):
+            given = builder.icmp_unsigned("!=", builder.ptrtoint(address, WORD), WORD(0))
+            key = builder.add(key, builder.select(given, WORD(bit), WORD(0)))
+        cases: dict[int, Any] = {}
+        for width in range(1, OUTPUTS + 1):
+            for folds in (False, True):
+                for pairs in (False, True):
+                    case = width + OUTPUTS * folds + 2 * OUTPUTS * pairs
+                    cases[case] = functools.partial(emit, width, folds, pairs)
+        switch(builder, key, cases, "group")
+        return ctx.get_dummy_value()
+
+    word = types.int64
+    signature = types.void(sums, pairs, x, offsets, shift, scale, w, word, word, word, word, later)
     return signature, codegen

@@ -1,0 +1,80 @@
+"""Steps on few rows that share a pass over a narrow first layer (fastbp.kernels.narrow_groups)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastbp.kernels import machine, narrow
+from fastbp.plans import NetworkPlan
+from tests.problems import make_problem
+from tests.training import assert_training_follows_the_oracle
+
+
+def plan_of(problem, batch_size):
+    targets = problem.y.astype(problem.dtype).reshape(len(problem.X), -1)
+    return NetworkPlan(problem.network(), problem.X, targets, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7, 8, 41])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("fold", ["none", "mean", "feature"])
+def test_groups_with_a_short_last_one_and_a_short_last_step(fold, batch_size, rows):
+    problem = make_problem((1033, 5, 2, 1), rows, data_dtype="uint8", fold=fold)
+    assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=2, weight_decay=0.01)
+
+
+@pytest.mark.parametrize("width", range(1, 17))
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_any_width_of_the_first_layer(dtype, batch_size, width):
+    problem = make_problem((1030, width, 1), 30, dtype=dtype)
+    assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1, weight_decay=0.01)
+
+
+@pytest.mark.parametrize("weight_decay", [0.05, 0.5, 1.9])  # keeps 0.975, 0.75, 0.05 of W
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_weight_decay_in_groups(batch_size, weight_decay):
+    problem = make_problem((1030, 3, 2, 1), 30)
+    assert_training_follows_the_oracle(
+        problem, batch_size=batch_size, epochs=1, learning_rate=0.5, weight_decay=weight_decay
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("data_dtype", ["float64", "uint8"])
+@pytest.mark.parametrize("layer_sizes", [(1037, 3, 2, 1), (2050, 7, 1), (1024, 3)], ids=str)
+def test_a_group_differs_from_single_steps_by_rounding_alone(
+    layer_sizes, data_dtype, batch_size, monkeypatch
+):
+    fold = "feature" if data_dtype == "uint8" else "none"
+    problem = make_problem(layer_sizes, 61, dtype="float64", data_dtype=data_dtype, fold=fold)
+    trained = []
+    for largest in (narrow.GROUP, 1):
+        monkeypatch.setattr(
+            narrow, "steps_of_group", lambda batch, lanes, most=largest: max(1, most // batch)
+        )
+        network = problem.network()
+        history = network.fit(
+            problem.X, problem.y, batch_size=batch_size, epochs=2, learning_rate=0.1,
+            weight_decay=0.1, seed=2,
+        )  # fmt: skip
+        trained.append((network, history))
+    (group, of_group), (single, of_single) = trained
+    assert group.weights[0].tobytes() != single.weights[0].tobytes()  # else there were no groups
+    # Sums of n0 products in other orders, some 60 steps of small rates after each other.
+    close = 60 * layer_sizes[0] * np.finfo(float).eps
+    for a, b in zip(group.weights + group.biases, single.weights + single.biases, strict=True):
+        np.testing.assert_allclose(a, b, rtol=close, atol=close * np.abs(b).max())
+    np.testing.assert_allclose(of_group.loss, of_single.loss, rtol=close)
+    assert of_group.accuracy == of_single.accuracy
+
+
+@pytest.mark.skipif(machine.tiles(4).lanes < 4, reason="a step's rows are the lanes of a vector")
+def test_which_steps_are_made_in_groups():
+    found = {}
+    for batch_size in (1, 2, 3, 4, 5):
+        problem = make_problem((1030, 3, 1), 20)
+        found[batch_size] = plan_of(problem, batch_size).group
+    assert found == {1: 4, 2: 2, 3: 1, 4: 1, 5: 1}
+    assert plan_of(make_problem((1000, 3, 1), 20), 1).group == 1  # too few columns to cut
