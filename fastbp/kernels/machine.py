@@ -68,8 +68,14 @@ class Tiles:
 
     @property
     def parts(self) -> int:
-        """Elements of the parts of a result that is not computed in its place."""
-        return 4 * self.near
+        """Elements of the parts of a result that is not computed in its place.
+
+        Room for eight parts of (1024, 128) at 1 MiB of level-2 cache. With half of it steps of
+        12288-1024-256-1 on 16 rows took 3 % longer where the cores have no cache in common (0.5 %
+        less where they have one), and float64 products of 256 x 256 x 12288 ran at 0.80 of the
+        peak instead of 0.85, as they were not cut along k.
+        """
+        return 8 * self.near
 
     @property
     def strip(self) -> int:
