@@ -191,6 +191,7 @@ class NetworkPlan:
         sizes = self._sizes
         lanes = self._lanes = machine.tiles(itemsize).lanes
         self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
+        steps = -(-self.rows // self.batch_size)
         if self._narrow:
             self._by_columns = self._training and narrow.is_by_columns(
                 sizes[0], self.batch_size, self._row_bytes
@@ -199,7 +200,7 @@ class NetworkPlan:
             shared = 0
             if self._by_columns:
                 shared = narrow.columns_bytes(sizes, lanes, itemsize)
-                self.group = narrow.steps_of_group(self.batch_size, lanes)
+                self.group = min(narrow.steps_of_group(self.batch_size, lanes), steps)
             elif self._training:
                 shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
             private = narrow.private_bytes(sizes, lanes, itemsize)
@@ -213,7 +214,7 @@ class NetworkPlan:
             private = max(private, sweep.private_bytes(lanes, itemsize))
             if self._training:
                 group = deferred.steps_of_group(sizes[0], sizes[1], self.batch_size, itemsize)
-                self.group = min(group, -(-self.rows // self.batch_size))
+                self.group = min(group, steps)
             self._lay_out_stage()
             parallel = True
         self.words[p.GROUP] = self.group

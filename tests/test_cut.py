@@ -59,7 +59,7 @@ NARROW = ((1024 + 17, 3, 2, 1), (12_288, 3, 2, 1), (9000, 6, 1), (130, 3, 1))
 
 
 @pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 16, 17, 40, 130])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 16, 17, 40, 130])
 @pytest.mark.parametrize("layer_sizes", NARROW, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_narrow_steps_have_the_same_bits_however_they_are_cut(

@@ -54,7 +54,7 @@ cases = [(t.kc + t.lanes, hidden) for hidden in ((3, 2), (t.lanes, 8), (2 * t.nr
 cases += [(1024 + t.lanes + 1, hidden) for hidden in ((3, 2), (5,))]  # cut by columns
 for inputs, hidden in cases:
     pixels = everything[:, :inputs].copy()
-    for batch in (1, 2, 5, t.lanes, many):
+    for batch in (1, 2, 4, 5, t.lanes, many):
         for x in (pixels, pixels.astype(np.float32)):
             for at_end in (True, False):
                 print(inputs, hidden, batch, x.dtype, at_end, flush=True)

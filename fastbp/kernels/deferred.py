@@ -17,6 +17,9 @@ any other order of the sums. The same is done to one-particle updates of determi
 Monte Carlo: McDaniel et al., "Delayed Slater determinant update algorithms for high efficiency
 quantum Monte Carlo" (2017).
 
+Products of rows with rows may overflow where those with W1 do not: in float32, for inputs of some
+1e17 and more.
+
 Groups begin at steps that are multiples of s, so that the bits do not depend on the calls that an
 epoch is divided into, as long as these begin there too.
 """
@@ -67,6 +70,7 @@ _MOST_ROWS = 128  # 144 and 192 are no faster for any layer
 # rows 15 %. The most that was lost was 7 %, by 12288-32 on 8 rows, which gains 40 % without such a
 # cache.
 _LEAST_WHILE_NEAR = 1024
+_LEAST_OUTPUTS = 6  # fewer are less work than rows with rows; 12288-6 on 1 row gains 2 %
 _COLUMNS_OF_TASK = 64  # of layer 1's outputs: four vectors of float32 at a time
 
 Group = namedtuple("Group", ["x", "z", "deltas", "gram", "ldz", "ldg", "rows"])
@@ -77,12 +81,15 @@ rows with rows; the distances between rows of the last three; and how many rows 
 def steps_of_group(n0: int, n1: int, batch: int, itemsize: int) -> int:
     """How many steps of ``batch`` rows share a pass over W1 (n1, n0); 1 if it does not pay."""
     lanes = machine.tiles(itemsize).lanes
-    best = round((_ROWS_SQUARED_FOR_AN_OUTPUT * n1) ** 0.5 / lanes) * lanes
-    rows = min(_MOST_ROWS, max(best, lanes), _MOST_BYTES // (n0 * itemsize))
+    best = max(round((_ROWS_SQUARED_FOR_AN_OUTPUT * n1) ** 0.5 / lanes) * lanes, lanes)
+    rows = min(_MOST_ROWS, best, _MOST_BYTES // (n0 * itemsize))
+    if rows > lanes:
+        rows = rows // lanes * lanes
     steps = rows // batch
     near, weights = machine.CACHES.l2 // 2, n0 * n1 * itemsize
     least = 0 if weights > near else _LEAST_WHILE_NEAR
-    return steps if steps > 1 and steps * n1 >= least and weights >= near // 4 else 1
+    pays = n1 >= _LEAST_OUTPUTS and steps * n1 >= least and weights >= near // 4
+    return steps if steps > 1 and pays else 1
 
 
 def group_bytes(n1: int, rows: int, itemsize: int) -> int:

@@ -21,7 +21,7 @@ cache.
 A gradient is added up row by row, partial products as `narrow_partial` tells. So the bits do not
 depend on the number of shares.
 
-Steps on GROUP rows or fewer are made otherwise, see `narrow_groups`.
+Steps on very few rows are made otherwise, see `narrow_groups`.
 """
 
 from __future__ import annotations
@@ -52,8 +52,6 @@ from fastbp.kernels.narrow_layers import (
 from fastbp.kernels.narrow_partial import (
     LINE,
     chunk_width,
-    columns_elements,
-    columns_shares,
     common_of,
     partial_of,
 )
@@ -81,7 +79,7 @@ from fastbp.kernels.vectors import (
     zeros,
 )
 
-__all__ = ["columns_elements", "columns_shares", "is_by_columns", "train_by_columns"]
+__all__ = ["is_by_columns", "train_by_columns"]
 
 _BYTES = DTYPE_CODES["uint8"]
 _MOST_ROWS, _MOST_BYTES = 128, 4 << 20  # of a batch
@@ -133,9 +131,10 @@ def _fold(plan, own, common, chunk, j0, count, dtype):
 
 
 @jit
-def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, n1, dtype):
+def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtype):
     """Add up own.sums of a group of rows, rows i ... of tile ``number``, and tell the others."""
     lanes = lanes_of(dtype)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
     partial = partial_of(plan, common, number, chunks, chunk, dtype)
     factor = factor_of_sums(plan, dtype)
     for o in range(n1):
@@ -164,7 +163,7 @@ def _forward(
             moved(w, o * n0), n0, j0, count, min(GROUP, rows - i), min(OUTPUTS, n1 - o),
             moved(own.asked, i // GROUP * ASKED) if o == 0 else moved(own.ahead, i),
         )  # fmt: skip
-    _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, n1, dtype)
+    _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtype)
 
 
 @jit
@@ -288,8 +287,8 @@ def train_by_columns(plan, x, shift, scale, worker, dtype):
     steps = plan[p.LAST] - plan[p.FIRST]
     rest = min(plan[p.BATCH], plan[p.ROWS] - (plan[p.LAST] - 1) * plan[p.BATCH])
     tiles = (steps - 1) * _tiles_of(plan, plan[p.BATCH]) + _tiles_of(plan, rest)
-    lag = 1 if shares > 1 or plan[p.BATCH] <= plan[p.TILE] else 0
     grouped = is_grouped(plan, dtype)
+    lag = 1 if grouped or shares > 1 or plan[p.BATCH] <= plan[p.TILE] else 0
     if grouped:
         tiles = groups_of(plan)
     share, task = next_in_share(team, shares, tiles + lag, worker)

@@ -17,7 +17,19 @@ from fastbp.kernels.emit import (
     vector_load_part,
 )
 
-__all__ = ["ASKED", "GROUP", "OUTPUTS", "WORD", "Rows", "optional", "pass_over", "switch"]
+__all__ = [
+    "ASKED",
+    "GROUP",
+    "OUTPUTS",
+    "TO_LEVEL_2",
+    "WORD",
+    "Rows",
+    "emit_asks",
+    "load_at",
+    "optional",
+    "pass_over",
+    "switch",
+]
 
 GROUP = 4  # rows of X that one pass over W serves ...
 OUTPUTS = 4  # ... and rows of W at most in one pass: GROUP x OUTPUTS accumulators
@@ -44,24 +56,29 @@ class Rows:
         """shift[j:] and scale[j:], or Nones."""
         if self.shift is None:
             return None, None
-        return self._load(self.shift, j, count, self.kind), self._load(
-            self.scale, j, count, self.kind
+        return tuple(
+            load_at(self.builder, values, j, count, self.kind)
+            for values in (self.shift, self.scale)
         )
 
     def load(self, offset: ir.Value, j: ir.Value, count: ir.Value | None, folds: Any) -> ir.Value:
         """Row at ``offset``, columns j and on: x * scale + shift in the type of the product."""
         builder = self.builder
-        raw = self._load(self.x, builder.add(offset, j), count, self.raw)
+        raw = load_at(builder, self.x, builder.add(offset, j), count, self.raw)
         value = convert(builder, raw, self.kind)
         if folds[0] is not None:
             value = vector_fma(builder, value, folds[1], folds[0])
         return value
 
-    def _load(self, ptr: ir.Value, j: ir.Value, count: Any, kind: ir.VectorType) -> ir.Value:
-        address = self.builder.gep(ptr, [j])
-        if count is None:
-            return vector_load(self.builder, address, kind)
-        return vector_load_part(self.builder, address, count, kind)
+
+def load_at(
+    builder: ir.IRBuilder, line: ir.Value, j: ir.Value, part: Any, kind: ir.VectorType
+) -> ir.Value:
+    """The vector at line[j:], or its first ``part`` lanes, if that is not None."""
+    address = builder.gep(line, [j])
+    if part is None:
+        return vector_load(builder, address, kind)
+    return vector_load_part(builder, address, part, kind)
 
 
 def pass_over(

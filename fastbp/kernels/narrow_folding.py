@@ -9,7 +9,8 @@ step and the gradient once, instead of every pixel of every row twice: 15% of a 
 If the scale is one number, not even they are, but the sums; else the weights times scale are kept
 beside the weights, and to write them took 10% of a step on 16 rows.
 Only bytes are treated so. Among them, shift and scale are of the same size as the data; for a
-float column of large mean and small spread the sums would cancel, and it is folded first.
+float column of large mean and small spread the sums would cancel, and it is folded first. Very few
+rows of bytes are too, on the way forward (`narrow_groups`): adding up W1 * shift would take longer.
 """
 
 from __future__ import annotations

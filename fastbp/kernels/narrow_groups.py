@@ -90,6 +90,13 @@ def _group(plan, number):
 
 
 @jit
+def _products(plan):
+    """How many products a group has: of each row with W1, and of rows with rows if it has steps."""
+    pairs = PAIRS if plan[p.GROUP] > 1 else 0
+    return layer_word(plan, 0, p.OUTPUTS) * GROUP + pairs
+
+
+@jit
 def _list_rows(plan, number, offsets):
     """List a group's rows; the first again, where it has fewer than GROUP. Returns how many."""
     group = _group(plan, number)
@@ -131,7 +138,7 @@ def _make_steps(plan, own, common, number, chunks, dtype):
     outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
     group = _group(plan, number)
     products = own.sums  # which no sweep needs now
-    for k in range(0, n1 * GROUP + PAIRS, lanes):
+    for k in range(0, _products(plan), lanes):
         total = load(partial_of(plan, common, number, chunks, int64(0), dtype), k, dtype)
         for c in range(1, chunks):
             total += load(partial_of(plan, common, number, chunks, c, dtype), k, dtype)
@@ -168,7 +175,7 @@ def _forward(plan, x, own, partial, j0, count, dtype):
     n0 = layer_word(plan, 0, p.INPUTS)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     w = layer_pointer(plan, 0, p.WEIGHT, dtype)
-    for i in range(n1 * GROUP + PAIRS):
+    for i in range(_products(plan)):
         store(own.sums, i * lanes, zeros(dtype))
     none = pointer(int64(0), dtype)
     for o in range(0, n1, OUTPUTS):
@@ -179,7 +186,7 @@ def _forward(plan, x, own, partial, j0, count, dtype):
             moved(w, o * n0), n0, j0, count, min(OUTPUTS, n1 - o),
             own.asked if o == 0 else own.ahead,
         )  # fmt: skip
-    for i in range(n1 * GROUP + PAIRS):
+    for i in range(_products(plan)):
         partial[i] = reduce_add(load(own.sums, i * lanes, dtype))
 
 
@@ -201,7 +208,13 @@ def run_group(plan, x, shift, scale, own, common, team, share, shares, task, gro
         _list_rows(plan, task, own.ahead)
         then = _group(plan, task + 1)
         later = list_rows_ahead(
-            plan, own, then.start, max(then.rows, 0), own.ahead, int64(GROUP), rows
+            plan,
+            own,
+            then.start,
+            max(min(then.rows, plan[p.AHEAD]), 0),
+            own.ahead,
+            int64(GROUP),
+            rows,
         )
     for chunk in range(share * chunks // shares, (share + 1) * chunks // shares):
         j0 = chunk * width

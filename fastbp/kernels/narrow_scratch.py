@@ -8,7 +8,7 @@ In elements of ``dtype``, lanes = L and tile <= L rows:
     act, delta        (units, L), layer 1 first
     tally             see `narrow_update`
     totals            n1, with room for _ROWS
-    changes           (n1, GROUP)
+    changes           (n1, GROUP): what W1 is changed by times each row, see `narrow_groups`
     plan              a copy of the plan, with a copy of what is above W1 and of the settings
 """
 

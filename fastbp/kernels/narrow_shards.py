@@ -22,8 +22,6 @@ from fastbp.kernels.narrow_folding import (
     fold_weights,
     folded_weights,
     folds_sums,
-    scale_of_sums,
-    shift_of_sums,
 )
 from fastbp.kernels.narrow_layers import (
     backward_above,
@@ -32,9 +30,10 @@ from fastbp.kernels.narrow_layers import (
     row_number,
     units,
 )
-from fastbp.kernels.narrow_tiles import add_outer_products, add_products
+from fastbp.kernels.narrow_tiles import add_products
 from fastbp.kernels.narrow_update import (
     bias_steps,
+    change_weights,
     clear_tally,
     tally_size,
     update_above,
@@ -182,7 +181,7 @@ def _first_layer(plan, x, shift, scale, rows, own, dtype):
             )  # fmt: skip
     for o in range(n1):
         constant = b[o]
-        if folds_sums(plan) and not _by_pixels(plan):
+        if folds_sums(plan) and not by_pixels:
             for task in range((n0 + CHUNK - 1) // CHUNK):
                 constant += pointer(plan[p.FOLDED], dtype)[n1 * n0 + task * n1 + o]
         store(own.act, o * lanes, zeros(dtype))
@@ -212,18 +211,13 @@ def _tile(
     tally = moved(shard, n1 * n0)
     output_delta(plan, z, last, start, rows, int64(0), batch_rows, tally, dtype)
     backward_above(plan, own, moved(tally, 2 * lanes), dtype)
-    sums_shift = sums_scale = pointer(int64(0), dtype)
-    times = dtype(factor)
-    if address_of(target) != address_of(shard):
-        sums_shift, sums_scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
+    of_weights = address_of(target) != address_of(shard)
+    if of_weights:
         bias_steps(plan, tally, int64(0), 1, own.totals, dtype)
-        times *= factor_of_sums(plan, dtype)
-    for o in range(0, n1, OUTPUTS):
-        add_outer_products(
-            moved(target, o * n0), n0, x, own.offsets, shift, scale, moved(own.delta, o * lanes),
-            lanes, int64(0), n0, rows, later if o == 0 else int64(0), min(OUTPUTS, n1 - o),
-            dtype(keep), times, sums_shift, sums_scale, moved(own.totals, o),
-        )  # fmt: skip
+    change_weights(
+        plan, target, x, own.offsets, shift, scale, own.delta, lanes, int64(0), n0, rows, later,
+        dtype(keep), dtype(factor), of_weights, own.totals, dtype,
+    )  # fmt: skip
 
 
 @jit

@@ -37,6 +37,7 @@ from fastbp.kernels.narrow_emit import (
     WORD,
     Rows,
     emit_asks,
+    load_at,
     optional,
     pass_over,
     switch,
@@ -101,10 +102,8 @@ def add_products(
             ]
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
-                load = vector_load if part is None else vector_load_part
-                extra = [kind] if part is None else [part, kind]
                 emit_asks(builder, x_, j, asked, starts if asks and height > 1 else [])
-                weights = [load(builder, builder.gep(line, [j]), *extra) for line in lines]
+                weights = [load_at(builder, line, j, part, kind) for line in lines]
                 folds = source.statistics(j, part)
                 updated = []
                 for i in range(height):

@@ -12,7 +12,6 @@ from numba.extending import intrinsic
 from fastbp.kernels.emit import (
     vector_fma,
     vector_load,
-    vector_load_part,
     vector_store,
     vector_store_part,
 )
@@ -23,6 +22,7 @@ from fastbp.kernels.narrow_emit import (
     WORD,
     Rows,
     emit_asks,
+    load_at,
     pass_over,
     switch,
 )
@@ -31,15 +31,6 @@ from fastbp.kernels.vectors import vector_of
 __all__ = ["PAIRS", "multiply_group", "multiply_row", "scale_weights"]
 
 PAIRS = GROUP * (GROUP - 1) // 2  # of different rows of a group
-
-
-def _load(
-    builder: ir.IRBuilder, line: ir.Value, j: ir.Value, part: Any, kind: ir.VectorType
-) -> ir.Value:
-    place = builder.gep(line, [j])
-    if part is None:
-        return vector_load(builder, place, kind)
-    return vector_load_part(builder, place, part, kind)
 
 
 @intrinsic
@@ -73,11 +64,11 @@ def scale_weights(
             slots = [builder.gep(constants_, [WORD(o * kind.count)]) for o in range(width)]
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
-                shifts = _load(builder, shift_, j, part, kind)
-                scales = _load(builder, scale_, j, part, kind)
+                shifts = load_at(builder, shift_, j, part, kind)
+                scales = load_at(builder, scale_, j, part, kind)
                 updated = []
                 for o in range(width):
-                    weight = _load(builder, sources[o], j, part, kind)
+                    weight = load_at(builder, sources[o], j, part, kind)
                     place = builder.gep(targets[o], [j])
                     if stores and part is None:
                         vector_store(builder, builder.fmul(weight, scales), place)
@@ -121,7 +112,8 @@ def multiply_row(
 ) -> Any:
     """sums[o * GROUP] += W[o] * (X[offset] * scale + shift), lane by lane.
 
-    What `add_products` does, for one row that is preprocessed as it is read.
+    What `add_products` does, for one row that is preprocessed as it is read; it is much less code
+    to compile than another copy of that would be.
     """
     vector = vector_of(w.dtype)
 
@@ -137,7 +129,7 @@ def multiply_row(
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
                 row = source.load(offset_, j, part, source.statistics(j, part))
                 return [
-                    vector_fma(builder, row, _load(builder, line, j, part, kind), value)
+                    vector_fma(builder, row, load_at(builder, line, j, part, kind), value)
                     for line, value in zip(lines, acc, strict=True)
                 ]
 
@@ -197,7 +189,7 @@ def multiply_group(
                 emit_asks(builder, x_, j, asked, starts if asks else [])
                 fold = source.statistics(j, part)
                 rows = [source.load(start, j, part, fold) for start in starts]
-                weights = [_load(builder, line, j, part, kind) for line in lines]
+                weights = [load_at(builder, line, j, part, kind) for line in lines]
                 factors = [(weight, row) for weight in weights for row in rows]
                 factors += [(rows[r], rows[u]) for r, u in lower if pairs]
                 return [
