@@ -23,9 +23,9 @@ def plan_of(problem, batch_size):
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4])
 @pytest.mark.parametrize("fold", ["none", "mean", "feature"])
 def test_groups_with_a_short_last_one_and_a_short_last_step(fold, batch_size, rows):
-    problem = make_problem((1033, 5, 2, 1), rows, data_dtype="uint8", fold=fold)
+    problem = make_problem((1033, 5, 2, 1), rows, dtype="float64", data_dtype="uint8", fold=fold)
     assert_training_follows_the_oracle(
-        problem, batch_size=batch_size, epochs=2, learning_rate=0.01, weight_decay=0.01
+        problem, batch_size=batch_size, epochs=2, learning_rate=1e-3, weight_decay=0.01
     )
 
 
@@ -42,11 +42,11 @@ def test_any_width_of_the_first_layer(data_dtype, batch_size, width):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4])
 def test_bytes_as_they_are(batch_size):
-    problem = make_problem((1030, 3, 2, 1), 30, data_dtype="uint8")
+    problem = make_problem((1030, 3), 30, dtype="float64", data_dtype="uint8")
     problem = dataclasses.replace(problem, folding=InputFolding())
     problem.weights[0][...] /= 74  # or every sigmoid would saturate
     assert_training_follows_the_oracle(
-        problem, batch_size=batch_size, epochs=1, learning_rate=1e-6, weight_decay=0.01
+        problem, batch_size=batch_size, epochs=1, learning_rate=1e-8, weight_decay=0.01
     )
 
 
