@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numba
 import pytest
 from numba.core import config
 
@@ -149,3 +150,35 @@ def test_the_fingerprint_knows_the_machine_and_the_compiler(monkeypatch, module,
     before = fingerprint()
     monkeypatch.setattr(module, name, other)
     assert fingerprint() != before
+
+
+# ------------------------------------------------------------------ helpers
+
+
+def test_helpers_are_linked_whoever_calls_them_and_however_often():
+    @jit.jit
+    def leaf(x):
+        return min(x, 100) * 3  # `min` is compiled by Numba, and not as a helper
+
+    @jit.jit
+    def left(x):
+        return leaf(x) + 1
+
+    @jit.jit
+    def right(x):
+        return leaf(left(x)) + left(x)
+
+    @numba.njit
+    def both(x):
+        return right(x) - leaf(x) + left(left(x))
+
+    @jit.jit(cache=False)
+    def outer(x):
+        return both(x) + leaf(x)  # calls what holds copies of the same helpers
+
+    @numba.njit
+    def most(x):
+        return outer(x) - both(x) + right(x)
+
+    # leaf 15, left 16, right 48 + 16, left(left) 49, both 98
+    assert (both(5), most(5)) == (98, 15 + 64)
