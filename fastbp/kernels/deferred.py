@@ -243,7 +243,7 @@ def begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
             for i in range(0, rows, OUTPUTS):
                 add_outer_products(
                     moved(a, i * n1), n1, group.deltas, offsets, None, None,
-                    moved(group.gram, (at + i) * group.ldg), group.ldg, j0, count, at, int64(0),
+                    moved(group.gram, (at + i) * group.ldg), group.ldg, j0, count, at, None,
                     min(OUTPUTS, rows - i), factor, dtype(-rate), none, none, none,
                 )  # fmt: skip
         write_back(kind, moved(a, j0), n1, rows, j0, count, bias, a, int64(0), dtype)

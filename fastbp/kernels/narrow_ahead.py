@@ -21,13 +21,13 @@ _BYTES = DTYPE_CODES["uint8"]
 
 
 @jit
-def list_rows_ahead(plan, own, start, count, offsets, rows, behind):
+def list_rows_ahead(plan, own, start, count, offsets, rows, behind, again):
     """List the rows ``start`` ... ``start`` + ``count`` of the epoch: the next tile.
 
     ``offsets`` are those of the ``rows`` of the tile that goes forward, of which each whole group
     asks for ASKED rows in own.asked: its own first row, which costs nothing, where there is no
-    other. Returns how many are left for the way back: in own.offsets, after the ``behind`` rows of
-    the tile that takes it.
+    other. Returns how many the way back asks for: in own.offsets, after the ``behind`` rows of the
+    tile that takes it, the others or, if ``again``, all.
     """
     groups = rows // GROUP if plan[p.X_DTYPE] != _BYTES else int64(0)
     for i in range(groups * ASKED):
@@ -36,9 +36,10 @@ def list_rows_ahead(plan, own, start, count, offsets, rows, behind):
     for i in range(count):
         group, place = i // GROUP, i % GROUP
         offset = row_number(plan, start + i) * plan[p.X_ROW]
-        if place < ASKED and group < groups:
+        on_the_way = place < ASKED and group < groups
+        if on_the_way:
             own.asked[group * ASKED + place] = offset
-        else:
+        if again or not on_the_way:
             own.offsets[behind + left] = offset
             left += 1
     return left

@@ -228,7 +228,7 @@ def _look_ahead(plan, own, number, tiles, rows_behind, dtype):
     if number + 1 < tiles:
         tile = _tile(plan, number + 1, dtype)
         start, count = tile.start, min(tile.rows, plan[p.AHEAD])
-    return rows, list_rows_ahead(plan, own, start, count, own.ahead, rows, rows_behind)
+    return rows, list_rows_ahead(plan, own, start, count, own.ahead, rows, rows_behind, False)
 
 
 @jit

@@ -207,15 +207,10 @@ def run_group(plan, x, shift, scale, own, common, team, share, shares, task, gro
     if task < groups:
         _list_rows(plan, task, own.ahead)
         then = _group(plan, task + 1)
+        count = max(min(then.rows, plan[p.AHEAD]), 0)
         later = list_rows_ahead(
-            plan,
-            own,
-            then.start,
-            max(min(then.rows, plan[p.AHEAD]), 0),
-            own.ahead,
-            int64(GROUP),
-            rows,
-        )
+            plan, own, then.start, count, own.ahead, int64(GROUP), rows, False
+        )  # fmt: skip
     for chunk in range(share * chunks // shares, (share + 1) * chunks // shares):
         j0 = chunk * width
         count = min(width, n0 - j0)

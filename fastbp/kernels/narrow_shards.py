@@ -124,7 +124,8 @@ def _list_rows(plan, start, rows, then, own):
     for i in range(rows):
         own.offsets[i] = row_number(plan, start + i) * plan[p.X_ROW]
     count = max(min(plan[p.AHEAD], plan[p.TILE], plan[p.ROWS] - then), 0)
-    return list_rows_ahead(plan, own, then, count, own.offsets, rows, rows)
+    again = rows == GROUP and plan[p.X_DTYPE] != _BYTES
+    return list_rows_ahead(plan, own, then, count, own.offsets, rows, rows, again)
 
 
 @jit

@@ -48,6 +48,9 @@ __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
 
 _LINE = 64 * 8  # bits of a cache line
 
+# Where GROUP rows begin, their deltas for each row of W, and where GROUP other rows begin.
+Group = tuple[list[ir.Value], list[list[ir.Value]], list[ir.Value]]
+
 
 @intrinsic
 def add_products(
@@ -167,7 +170,8 @@ def add_outer_products(
     over the ``rows`` >= 0 of X in order. With keep = 1 - learning rate * weight decay and factor =
     -learning rate, ``target`` is the weight matrix itself. With keep = factor = 1 the products are
     added to ``target`` one by one. On the way the same columns of ``later`` more rows are asked
-    for, whose offsets follow those of the ``rows``.
+    for, whose offsets follow those of the ``rows``; of at most GROUP rows, if X are floats and
+    there are GROUP ``rows``. ``later`` may be None.
 
     The preprocessing may be left to the sums: where ``sums_scale`` is not a null pointer, the sum
     over the rows is taken times sums_scale[j]; where ``sums_shift`` is not, sums_shift[j] *
@@ -187,6 +191,7 @@ def add_outer_products(
             builder.icmp_unsigned("!=", builder.ptrtoint(address, WORD), WORD(0))
             for address in (sums_scale_, sums_shift_)
         )
+        asks = not isinstance(later, types.NoneType)
         one = ir.Constant(keep_.type, 1.0)
         adds = builder.and_(
             builder.fcmp_ordered("==", keep_, one), builder.fcmp_ordered("==", factor_, one)
@@ -194,33 +199,67 @@ def add_outer_products(
         adds = builder.and_(adds, builder.not_(builder.or_(scales_sums, shifts_sums)))
         keeps, factors = vector_splat(builder, keep_, kind), vector_splat(builder, factor_, kind)
 
-        def emit(j: ir.Value, part: Any, width: int, vectors: int) -> None:
+        def start_of(i: ir.Value) -> ir.Value:
+            return builder.load(builder.gep(offsets_, [i]))
+
+        def shares_of(i: ir.Value, width: int) -> list[ir.Value]:
+            places = [builder.add(builder.mul(ldd_, WORD(o)), i) for o in range(width)]
+            deltas = [builder.load(builder.gep(delta_, [place])) for place in places]
+            return [vector_splat(builder, delta, kind) for delta in deltas]
+
+        def hold(width: int) -> Group:
+            """GROUP rows, with their deltas and what they ask for in registers for all columns."""
+            numbers = [WORD(i) for i in range(GROUP)]
+            asked = []
+            for i in numbers:  # its own first row, which costs nothing, where there is no other
+                some = builder.icmp_signed("<", i, later_)
+                asked.append(start_of(builder.select(some, builder.add(rows_, i), WORD(0))))
+            shares = [shares_of(i, width) for i in numbers]
+            return [start_of(i) for i in numbers], shares, asked
+
+        def emit(j: ir.Value, part: Any, width: int, vectors: int, rows: Group | None) -> None:
             columns = [builder.add(j, WORD(v * kind.count)) for v in range(vectors)]
             folds = [source.statistics(column, part) for column in columns]
+            lines = range(0, vectors * kind.count, _LINE // x.dtype.bitwidth)
 
             def body(i: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
-                start = builder.load(builder.gep(offsets_, [i]))
+                return products(start_of(i), shares_of(i, width), acc)
+
+            def products(
+                start: ir.Value, shares: list[ir.Value], acc: list[ir.Value]
+            ) -> list[ir.Value]:
                 values = [
                     source.load(start, column, part, fold)
                     for column, fold in zip(columns, folds, strict=True)
                 ]
-                updated = []
-                for o in range(width):
-                    at = builder.gep(delta_, [builder.add(builder.mul(ldd_, WORD(o)), i)])
-                    share = vector_splat(builder, builder.load(at), kind)
-                    for v in range(vectors):
-                        updated.append(vector_fma(builder, share, values[v], acc[o * vectors + v]))
-                return updated
+                terms = [(share, value) for share in shares for value in values]
+                return [
+                    vector_fma(builder, share, value, old)
+                    for (share, value), old in zip(terms, acc, strict=True)
+                ]
 
-            def ask(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
-                start = builder.load(builder.gep(offsets_, [builder.add(rows_, i)]))
-                for at in range(0, vectors * kind.count, _LINE // x.dtype.bitwidth):
-                    column = builder.add(start, builder.add(j, WORD(at)))
-                    emit_prefetch(builder, builder.gep(x_, [column]), TO_LEVEL_2)
+            def ask(start: ir.Value, at: int) -> None:
+                column = builder.add(start, builder.add(j, WORD(at)))
+                emit_prefetch(builder, builder.gep(x_, [column]), TO_LEVEL_2)
+
+            def ask_row(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+                start = start_of(builder.add(rows_, i))
+                for at in lines:
+                    ask(start, at)
                 return carried
 
-            if vectors > 1:
-                emit_loop(builder, WORD(0), later_, 1, [], ask)
+            def in_turn(group: Group, acc: list[ir.Value]) -> list[ir.Value]:
+                """The rows of a group, among which the lines that are asked for are spread."""
+                starts, shares, asked = group
+                for i in range(GROUP):
+                    for at in lines[i::GROUP] if vectors > 1 else []:
+                        for start in asked:
+                            ask(start, at)
+                    acc = products(starts[i], shares[i], acc)
+                return acc
+
+            if asks and vectors > 1 and rows is None:
+                emit_loop(builder, WORD(0), later_, 1, [], ask_row)
             places = [
                 builder.gep(target_, [builder.add(builder.mul(ldt_, WORD(o)), column)])
                 for o in range(width)
@@ -231,7 +270,10 @@ def add_outer_products(
                 old = [get(place, part) for place in places]
                 inside = builder.block
             acc = either([zero] * len(places), before, old, inside)
-            acc = emit_loop(builder, WORD(0), rows_, 1, acc, body)
+            if rows is None:
+                acc = emit_loop(builder, WORD(0), rows_, 1, acc, body)
+            else:  # unrolled
+                acc = in_turn(rows, acc)
             acc = scaled(acc, columns, part)
             with builder.if_else(adds) as (add, change):
                 with add:
@@ -297,20 +339,32 @@ def add_outer_products(
             return chosen
 
         def sweep(width: int) -> None:
-            # width * vectors accumulators, the values of X, one delta, keep and factor
+            # width * vectors accumulators, the values of X, one delta or those of a group
             vectors = max(1, min(4, (registers - 1) // (width + 1)))
+            of_group = min(4, (registers - GROUP * width) // (width + 1))
+            if not asks or x.dtype.bitwidth == 8 or of_group < 3:
+                passes(width, vectors, None)
+                return
+            whole = builder.icmp_signed("==", rows_, WORD(GROUP))
+            with builder.if_else(whole) as (together, one_by_one):
+                with together:
+                    passes(width, of_group, hold(width))
+                with one_by_one:
+                    passes(width, vectors, None)
+
+        def passes(width: int, vectors: int, rows: Group | None) -> None:
             wide = vectors * kind.count
             whole = builder.sdiv(count_, WORD(wide))
             middle = builder.add(j0_, builder.mul(whole, WORD(wide)))
 
             def blocks(j: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
-                emit(j, None, width, vectors)
+                emit(j, None, width, vectors, rows)
                 return carried
 
             emit_loop(builder, j0_, middle, wide, [], blocks)
 
             def single(j: ir.Value, part: Any, carried: list[ir.Value]) -> list[ir.Value]:
-                emit(j, part, width, 1)
+                emit(j, part, width, 1, rows)
                 return carried
 
             left = builder.sub(builder.add(j0_, count_), middle)
@@ -322,7 +376,7 @@ def add_outer_products(
 
     word, scalar = types.int64, target.dtype
     signature = types.void(
-        target, word, x, offsets, shift, scale, delta, word, word, word, word, word, word,
+        target, word, x, offsets, shift, scale, delta, word, word, word, word, later, word,
         scalar, scalar, target, target, target,
     )  # fmt: skip
     return signature, codegen

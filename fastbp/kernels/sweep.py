@@ -111,7 +111,7 @@ def _chunk(plan, last, last_rows, ahead, ahead_rows, o, outputs, j0, count, own,
             add_outer_products(
                 moved(w, (o + u) * n0), n0, last, own.offsets, None, None,
                 moved(own.delta, u * MOST_ROWS), int64(MOST_ROWS), j0, count, last_rows,
-                int64(0), min(OUTPUTS, outputs - u), keep, dtype(-rate), none, none, none,
+                None, min(OUTPUTS, outputs - u), keep, dtype(-rate), none, none, none,
             )  # fmt: skip
     for i in range(0, ahead_rows, GROUP):
         for u in range(0, outputs, OUTPUTS):
