@@ -169,9 +169,8 @@ def add_outer_products(
     apart; keep = 0 means that it is not read. delta[o, i] lies at delta[o * ldd + i]. The sum runs
     over the ``rows`` >= 0 of X in order. With keep = 1 - learning rate * weight decay and factor =
     -learning rate, ``target`` is the weight matrix itself. With keep = factor = 1 the products are
-    added to ``target`` one by one. On the way the same columns of ``later`` more rows are asked
-    for, whose offsets follow those of the ``rows``; of at most GROUP rows, if X are floats and
-    there are GROUP ``rows``. ``later`` may be None.
+    added to ``target`` one by one. On the way the same columns of ``later`` other rows are asked
+    for, at most as many as the ``rows``, whose offsets they follow; ``later`` may be None.
 
     The preprocessing may be left to the sums: where ``sums_scale`` is not a null pointer, the sum
     over the rows is taken times sums_scale[j]; where ``sums_shift`` is not, sums_shift[j] *
@@ -207,22 +206,27 @@ def add_outer_products(
             deltas = [builder.load(builder.gep(delta_, [place])) for place in places]
             return [vector_splat(builder, delta, kind) for delta in deltas]
 
+        def asked_by(i: ir.Value) -> ir.Value:
+            """Where the row begins that row i asks for: itself, at no cost, if there is none."""
+            some = builder.icmp_signed("<", i, later_)
+            return start_of(builder.select(some, builder.add(rows_, i), i))
+
         def hold(width: int) -> Group:
             """GROUP rows, with their deltas and what they ask for in registers for all columns."""
             numbers = [WORD(i) for i in range(GROUP)]
-            asked = []
-            for i in numbers:  # its own first row, which costs nothing, where there is no other
-                some = builder.icmp_signed("<", i, later_)
-                asked.append(start_of(builder.select(some, builder.add(rows_, i), WORD(0))))
-            shares = [shares_of(i, width) for i in numbers]
-            return [start_of(i) for i in numbers], shares, asked
+            starts, asked = [start_of(i) for i in numbers], [asked_by(i) for i in numbers]
+            return starts, [shares_of(i, width) for i in numbers], asked
 
         def emit(j: ir.Value, part: Any, width: int, vectors: int, rows: Group | None) -> None:
             columns = [builder.add(j, WORD(v * kind.count)) for v in range(vectors)]
             folds = [source.statistics(column, part) for column in columns]
             lines = range(0, vectors * kind.count, _LINE // x.dtype.bitwidth)
+            if not asks or vectors == 1:
+                lines = range(0)
 
             def body(i: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
+                for at in lines:
+                    ask(asked_by(i), at)
                 return products(start_of(i), shares_of(i, width), acc)
 
             def products(
@@ -242,24 +246,16 @@ def add_outer_products(
                 column = builder.add(start, builder.add(j, WORD(at)))
                 emit_prefetch(builder, builder.gep(x_, [column]), TO_LEVEL_2)
 
-            def ask_row(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
-                start = start_of(builder.add(rows_, i))
-                for at in lines:
-                    ask(start, at)
-                return carried
-
             def in_turn(group: Group, acc: list[ir.Value]) -> list[ir.Value]:
                 """The rows of a group, among which the lines that are asked for are spread."""
                 starts, shares, asked = group
                 for i in range(GROUP):
-                    for at in lines[i::GROUP] if vectors > 1 else []:
+                    for at in lines[i::GROUP]:
                         for start in asked:
                             ask(start, at)
                     acc = products(starts[i], shares[i], acc)
                 return acc
 
-            if asks and vectors > 1 and rows is None:
-                emit_loop(builder, WORD(0), later_, 1, [], ask_row)
             places = [
                 builder.gep(target_, [builder.add(builder.mul(ldt_, WORD(o)), column)])
                 for o in range(width)
