@@ -172,7 +172,7 @@ def test_helpers_are_linked_whoever_calls_them_and_however_often():
     def both(x):
         return right(x) - leaf(x) + left(left(x))
 
-    @jit.jit(cache=False)
+    @jit.jit
     def outer(x):
         return both(x) + leaf(x)  # calls what holds copies of the same helpers
 
@@ -182,3 +182,33 @@ def test_helpers_are_linked_whoever_calls_them_and_however_often():
 
     # leaf 15, left 16, right 48 + 16, left(left) 49, both 98
     assert (both(5), most(5)) == (98, 15 + 64)
+
+
+def test_a_helper_is_linked_where_another_of_its_callers_is_never_called():
+    @jit.jit
+    def shared(x):
+        return x + 1
+
+    @jit.jit
+    def never(x):
+        return shared(x) * 2
+
+    @jit.jit
+    def between(x):
+        return shared(x) * 3
+
+    @jit.jit
+    def called(x):
+        return between(x)
+
+    @jit.jit
+    def root(x, flag):
+        if flag is not None:  # False, and LLVM leaves it out
+            x += never(x)
+        return called(x)
+
+    @numba.njit
+    def python(x):
+        return root(x, None)
+
+    assert python(6) == 21

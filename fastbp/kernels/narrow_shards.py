@@ -124,7 +124,7 @@ def _list_rows(plan, start, rows, then, own):
     for i in range(rows):
         own.offsets[i] = row_number(plan, start + i) * plan[p.X_ROW]
     count = max(min(plan[p.AHEAD], plan[p.TILE], plan[p.ROWS] - then), 0)
-    again = rows == GROUP and plan[p.X_DTYPE] != _BYTES
+    again = plan[p.TILE] == GROUP
     return list_rows_ahead(plan, own, then, count, own.offsets, rows, rows, again)
 
 

@@ -48,8 +48,8 @@ __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
 
 _LINE = 64 * 8  # bits of a cache line
 
-# Where GROUP rows begin, their deltas for each row of W, and where GROUP other rows begin.
-Group = tuple[list[ir.Value], list[list[ir.Value]], list[ir.Value]]
+# Where GROUP rows begin, their deltas for each row of W, and where those begin that they ask for.
+_Held = tuple[list[ir.Value], list[list[ir.Value]], list[ir.Value]]
 
 
 @intrinsic
@@ -169,8 +169,9 @@ def add_outer_products(
     apart; keep = 0 means that it is not read. delta[o, i] lies at delta[o * ldd + i]. The sum runs
     over the ``rows`` >= 0 of X in order. With keep = 1 - learning rate * weight decay and factor =
     -learning rate, ``target`` is the weight matrix itself. With keep = factor = 1 the products are
-    added to ``target`` one by one. On the way the same columns of ``later`` other rows are asked
-    for, at most as many as the ``rows``, whose offsets they follow; ``later`` may be None.
+    added to ``target`` one by one. On the way the same columns of ``later`` more rows are asked
+    for, whose offsets follow those of the ``rows``, unless ``later`` is None: in each row's turn
+    those of one of them, as a core forgets some of what it is asked for all at once.
 
     The preprocessing may be left to the sums: where ``sums_scale`` is not a null pointer, the sum
     over the rows is taken times sums_scale[j]; where ``sums_shift`` is not, sums_shift[j] *
@@ -206,27 +207,25 @@ def add_outer_products(
             deltas = [builder.load(builder.gep(delta_, [place])) for place in places]
             return [vector_splat(builder, delta, kind) for delta in deltas]
 
-        def asked_by(i: ir.Value) -> ir.Value:
-            """Where the row begins that row i asks for: itself, at no cost, if there is none."""
-            some = builder.icmp_signed("<", i, later_)
-            return start_of(builder.select(some, builder.add(rows_, i), i))
-
-        def hold(width: int) -> Group:
+        def hold(width: int) -> _Held:
             """GROUP rows, with their deltas and what they ask for in registers for all columns."""
             numbers = [WORD(i) for i in range(GROUP)]
-            starts, asked = [start_of(i) for i in numbers], [asked_by(i) for i in numbers]
-            return starts, [shares_of(i, width) for i in numbers], asked
+            asked = []
+            for i in numbers:  # a row of its own, which is near, where there are fewer others
+                other = builder.icmp_signed("<", i, later_)
+                asked.append(start_of(builder.select(other, builder.add(rows_, i), i)))
+            return [start_of(i) for i in numbers], [shares_of(i, width) for i in numbers], asked
 
-        def emit(j: ir.Value, part: Any, width: int, vectors: int, rows: Group | None) -> None:
+        def emit(j: ir.Value, part: Any, width: int, vectors: int, held: _Held | None) -> None:
             columns = [builder.add(j, WORD(v * kind.count)) for v in range(vectors)]
             folds = [source.statistics(column, part) for column in columns]
-            lines = range(0, vectors * kind.count, _LINE // x.dtype.bitwidth)
-            if not asks or vectors == 1:
-                lines = range(0)
+            wide = vectors * kind.count if asks and vectors > 1 else 0
+            lines = range(0, wide, _LINE // x.dtype.bitwidth)
 
             def body(i: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
-                for at in lines:
-                    ask(asked_by(i), at)
+                if lines:
+                    with builder.if_then(builder.icmp_signed("<", i, later_)):
+                        ask_row(i, [])
                 return products(start_of(i), shares_of(i, width), acc)
 
             def products(
@@ -246,13 +245,20 @@ def add_outer_products(
                 column = builder.add(start, builder.add(j, WORD(at)))
                 emit_prefetch(builder, builder.gep(x_, [column]), TO_LEVEL_2)
 
-            def in_turn(group: Group, acc: list[ir.Value]) -> list[ir.Value]:
-                """The rows of a group, among which the lines that are asked for are spread."""
-                starts, shares, asked = group
+            def ask_row(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+                for at in lines:
+                    ask(start_of(builder.add(rows_, i)), at)
+                return carried
+
+            def together(held: _Held, acc: list[ir.Value]) -> list[ir.Value]:
+                """GROUP rows, each of which asks for its share of the lines of all."""
+                starts, shares, asked = held
                 for i in range(GROUP):
-                    for at in lines[i::GROUP]:
-                        for start in asked:
-                            ask(start, at)
+                    if lines[i::GROUP]:
+                        with builder.if_then(builder.icmp_signed(">", later_, WORD(0))):
+                            for at in lines[i::GROUP]:
+                                for start in asked:
+                                    ask(start, at)
                     acc = products(starts[i], shares[i], acc)
                 return acc
 
@@ -266,10 +272,12 @@ def add_outer_products(
                 old = [get(place, part) for place in places]
                 inside = builder.block
             acc = either([zero] * len(places), before, old, inside)
-            if rows is None:
+            if lines:  # of rows that are left, where there are fewer to ask
+                emit_loop(builder, rows_, later_, 1, [], ask_row)
+            if held is None:
                 acc = emit_loop(builder, WORD(0), rows_, 1, acc, body)
             else:  # unrolled
-                acc = in_turn(rows, acc)
+                acc = together(held, acc)
             acc = scaled(acc, columns, part)
             with builder.if_else(adds) as (add, change):
                 with add:
@@ -335,32 +343,31 @@ def add_outer_products(
             return chosen
 
         def sweep(width: int) -> None:
-            # width * vectors accumulators, the values of X, one delta or those of a group
+            # width * vectors accumulators, the values of X, one delta
             vectors = max(1, min(4, (registers - 1) // (width + 1)))
-            of_group = min(4, (registers - GROUP * width) // (width + 1))
-            if not asks or x.dtype.bitwidth == 8 or of_group < 3:
+            free = registers - vectors * (width + 1)
+            if not asks or x.dtype.bitwidth == 8 or free < GROUP * width:
                 passes(width, vectors, None)
                 return
-            whole = builder.icmp_signed("==", rows_, WORD(GROUP))
-            with builder.if_else(whole) as (together, one_by_one):
-                with together:
-                    passes(width, of_group, hold(width))
-                with one_by_one:
+            with builder.if_else(builder.icmp_signed("==", rows_, WORD(GROUP))) as (group, others):
+                with group:
+                    passes(width, vectors, hold(width))
+                with others:
                     passes(width, vectors, None)
 
-        def passes(width: int, vectors: int, rows: Group | None) -> None:
+        def passes(width: int, vectors: int, held: _Held | None) -> None:
             wide = vectors * kind.count
             whole = builder.sdiv(count_, WORD(wide))
             middle = builder.add(j0_, builder.mul(whole, WORD(wide)))
 
             def blocks(j: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
-                emit(j, None, width, vectors, rows)
+                emit(j, None, width, vectors, held)
                 return carried
 
             emit_loop(builder, j0_, middle, wide, [], blocks)
 
             def single(j: ir.Value, part: Any, carried: list[ir.Value]) -> list[ir.Value]:
-                emit(j, part, width, 1, rows)
+                emit(j, part, width, 1, held)
                 return carried
 
             left = builder.sub(builder.add(j0_, count_), middle)
