@@ -33,6 +33,7 @@ _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in
 # Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
 # as long with two threads as with one, on 8 rows two thirds of it.
 _SERIAL_WORK = 1 << 17
+_FIRST_WORK = 1 << 26  # for which no CPU takes 0.1 s; calls of single steps took 0.1 ms too long
 _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time: some 0.1 ms
 # The first for steps by columns, where passing over the weights is as much work as 3 rows: below
 # it a step, or a group of steps, takes less than 2.5 us, and as long with two threads, which wait
@@ -218,7 +219,6 @@ class NetworkPlan:
             self._lay_out_stage()
             parallel = True
         self.words[p.GROUP] = self.group
-        self.steps_at_once = self.group  # how many steps `fit` makes in one call, as it has found
         self._shared = -(-shared // 64) * 64
         self._private = -(-private // 64) * 64
         rows = self.batch_size if self._training else min(self.rows, _FORWARD_ROWS)
@@ -227,6 +227,8 @@ class NetworkPlan:
             together, least = together + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
         work = together * _multiply_adds(sizes)
         self._work = work // self.group
+        # How many steps `fit` makes in one call: so many at first, then as it has found.
+        self.steps_at_once = max(1, _FIRST_WORK // work) * self.group
         self._workers = threads.get_num_threads() if parallel and work > least else 1
         self._layers = 0
         if not self._narrow:
