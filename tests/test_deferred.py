@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastbp import plans
 from fastbp.kernels import deferred, machine
 from fastbp.plans import NetworkPlan
 from tests.problems import make_problem
@@ -153,8 +154,10 @@ def test_the_same_bits_however_groups_are_divided_among_calls(batch_size, groupe
     assert len(results) == 1
 
 
-def test_fit_makes_whole_groups_in_each_call(grouped, monkeypatch):
+@pytest.mark.parametrize(("work", "first_steps"), [(1, 4), (300_000, 16), (10**9, 334)])
+def test_fit_makes_whole_groups_in_each_call(grouped, monkeypatch, work, first_steps):
     grouped(4)
+    monkeypatch.setattr(plans, "_FIRST_WORK", work)
     problem = make_problem((130, 40, 1), 1000)
     calls = []
     train = NetworkPlan.train
@@ -165,7 +168,8 @@ def test_fit_makes_whole_groups_in_each_call(grouped, monkeypatch):
 
     monkeypatch.setattr(NetworkPlan, "train", spy)
     problem.network().fit(problem.X, problem.y, batch_size=3, epochs=2, seed=1)
-    assert len(calls) > 2
+    assert calls[0] == (0, first_steps)
+    assert (len(calls) > 2) is (first_steps < 334)
     assert all(first % 4 == 0 for first, _ in calls)
     assert all(last % 4 == 0 or last == 334 for _, last in calls)
 
