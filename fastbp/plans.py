@@ -33,7 +33,7 @@ _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in
 # Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
 # as long with two threads as with one, on 8 rows two thirds of it.
 _SERIAL_WORK = 1 << 17
-_FIRST_WORK = 1 << 26  # for which no CPU takes 0.1 s; calls of single steps took 0.1 ms too long
+_FIRST_WORK = 1 << 26  # 4 ms here, some 0.1 s at most; calls of 1, 4 and 16 steps cost 0.3 ms
 _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time: some 0.1 ms
 # The first for steps by columns, where passing over the weights is as much work as 3 rows: below
 # it a step, or a group of steps, takes less than 2.5 us, and as long with two threads, which wait
