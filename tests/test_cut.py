@@ -19,6 +19,7 @@ SHAPES = (
     (129, 131, 400),  # both edges ragged, k over one block
     (64, 200, 65),
     (40, 33, 5000),  # cut along k
+    (33, 40, 5000),  # the same, as its transpose
 )
 
 

@@ -156,6 +156,16 @@ def test_every_edge_of_what_is_near_enough_to_leave_a_in_its_place(dtype, monkey
         assert_multiplies(m, shape.nr + 1, shape.kc, dtype)
 
 
+@pytest.mark.parametrize("transposition", TRANSPOSITIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_edge_of_a_wide_product_cut_along_k(dtype, transposition):
+    shape = tiles(dtype)
+    k = 9 * shape.kc + 5
+    for m in (*around(shape.lanes), shape.nr, 2 * shape.nr + 1):
+        for n in (m, m + 1, shape.strip + shape.lanes + 1, *around(k // 8)):
+            assert_multiplies(m, n, k, dtype, transposition)
+
+
 @pytest.mark.parametrize("d", [-1, 0, 1])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_the_most_parts(dtype, d):
@@ -211,9 +221,10 @@ def test_the_same_bits_with_any_number_of_threads(dtype, shape, set_num_threads)
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, "uint8"])
+@pytest.mark.parametrize("shape", [(37, 29, 43), (29, 37, 43), (17, 40, 4200)], ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layout_does_not_matter(layout, dtype):
-    m, n, k = 37, 29, 43
+def test_layout_does_not_matter(layout, shape, dtype):
+    m, n, k = shape  # the last one is cut along k
     other = "float32" if dtype == "uint8" else dtype
     a, b = random_matrix(m, k, dtype), random_matrix(k, n, dtype)
     left, right = LAYOUTS[layout](a), LAYOUTS[layout](b)
