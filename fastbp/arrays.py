@@ -107,10 +107,11 @@ def matmul(x1: npt.ArrayLike, x2: npt.ArrayLike, /, out: Array | None = None) ->
 
     Notes
     -----
-    Every element is a sum over k in order, or of up to 16 such sums where k is long and the result
-    small; each step is one fused multiply-add where the CPU has it. The error is at most
-    k eps / (1 - k eps) times (abs(x1) @ abs(x2)), and the bits do not depend on the number of
-    threads. The product of two integer arrays is left to NumPy.
+    Every element is a sum over k in order, or the sum of some such sums where k is long and the
+    result small or of few rows or columns; each step is one fused multiply-add where the CPU has
+    it. The error is at most k eps / (1 - k eps) times (abs(x1) @ abs(x2)). The bits do not depend
+    on the number of threads, though they may on which dimension of an operand is contiguous. The
+    product of two integer arrays is left to NumPy.
     """
     if (
         _is_plain(x1)

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from fastbp import threads
 from fastbp.companion import companion
-from fastbp.kernels import epoch, gemm, plan, writeback
+from fastbp.kernels import epoch, gemm, plan, thin, writeback
+from fastbp.kernels.jit import Region
 from fastbp.kernels.packing import DTYPE_CODES
+from fastbp.kernels.product import PRODUCT_WORDS, run_helped, start_product
 from fastbp.kernels.team import TEAM_WORDS
 from fastbp.memory import address_of
 
@@ -39,6 +41,9 @@ _SERIAL_PRODUCT = 6 << 20
 # 48 in float32 5.8 us of 6.5, of 64 7.4 of 9.4, of 96 13.5 of 21 (8.8 and 15 if it has no cache in
 # common with the caller); of 40 in float64 6.6 of 7.1.
 _LONELY_PRODUCT = 1 << 19
+
+_THIN_WORK = 4
+"""What an element of the large matrix of a thin product costs in multiply-adds, about."""
 
 
 def readable(array: Array) -> Array:
@@ -74,7 +79,7 @@ class _Call(threading.local):
     """
 
     # The words of a team, which pad bytes zero, and of a plan; alpha and beta.
-    layout = struct.Struct(f"={8 * TEAM_WORDS}x{epoch.PRODUCT_WORDS}q2d")
+    layout = struct.Struct(f"={8 * TEAM_WORDS}x{PRODUCT_WORDS}q2d")
 
     def __init__(self) -> None:
         self.memory = np.zeros(self.layout.size // 8 + 8, np.int64)
@@ -83,7 +88,7 @@ class _Call(threading.local):
         start = -address % 64
         team = address + start
         words = team + 8 * TEAM_WORDS
-        factors = words + 8 * epoch.PRODUCT_WORDS
+        factors = words + 8 * PRODUCT_WORDS
         # One attribute: looking one up in an object of each thread's own takes 50 ns.
         self.places = (self.layout.pack_into, buffer, start, team, words, factors)
 
@@ -93,6 +98,7 @@ _SHARED = {4: gemm.shared_bytes(4), 8: gemm.shared_bytes(8)}
 _PRIVATE = {size: -(-gemm.private_bytes(size) // 64) * 64 for size in (4, 8)}
 _CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
 _REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
+_THIN_REGIONS = {np.dtype(name): region for name, region in thin.regions.items()}
 
 
 def _crew(work: int) -> tuple[int, int]:
@@ -108,6 +114,21 @@ def _crew(work: int) -> tuple[int, int]:
         return 1, 0
     workers = 1 if work <= _SERIAL_PRODUCT else most
     return workers, companion.mailbox if most == 2 or work <= 2 * _SERIAL_PRODUCT else 0
+
+
+def _region(
+    dtype: np.dtype[Any], m: int, n: int, k: int, by_rows: bool | None
+) -> tuple[Region, int]:
+    """Where a product is computed, and about how many multiply-adds times bytes that costs.
+
+    ``by_rows``: whether the rows of the larger operand are contiguous (the columns, if that is the
+    second one), or else the other dimension is; None if neither is, or a kernel has to convert.
+    """
+    size = dtype.itemsize
+    few = m <= thin.MOST or n <= thin.MOST
+    if few and by_rows is not None and thin.is_thin(m, n, k, size, by_rows):
+        return _THIN_REGIONS[dtype], _THIN_WORK * max(m, n) * k * size
+    return _REGIONS[dtype], m * n * k * size
 
 
 def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, ...]:
@@ -167,19 +188,23 @@ def product(
         k, folding, folding_of_b = 1, None, None
     itemsize = c.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
-    workers, mailbox = _crew(m * n * k * itemsize)
+    left, right = _operand(a, folding), _operand(b, folding_of_b)
+    by_rows = None
+    if a.dtype == b.dtype == c.dtype and folding is None and folding_of_b is None:
+        row, column = left[2:4] if n <= m else right[3:1:-1]
+        by_rows = True if column == 1 else False if row == 1 else None
+    region, work = _region(c.dtype, m, n, k, by_rows)
+    workers, mailbox = _crew(work)
     address = threads.scratch(shared + private * max(workers, 2))
     pack_into, buffer, start, team, words, factors = _call.places
     pack_into(
         buffer, start,
-        team, address, address + shared, private, plan.PRODUCT, workers,
-        *_operand(a, folding), *_operand(b, folding_of_b),
+        team, address, address + shared, private, plan.PRODUCT, workers, *left, *right,
         address_of(c), c.strides[0] // itemsize, m, n, k, factors,
         kind, 0 if bias is None else address_of(bias), 0, 0, alpha, beta,
     )  # fmt: skip
-    region = _REGIONS[c.dtype]
     if mailbox:
-        if epoch.run_helped(region.address, words, workers, mailbox):
+        if run_helped(region.address, words, workers, mailbox):
             return
         companion.missed()
     threads.run(region, words, workers)
@@ -209,11 +234,12 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
     dtype = c.dtype
     itemsize = dtype.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
-    workers, mailbox = _crew(m * n * k * itemsize)
+    by_rows = a.flags.c_contiguous if n <= m else b.flags.f_contiguous
+    region, work = _region(dtype, m, n, k, by_rows)
+    workers, mailbox = _crew(work)
     scratch = threads.scratch(shared + private * max(workers, 2))
     words = _call.places[4]
-    region = _REGIONS[dtype]
-    helped = epoch.start_product(
+    helped = start_product(
         region.address, words, scratch, shared, private, workers, mailbox, _CODES[dtype],
         at_a, a.flags.c_contiguous, at_b, b.flags.c_contiguous, at_c, m, n, k,
     )  # fmt: skip

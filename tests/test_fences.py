@@ -24,6 +24,7 @@ deep, wide = t.kc + t.lanes, 4 * t.nr + t.lanes  # blocks that end in less than 
 for m, n, k in (
     (5 * t.nr, t.lanes, deep), (t.lanes, wide, deep), (t.mr + 1, wide + 1, deep + 1),
     (3, 5, 10 * t.kc + 3), (t.lanes, 40, 10 * t.kc + t.lanes), (1, wide, 7), (1, 1, 1),
+    (2, 4 * t.lanes + 1, 1030), (70, 5, 1027),  # thin
     (t.mr + t.row_step, t.nr + 5, t.kc - 1),  # A is read where it lies
     (5 * t.nr, 4 * t.lanes, 17 * t.kc + 5),  # both are packed ahead, blocks after blocks
 ):

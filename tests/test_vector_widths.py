@@ -49,6 +49,9 @@ def check_matmul(dtype):
             assert_multiplies(shape.mr + 3, long, shape.kc, dtype, transposition)
             assert_multiplies(long, shape.lanes + 1, 8 * shape.kc, dtype, transposition)
             assert_multiplies(shape.lanes + 1, long, 8 * shape.kc + 5, dtype, transposition)
+        for few in (1, 3, 6):  # thin
+            assert_multiplies(few, 5 * shape.lanes + 1, 1030, dtype, transposition)
+            assert_multiplies(5 * shape.lanes + 1, few, 1030, dtype, transposition)
         widest = widest_chunk(shape, shape.nr)
         assert_multiplies(widest + 1, widest + 2, 3, dtype, transposition)
 

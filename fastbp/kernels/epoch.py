@@ -10,24 +10,17 @@ from __future__ import annotations
 from numba import float32, float64, int64
 
 from fastbp.kernels import plan as p
-from fastbp.kernels.companion import run_with
+from fastbp.kernels import product
 from fastbp.kernels.deferred import begin_group, begin_step, end_group, group_of
 from fastbp.kernels.dense import backward, forward, output_delta, update
 from fastbp.kernels.gemm import Ending, Workspace, gemm
-from fastbp.kernels.jit import call_region, jit, region
-from fastbp.kernels.packing import Operand, matrix
+from fastbp.kernels.jit import jit, region
+from fastbp.kernels.packing import matrix
 from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
 from fastbp.kernels.sweep import row_step, stage, sweep
-from fastbp.kernels.team import TEAM_WORDS
 from fastbp.kernels.vectors import moved, pointer
-from fastbp.kernels.writeback import NOTHING
 
-__all__ = ["PRODUCT_WORDS", "regions", "run_helped", "start_product"]
-
-PRODUCT_WORDS = 30
-"""Words of a PRODUCT's plan: TEAM to WORKERS; at 6 the operands A and B, 7 words each; at 20 C,
-ldc, m, n, k, the address of two float64 alpha and beta, the write-back's kind, bias, other,
-ld_other."""
+__all__ = ["regions"]
 
 
 @jit
@@ -41,63 +34,17 @@ def _workspace(plan, worker, dtype):
 
 @jit
 def _product(plan, space, dtype):
-    a = Operand(plan[6], plan[7], plan[8], plan[9], plan[10], plan[11], plan[12])
-    b = Operand(plan[13], plan[14], plan[15], plan[16], plan[17], plan[18], plan[19])
-    factors = pointer(plan[25], float64)
-    ending = Ending(plan[26], pointer(plan[27], dtype), pointer(plan[28], dtype), plan[29])
-    gemm(
-        pointer(plan[20], dtype), plan[21], plan[22], plan[23], plan[24], a, b,
-        dtype(factors[0]), dtype(factors[1]), ending, space, int64(-1), dtype,
+    a, b = product.operands(plan)
+    factors = pointer(plan[product.FACTORS], float64)
+    ending = Ending(
+        plan[product.ENDING], pointer(plan[product.BIAS], dtype),
+        pointer(plan[product.OTHER], dtype), plan[product.LD_OTHER],
     )  # fmt: skip
-
-
-@jit(cache=True)
-def run_helped(region, words, workers, mailbox):
-    """Run a PRODUCT with a companion if there is a ``mailbox`` and one waits; whether it did.
-
-    If not, the plan at ``words`` is one for ``workers`` threads.
-    """
-    plan = pointer(words, int64)
-    plan[p.WORKERS] = 2
-    helped = mailbox != 0 and run_with(mailbox, region, words)
-    plan[p.WORKERS] = workers
-    return helped
-
-
-@jit(cache=True)
-def start_product(
-    region, words, scratch, shared, private, workers, mailbox, code, a, a_by_rows, b, b_by_rows, c,
-    m, n, k,
-):  # fmt: skip
-    """Write a PRODUCT's plan for contiguous matrices of one dtype, and run it if no launch is due.
-
-    ``words`` is the address of PRODUCT_WORDS + 2, behind TEAM_WORDS of team; ``region`` that of the
-    region's code; ``scratch`` that of the shared bytes and of the private ones of each worker, of
-    two at least. ``mailbox`` is a companion's, or 0. Returns whether the companion took part; it is
-    left to the caller to run the region if not, and workers > 1.
-    """
-    team = words - 8 * TEAM_WORDS
-    for i in range(TEAM_WORDS):
-        pointer(team, int64)[i] = 0
-    plan = pointer(words, int64)
-    factors = words + 8 * PRODUCT_WORDS
-    plan[p.TEAM], plan[p.SHARED], plan[p.PRIVATE] = team, scratch, scratch + shared
-    plan[p.PRIVATE_STEP], plan[p.OPERATION], plan[p.WORKERS] = private, p.PRODUCT, workers
-    a_row, a_column = (k, 1) if a_by_rows else (1, m)
-    b_row, b_column = (n, 1) if b_by_rows else (1, k)
-    plan[6], plan[7], plan[8], plan[9] = a, code, a_row, a_column
-    plan[13], plan[14], plan[15], plan[16] = b, code, b_row, b_column
-    for i in range(3):
-        plan[10 + i] = plan[17 + i] = 0
-    plan[20], plan[21], plan[22], plan[23], plan[24], plan[25] = c, n, m, n, k, factors
-    plan[26] = NOTHING
-    plan[27] = plan[28] = plan[29] = 0
-    pointer(factors, float64)[0] = 1.0
-    pointer(factors, float64)[1] = 0.0
-    helped = run_helped(region, words, workers, mailbox)
-    if workers == 1 and not helped:
-        call_region(region, words, 0)
-    return helped
+    gemm(
+        pointer(plan[product.C], dtype), plan[product.LDC], plan[product.M], plan[product.N],
+        plan[product.K], a, b, dtype(factors[0]), dtype(factors[1]), ending, space, int64(-1),
+        dtype,
+    )  # fmt: skip
 
 
 @jit

@@ -75,7 +75,7 @@ def add_products(
     as long as each cut is whole vectors. ``rows`` is 1 ... GROUP, ``outputs`` 1 ... OUTPUTS.
     ``w`` points to row 0 of W, rows ``ldw`` elements apart. With fewer than GROUP rows, one row at
     a time is computed; with GROUP rows of floats, the same columns of ASKED other rows are asked
-    for, whose offsets ``later`` points to.
+    for, whose offsets ``later`` points to, unless it is None.
     """
     vector = vector_of(w.dtype)
 
@@ -83,7 +83,8 @@ def add_products(
         kind = ctx.get_value_type(vector)
         sums_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, rows_, outputs_, later_ = args
         source = Rows(builder, x_, optional(shift, shift_), optional(scale, scale_), kind)
-        asks = x.dtype.bitwidth > 8  # bytes are few: there, widening takes the time
+        # Bytes are few: there, widening takes the time.
+        asks = x.dtype.bitwidth > 8 and not isinstance(later, types.NoneType)
 
         def emit(first: ir.Value, height: int, width: int) -> None:
             starts = [

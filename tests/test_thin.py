@@ -1,0 +1,171 @@
+"""Products of a matrix by one or a few vectors, from either side, against float64 NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import products
+from fastbp.kernels import gemm, machine, thin, writeback
+from tests import oracle
+from tests.layouts import LAYOUTS
+from tests.processes import run_python
+from tests.test_matmul import (
+    DTYPES,
+    TRANSPOSITIONS,
+    around,
+    assert_multiplies,
+    assert_product,
+    random_matrix,
+)
+from tests.tolerance import assert_within, gamma
+
+DEEP = 1100  # enough for all that is thin, and no whole vectors of anything
+
+
+@pytest.fixture
+def only_thin(monkeypatch):
+    """Fail if any other region than the thin ones multiplies."""
+    monkeypatch.setattr(products, "_REGIONS", {})
+
+
+@pytest.mark.parametrize("transposition", TRANSPOSITIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_number_of_vectors_beside_the_edges_of_a_piece(dtype, transposition, only_thin):
+    lanes = machine.tiles(np.dtype(dtype).itemsize).lanes
+    for q in range(1, thin.MOST + 1):
+        for rows in (*around(1, q, lanes, 4 * lanes), 31, 33, 8 * 32 - 1, 8 * 32 + 5):
+            assert_multiplies(rows, q, DEEP, dtype, transposition)
+            assert_multiplies(q, rows, DEEP, dtype, transposition)
+
+
+@pytest.mark.parametrize("transposition", TRANSPOSITIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_edge_of_the_depth(dtype, transposition):
+    size = np.dtype(dtype).itemsize
+    lanes = machine.tiles(size).lanes
+    for k in (*around(1, lanes, 48, 64, 4096 // size, 2 * 512), 4 * 512 + 3, 8 * 512, 9 * 512 + 1):
+        for rows, q in ((7, 1), (70, 2), (300, 3), (33, 5)):
+            assert_multiplies(rows, q, k, dtype, transposition)
+            assert_multiplies(q, rows, k, dtype, transposition)
+
+
+@pytest.mark.parametrize("d", [-1, 0, 1])
+@pytest.mark.parametrize("transposition", ["NN", "TT"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_edge_of_where_k_is_not_cut(dtype, transposition, d):
+    stretch = 4096 // np.dtype(dtype).itemsize
+    for rows in (stretch, 8 * stretch, 33 * stretch):  # the last one: pieces share a task
+        assert_multiplies(rows + d, 3, 600, dtype, transposition)
+        assert_multiplies(3, rows + d, 600, dtype, transposition)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_vector_too_long_to_be_copied(dtype):
+    k = machine.tiles(np.dtype(dtype).itemsize).parts // 2
+    a, b = random_matrix(2, k, dtype, seed=1), random_matrix(k, 2, dtype, seed=2)
+    assert_product(fastbp.matmul(a, b), a, b)
+    assert_product(fastbp.matmul(a, b[:, :1]), a, b[:, :1])
+
+
+@pytest.mark.parametrize("shape", [(300, 2), (2, 300), (40, 1), (1, 40)], ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_layout(dtype, layout, shape):
+    (m, n), k = shape, DEEP
+    a, b = random_matrix(m, k, dtype, seed=1), random_matrix(k, n, dtype, seed=2)
+    assert_product(fastbp.matmul(LAYOUTS[layout](a), b), a, b)
+    assert_product(fastbp.matmul(a, LAYOUTS[layout](b)), a, b)
+    out = LAYOUTS[layout](np.zeros((m, n), dtype))
+    if out.flags.writeable:
+        fastbp.matmul(a, b, out=out)
+        assert_product(np.asarray(out, dtype), a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_vectors_with_one_dimension_and_strides(dtype):
+    a = random_matrix(301, DEEP, dtype)
+    x = random_matrix(1, 2 * DEEP, dtype, seed=3)[0]
+    for vector in (x[:DEEP], x[::2], x[::-2], np.broadcast_to(x[:1], DEEP)):
+        assert_product(fastbp.matmul(a, vector)[:, np.newaxis], a, vector[:, np.newaxis])
+        assert_product(fastbp.matmul(vector, a.T)[np.newaxis], vector[np.newaxis], a.T)
+    windows = np.lib.stride_tricks.sliding_window_view(x, DEEP)
+    assert_product(fastbp.matmul(windows, a[:2].T), windows, a[:2].T)
+    assert_product(fastbp.matmul(a[:2], windows.T), a[:2], windows.T)
+
+
+@pytest.mark.parametrize("kind", ["bias", "sigmoid"])
+@pytest.mark.parametrize("shape", [(300, 2), (300, 1), (2, 300), (1, 1)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_linear_with_few_rows_or_outputs(dtype, shape, kind, only_thin):
+    (rows, outputs), inputs = shape, DEEP
+    x = random_matrix(rows, inputs, dtype, seed=1)
+    weight = random_matrix(outputs, inputs, dtype, seed=2) / np.dtype(dtype).type(16)
+    bias = random_matrix(1, outputs, dtype, seed=3)[0]
+    actual = fastbp.linear(x, weight, bias, activation="sigmoid" if kind == "sigmoid" else None)
+    z = x.astype(float) @ weight.T.astype(float) + bias
+    size = np.abs(x).astype(float) @ np.abs(weight.T).astype(float) + np.abs(bias)
+    bound = gamma(2 * inputs + 2, np.dtype(dtype)) * size
+    if kind == "bias":
+        assert_within(actual, z, bound, "linear")
+    else:  # its slope is at most a quarter
+        eps = float(np.finfo(dtype).eps)
+        assert_within(actual, oracle.sigmoid(z), bound / 4 + 4 * eps, "sigmoid")
+
+
+@pytest.mark.parametrize("alpha", [1.0, -0.75])
+@pytest.mark.parametrize("beta", [0.0, 1.0, 0.5])
+@pytest.mark.parametrize("shape", [(300, 2), (2, 300), (300, 1), (40, 3), (9000, 1)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_factors_of_product_and_target(dtype, shape, beta, alpha, only_thin):
+    (m, n), k = shape, DEEP
+    a, b = random_matrix(m, k, dtype, seed=1), random_matrix(k, n, dtype, seed=2)
+    before = random_matrix(m, n, dtype, seed=3) if beta else np.full((m, n), np.nan, dtype)
+    c = before.copy()
+    products.product(a, b, c, alpha=alpha, beta=beta, kind=writeback.NOTHING)
+    exact = alpha * (a.astype(float) @ b.astype(float))
+    size = np.abs(alpha) * (np.abs(a).astype(float) @ np.abs(b).astype(float))
+    if beta:
+        exact += beta * before.astype(float)
+        size += beta * np.abs(before)
+    assert_within(c, exact, gamma(2 * k + 3, np.dtype(dtype)) * size, "product")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_beside_the_target_is_written(dtype, only_thin):
+    a, b = random_matrix(300, DEEP, dtype), random_matrix(DEEP, 2, dtype)
+    for left, right in ((a, b), (b.T.copy(), a.T.copy())):
+        m, n = left.shape[0], right.shape[1]
+        buffer = np.full((m + 2, n + 2), 7, dtype)
+        fastbp.matmul(left, right, out=buffer[1:-1, 1:-1])
+        assert_product(buffer[1:-1, 1:-1], left, right)
+        buffer[1:-1, 1:-1] = 7
+        assert (buffer == 7).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_go_where_they_belong(value):
+    a, b = random_matrix(70, DEEP, "float32"), random_matrix(DEEP, 3, "float32")
+    a[33, 5] = value
+    for left in (a, np.asfortranarray(a)):
+        wrong = ~np.isfinite(fastbp.matmul(left, b))
+        assert wrong[33].all()
+        assert wrong.sum() == 3
+
+
+def test_each_thread_has_room_for_its_sums():
+    for itemsize in (4, 8):
+        assert thin.private_bytes(itemsize) <= gemm.private_bytes(itemsize)
+
+
+ROOM = """
+from fastbp.kernels import gemm, machine, thin
+for itemsize in (4, 8):
+    assert thin.private_bytes(itemsize) <= gemm.private_bytes(itemsize)
+print(machine.VECTOR_BITS)
+"""
+
+
+def test_each_thread_has_room_for_its_sums_with_short_vectors():
+    assert run_python(ROOM, FASTBP_VECTOR_BITS="128").endswith("128\n")
