@@ -12,11 +12,12 @@ SHAPES = {
     "1024": (1024, 1024, 1024),
     "forward 256x12288x3": (256, 12288, 3),
     "gradient 3x256x12288": (3, 256, 12288),
+    "vector 256x12288x1": (256, 12288, 1),
 }
 
 
 class Matmul:
-    """Square products, and the two tall ones of a narrow first layer."""
+    """Square products, the two tall ones of a narrow first layer, and a matrix by a vector."""
 
     params = (list(SHAPES), ["float32", "float64"])
     param_names = ("shape", "dtype")

@@ -45,6 +45,10 @@ _LONELY_PRODUCT = 1 << 19
 _THIN_WORK = 4
 """What an element of the large matrix of a thin product costs in multiply-adds, about."""
 
+_LEAST_THIN = 1 << 14
+"""Multiply-adds times bytes of an element from which on it counts whether a product is thin: 8 x 8
+x 8 took 4.2 us instead of 3.9 with the question asked for all."""
+
 
 def readable(array: Array) -> Array:
     """``array``, or a copy if compiled code could not read it where it lies."""
@@ -125,10 +129,10 @@ def _region(
     second one), or else the other dimension is; None if neither is, or a kernel has to convert.
     """
     size = dtype.itemsize
-    few = m <= thin.MOST or n <= thin.MOST
-    if few and by_rows is not None and thin.is_thin(m, n, k, size, by_rows):
+    work = m * n * k * size
+    if work >= _LEAST_THIN and by_rows is not None and thin.is_thin(m, n, k, size, by_rows):
         return _THIN_REGIONS[dtype], _THIN_WORK * max(m, n) * k * size
-    return _REGIONS[dtype], m * n * k * size
+    return _REGIONS[dtype], work
 
 
 def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, ...]:
@@ -234,8 +238,10 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
     dtype = c.dtype
     itemsize = dtype.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
-    by_rows = a.flags.c_contiguous if n <= m else b.flags.f_contiguous
-    region, work = _region(dtype, m, n, k, by_rows)
+    region, work = _REGIONS[dtype], m * n * k * itemsize
+    if work >= _LEAST_THIN and (m <= thin.MOST or n <= thin.MOST):
+        by_rows = a.flags.c_contiguous if n <= m else b.flags.f_contiguous
+        region, work = _region(dtype, m, n, k, by_rows)
     workers, mailbox = _crew(work)
     scratch = threads.scratch(shared + private * max(workers, 2))
     words = _call.places[4]
