@@ -27,7 +27,7 @@ DEEP = 1100  # enough for all that is thin, and no whole vectors of anything
 @pytest.fixture
 def only_thin(monkeypatch):
     """Fail if any other region than the thin ones multiplies."""
-    monkeypatch.setattr(products, "_REGIONS", {})
+    monkeypatch.setattr(products, "_REGIONS", dict.fromkeys(products._REGIONS))
 
 
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
