@@ -121,17 +121,27 @@ def _crew(work: int) -> tuple[int, int]:
 
 
 def _region(
-    dtype: np.dtype[Any], m: int, n: int, k: int, by_rows: bool | None
+    dtype: np.dtype[Any],
+    m: int,
+    n: int,
+    k: int,
+    a_row: int,
+    a_column: int,
+    b_row: int,
+    b_column: int,
 ) -> tuple[Region, int]:
     """Where a product is computed, and about how many multiply-adds times bytes that costs.
 
-    ``by_rows``: whether the rows of the larger operand are contiguous (the columns, if that is the
-    second one), or else the other dimension is; None if neither is, or a kernel has to convert.
+    Of operands of its own dtype, with the distances of their rows and columns in elements.
     """
     size = dtype.itemsize
     work = m * n * k * size
-    if work >= _LEAST_THIN and by_rows is not None and thin.is_thin(m, n, k, size, by_rows):
-        return _THIN_REGIONS[dtype], _THIN_WORK * max(m, n) * k * size
+    if work >= _LEAST_THIN and min(m, n) <= thin.MOST:
+        # The distances of the large matrix's elements, and along k those of the thin one's.
+        row, column, step = (a_row, a_column, b_row) if n <= m else (b_column, b_row, a_column)
+        plain = row == 1 or column == 1
+        if plain and thin.is_thin(m, n, k, size, by_rows=row != 1, in_place=step == 1):
+            return _THIN_REGIONS[dtype], _THIN_WORK * max(m, n) * k * size
     return _REGIONS[dtype], work
 
 
@@ -193,11 +203,9 @@ def product(
     itemsize = c.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
     left, right = _operand(a, folding), _operand(b, folding_of_b)
-    by_rows = None
+    region, work = _REGIONS[c.dtype], m * n * k * itemsize
     if a.dtype == b.dtype == c.dtype and folding is None and folding_of_b is None:
-        row, column = left[2:4] if n <= m else right[3:1:-1]
-        by_rows = True if column == 1 else False if row == 1 else None
-    region, work = _region(c.dtype, m, n, k, by_rows)
+        region, work = _region(c.dtype, m, n, k, *left[2:4], *right[2:4])
     workers, mailbox = _crew(work)
     address = threads.scratch(shared + private * max(workers, 2))
     pack_into, buffer, start, team, words, factors = _call.places
@@ -238,16 +246,17 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
     dtype = c.dtype
     itemsize = dtype.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
+    a_by_rows, b_by_rows = a.flags.c_contiguous, b.flags.c_contiguous
     region, work = _REGIONS[dtype], m * n * k * itemsize
     if work >= _LEAST_THIN and (m <= thin.MOST or n <= thin.MOST):
-        by_rows = a.flags.c_contiguous if n <= m else b.flags.f_contiguous
-        region, work = _region(dtype, m, n, k, by_rows)
+        steps = (k, 1) if a_by_rows else (1, m), (n, 1) if b_by_rows else (1, k)
+        region, work = _region(dtype, m, n, k, *steps[0], *steps[1])
     workers, mailbox = _crew(work)
     scratch = threads.scratch(shared + private * max(workers, 2))
     words = _call.places[4]
     helped = start_product(
         region.address, words, scratch, shared, private, workers, mailbox, _CODES[dtype],
-        at_a, a.flags.c_contiguous, at_b, b.flags.c_contiguous, at_c, m, n, k,
+        at_a, a_by_rows, at_b, b_by_rows, at_c, m, n, k,
     )  # fmt: skip
     if helped:
         return True

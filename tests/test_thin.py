@@ -62,11 +62,17 @@ def test_every_edge_of_where_k_is_not_cut(dtype, transposition, d):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_vector_too_long_to_be_copied(dtype):
+def test_vectors_too_long_to_be_copied(dtype):
     k = machine.tiles(np.dtype(dtype).itemsize).parts // 2
-    a, b = random_matrix(2, k, dtype, seed=1), random_matrix(k, 2, dtype, seed=2)
-    assert_product(fastbp.matmul(a, b), a, b)
-    assert_product(fastbp.matmul(a, b[:, :1]), a, b[:, :1])
+    assert_multiplies(2, 2, k, dtype, "NN")
+
+
+@pytest.mark.parametrize("transposition", ["NT", "TT"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_vectors_that_lie_as_they_should(dtype, transposition, only_thin):
+    k = machine.tiles(np.dtype(dtype).itemsize).parts // 2 + 3
+    assert_multiplies(2, 2, k, dtype, transposition)
+    assert_multiplies(3, 1, k, dtype, transposition)
 
 
 @pytest.mark.parametrize("shape", [(300, 2), (2, 300), (40, 1), (1, 40)], ids=str)

@@ -66,10 +66,11 @@ _Thin = namedtuple("_Thin", ["large", "thin", "ld_thin", "vectors", "turned"])
 computed as its transpose."""
 
 
-def is_thin(m: int, n: int, k: int, itemsize: int, by_rows: bool) -> bool:
+def is_thin(m: int, n: int, k: int, itemsize: int, by_rows: bool, in_place: bool) -> bool:
     """Whether a product belongs here, if rows or columns of its large matrix are contiguous.
 
-    ``by_rows`` says which. Both matrices are floats of the product's type.
+    ``by_rows`` says which, and ``in_place`` that T^T's rows are. Both matrices are floats of the
+    product's type.
     """
     q = min(m, n)
     if q > MOST or k < (_LEAST_DEPTH * q if by_rows else 1 if q <= OUTPUTS else _DEEP):
@@ -77,7 +78,8 @@ def is_thin(m: int, n: int, k: int, itemsize: int, by_rows: bool) -> bool:
     shape = machine.tiles(itemsize)
     uncut = _SHARDS * max(_ROWS, _STRETCH // itemsize)  # rows of C from which on k is not cut
     parts = _SHARDS * q * min(max(m, n), uncut)
-    return q * (k + shape.lanes) + parts <= shape.parts
+    copy = 0 if in_place else q * (k + shape.lanes)
+    return copy + parts <= shape.parts
 
 
 def private_bytes(itemsize: int) -> int:
