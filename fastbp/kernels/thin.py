@@ -48,7 +48,7 @@ __all__ = ["MOST", "is_thin", "private_bytes", "regions"]
 
 MOST = 2 * OUTPUTS
 """Rows of T^T at most. With 12, products were a fifth faster than `gemm`'s where k is long, and a
-fifth slower where not; with 16 slower in most."""
+fifth slower where not; with 16 slower in most (benchmarks/sweep_thin.py)."""
 
 # The least k, with which `gemm` was as fast or slower on average on Zen 4, in both types.
 _LEAST_DEPTH = 48  # times q, for dot products, whose lanes have to be added up
