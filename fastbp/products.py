@@ -99,7 +99,9 @@ class _Call(threading.local):
 
 _call = _Call()
 _SHARED = {4: gemm.shared_bytes(4), 8: gemm.shared_bytes(8)}
-_PRIVATE = {size: -(-gemm.private_bytes(size) // 64) * 64 for size in (4, 8)}
+_PRIVATE = {
+    size: -(-max(gemm.private_bytes(size), thin.private_bytes(size)) // 64) * 64 for size in (4, 8)
+}
 _CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
 _REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
 _THIN_REGIONS = {np.dtype(name): region for name, region in thin.regions.items()}
@@ -213,7 +215,7 @@ def product(
         buffer, start,
         team, address, address + shared, private, plan.PRODUCT, workers, *left, *right,
         address_of(c), c.strides[0] // itemsize, m, n, k, factors,
-        kind, 0 if bias is None else address_of(bias), 0, 0, alpha, beta,
+        kind, 0 if bias is None else address_of(bias), alpha, beta,
     )  # fmt: skip
     if mailbox:
         if run_helped(region.address, words, workers, mailbox):
@@ -248,7 +250,7 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
     a_by_rows, b_by_rows = a.flags.c_contiguous, b.flags.c_contiguous
     region, work = _REGIONS[dtype], m * n * k * itemsize
-    if work >= _LEAST_THIN and (m <= thin.MOST or n <= thin.MOST):
+    if work >= _LEAST_THIN and (m <= thin.MOST or n <= thin.MOST):  # spares others the call
         steps = (k, 1) if a_by_rows else (1, m), (n, 1) if b_by_rows else (1, k)
         region, work = _region(dtype, m, n, k, *steps[0], *steps[1])
     workers, mailbox = _crew(work)

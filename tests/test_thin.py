@@ -10,7 +10,6 @@ from fastbp import products
 from fastbp.kernels import gemm, machine, thin, writeback
 from tests import oracle
 from tests.layouts import LAYOUTS
-from tests.processes import run_python
 from tests.test_matmul import (
     DTYPES,
     TRANSPOSITIONS,
@@ -160,18 +159,39 @@ def test_nan_and_infinity_go_where_they_belong(value):
         assert wrong.sum() == 3
 
 
-def test_each_thread_has_room_for_its_sums():
-    for itemsize in (4, 8):
-        assert thin.private_bytes(itemsize) <= gemm.private_bytes(itemsize)
+@pytest.mark.parametrize("by_rows", [True, False])
+@pytest.mark.parametrize("itemsize", [4, 8])
+def test_what_threads_share_fits_the_buffer(itemsize, by_rows):
+    shape = machine.tiles(itemsize)
+    uncut = 8 * 4096 // itemsize
+    for q in (2, thin.MOST):
+        for rows in (q, 8 * 32 - 1, uncut - 1, 100 * uncut):
+            for longest in range(gemm.shared_bytes(itemsize) // itemsize // q, 0, -1):
+                if thin.is_thin(rows, q, longest, itemsize, by_rows, in_place=False):
+                    break
+            parts = 8 * min(rows, uncut - 1)  # shards, of which there are some below ``uncut`` only
+            assert longest > shape.kc
+            assert q * (longest + parts) * itemsize <= gemm.shared_bytes(itemsize)
 
 
-ROOM = """
-from fastbp.kernels import gemm, machine, thin
-for itemsize in (4, 8):
-    assert thin.private_bytes(itemsize) <= gemm.private_bytes(itemsize)
-print(machine.VECTOR_BITS)
-"""
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_longest_vectors_that_are_copied(dtype):
+    itemsize = np.dtype(dtype).itemsize
+    k = gemm.shared_bytes(itemsize) // itemsize // 2
+    while not thin.is_thin(250, 2, k, itemsize, by_rows=True, in_place=False):
+        k -= 1
+    row = random_matrix(1, k + 1, dtype)  # the same for all rows of the matrix
+    for length in (k, k + 1):
+        a, b = np.broadcast_to(row[:, :length], (250, length)), random_matrix(length, 2, dtype)
+        exact = row[:, :length].astype(float) @ b.astype(float)
+        size = np.abs(row[:, :length]).astype(float) @ np.abs(b).astype(float)
+        bound = gamma(2 * length, np.dtype(dtype)) * size
+        assert_within(fastbp.matmul(a, b), np.repeat(exact, 250, 0), np.repeat(bound, 250, 0), "ab")
 
 
-def test_each_thread_has_room_for_its_sums_with_short_vectors():
-    assert run_python(ROOM, FASTBP_VECTOR_BITS="128").endswith("128\n")
+def test_shallow_products_are_left_to_others():
+    assert thin.is_thin(300, 1, 64, 4, by_rows=True, in_place=True)
+    assert not thin.is_thin(300, 1, 40, 4, by_rows=True, in_place=True)
+    assert thin.is_thin(300, 4, 1, 4, by_rows=False, in_place=True)
+    assert not thin.is_thin(300, 5, 512, 4, by_rows=False, in_place=True)
+    assert not thin.is_thin(300, 9, 5000, 4, by_rows=True, in_place=True)

@@ -2,7 +2,8 @@
 
 The region of this module carries out a plan (see `plan`): TRAIN makes the steps of an epoch
 without coming back to Python, FORWARD evaluates rows, and PRODUCT is one matrix product for the
-NumPy-compatible functions. They share one compiled region, since the product is most of it.
+NumPy-compatible functions (unless it is `thin`). They share one compiled region, since the product
+is most of it.
 """
 
 from __future__ import annotations
@@ -36,10 +37,8 @@ def _workspace(plan, worker, dtype):
 def _product(plan, space, dtype):
     a, b = product.operands(plan)
     factors = pointer(plan[product.FACTORS], float64)
-    ending = Ending(
-        plan[product.ENDING], pointer(plan[product.BIAS], dtype),
-        pointer(plan[product.OTHER], dtype), plan[product.LD_OTHER],
-    )  # fmt: skip
+    bias = pointer(plan[product.BIAS], dtype)
+    ending = Ending(plan[product.ENDING], bias, bias, int64(0))
     gemm(
         pointer(plan[product.C], dtype), plan[product.LDC], plan[product.M], plan[product.N],
         plan[product.K], a, b, dtype(factors[0]), dtype(factors[1]), ending, space, int64(-1),

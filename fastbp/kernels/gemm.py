@@ -74,7 +74,7 @@ other's. On Zen 4 squares of 80 and 96 lost 900 where the two have a level-3 cac
 3900 where not. Where A is packed too, C is larger, and ends of rows are little of it."""
 
 _LONG = 8
-"""How many times C's columns k is at the least, where C is computed as its transpose to be cut
+"""How many times n, C's columns, k is at the least, where C is computed as its transpose to be cut
 along k. On Zen 4 (NN, k = 12288) 128 x 256 took 8.4 ms instead of 9.0 in float64, 4.0 instead of
 4.2 in float32; between cores without a common level-3 cache 8.5 instead of 10.4, and 64 x 256 4.6
 instead of 6.0. But 32 x 2048 with k = 4096 took 9 ms instead of 7."""
@@ -325,7 +325,7 @@ def _is_turned(a, b, m, n, k, dtype):
 
     Where both matrices lie along k, the one that is packed as B has to be transposed on the way:
     let that be the smaller one, and the larger one be A, so that it can be packed by errands.
-    Others gain if that lets the work be cut along k, and k is long beside C's rows.
+    Others gain if that lets the work be cut along k, and k is long beside n.
     """
     if m < lanes_of(dtype) or m * n > tile_constant(dtype, "parts"):
         return False

@@ -1,4 +1,4 @@
-"""What the inner loops of a narrow first layer have in common, see `narrow_tiles`."""
+"""What the inner loops of `narrow_tiles` have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inner loops of a narrow first layer, emitted as LLVM instructions.
+"""The inner loops of a narrow first layer and of thin products, emitted as LLVM instructions.
 
 A few rows of X against a few rows of W, both long and contiguous. Neither is packed: a panel
 would be used once. The kernels read X where it lies, through a table of row offsets (so a

@@ -404,7 +404,8 @@ def pack_columns(dst, operand, block, first, top, deep, turned, spare, dtype):
 def pack_b(dst, operand, block, turned, spare, dtype):
     """Pack a block of B in whole panels.
 
-    ``turned`` says that the operand is what `transposed` made of a matrix with contiguous rows;
+    ``turned`` says that the operand was `transposed`, and that its matrix, if gathered or folded,
+    has contiguous rows;
     ``spare`` takes lanes * kc elements, for such rows if they are gathered or folded.
     """
     if is_along_k(operand, turned):

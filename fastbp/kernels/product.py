@@ -27,11 +27,9 @@ M = 22
 N = 23
 K = 24
 FACTORS = 25  # address of two float64: alpha and beta
-ENDING = 26  # the write-back's kind, addresses of its bias and of the other matrix it reads ...
+ENDING = 26  # the write-back's kind, none that reads another matrix, and the address of its bias
 BIAS = 27
-OTHER = 28
-LD_OTHER = 29  # ... and the distance of that one's rows
-PRODUCT_WORDS = 30
+PRODUCT_WORDS = 28
 
 
 @jit
@@ -87,8 +85,7 @@ def start_product(
     for i in range(4, OPERAND_WORDS):
         plan[A + i] = plan[B + i] = 0
     plan[C], plan[LDC], plan[M], plan[N], plan[K], plan[FACTORS] = c, n, m, n, k, factors
-    plan[ENDING] = NOTHING
-    plan[BIAS] = plan[OTHER] = plan[LD_OTHER] = 0
+    plan[ENDING], plan[BIAS] = NOTHING, 0
     pointer(factors, float64)[0] = 1.0
     pointer(factors, float64)[1] = 0.0
     helped = run_helped(region, words, workers, mailbox)

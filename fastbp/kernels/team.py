@@ -33,6 +33,7 @@ from fastbp.kernels.jit import jit
 
 __all__ = [
     "TEAM_WORDS",
+    "TICKET_BITS",
     "claim_near",
     "first_near_task",
     "following_task",
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 TEAM_WORDS = 16
-_TICKET_BITS = 32
+TICKET_BITS = 32  # tasks that `claim_near` can tell apart
 _DONE = 8
 
 
@@ -82,7 +83,7 @@ def _free_near(ticket, phase, tasks, home):
 @jit
 def unclaimed_near(team, phase, tasks, home):
     """The task of a phase that `claim_near` would take now, or -1."""
-    if tasks > _TICKET_BITS:
+    if tasks > TICKET_BITS:
         return unclaimed(team, phase, tasks)
     return _free_near(read_word(team, 0), phase, tasks, home)
 
@@ -90,7 +91,7 @@ def unclaimed_near(team, phase, tasks, home):
 @jit
 def claim_near(team, phase, tasks, home):
     """Like `claim`, but from task ``home`` on if there are no more tasks than a ticket has bits."""
-    if tasks > _TICKET_BITS:
+    if tasks > TICKET_BITS:
         return claim(team, phase, tasks)
     while True:
         ticket = read_word(team, 0)

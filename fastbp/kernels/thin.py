@@ -27,7 +27,7 @@ from fastbp.kernels import plan as p
 from fastbp.kernels.jit import jit, region
 from fastbp.kernels.narrow_tiles import GROUP, OUTPUTS, add_outer_products, add_products
 from fastbp.kernels.packing import copy_rows, matrix, tile_constant, transposed
-from fastbp.kernels.team import claim_near, first_near_task, following_task, next_task
+from fastbp.kernels.team import TICKET_BITS, claim_near, first_near_task, following_task, next_task
 from fastbp.kernels.vectors import (
     fma,
     lanes_of,
@@ -57,9 +57,9 @@ _DEEP = 1024  # for outer products of more than OUTPUTS vectors
 _ROWS = 32  # rows of L in a piece, if its rows are contiguous: their sums stay in level 1
 _STRETCH = 4096  # bytes of a row of L that are multiplied at a time, or of C^T that are added to
 _COLUMNS = 64  # columns of L that are added at a time to a piece of C^T that fits the registers
-_TASKS = 32  # at most: what `claim_near` bears
 _SHARDS = 8  # of k, at most, where there are fewer pieces than that
 _LEAST_SHARD = 512  # elements of k
+_COPIED = 4096  # elements of each row of T^T that are copied at a time
 
 _Thin = namedtuple("_Thin", ["large", "thin", "ld_thin", "vectors", "turned"])
 """L as an operand; T^T's address, the distance of its rows, and q; and whether the product is
@@ -73,7 +73,7 @@ def is_thin(m: int, n: int, k: int, itemsize: int, by_rows: bool, in_place: bool
     product's type.
     """
     q = min(m, n)
-    if q > MOST or k < (_LEAST_DEPTH * q if by_rows else 1 if q <= OUTPUTS else _DEEP):
+    if q > MOST or k < (_LEAST_DEPTH * q if by_rows else 0 if q <= OUTPUTS else _DEEP):
         return False
     shape = machine.tiles(itemsize)
     uncut = _SHARDS * max(_ROWS, _STRETCH // itemsize)  # rows of C from which on k is not cut
@@ -186,15 +186,13 @@ def _finish(plan, it, parts, ld_parts, apart, shards, first, rows, dtype):
     ldc = plan[product.LDC]
     factors = pointer(plan[product.FACTORS], float64)
     alpha, beta = dtype(factors[0]), dtype(factors[1])
-    bias, other = pointer(plan[product.BIAS], dtype), pointer(plan[product.OTHER], dtype)
-    ld_other = plan[product.LD_OTHER]
+    bias = pointer(plan[product.BIAS], dtype)
     zero = int64(0)
     if it.turned:
         corner = moved(c, first)
         _end(corner, ldc, parts, ld_parts, apart, shards, it.vectors, rows, alpha, beta, dtype)
         write_back(
-            plan[product.ENDING], corner, ldc, it.vectors, first, rows, bias, moved(other, first),
-            ld_other, dtype,
+            plan[product.ENDING], corner, ldc, it.vectors, first, rows, bias, bias, zero, dtype,
         )  # fmt: skip
     else:
         corner = moved(c, first * ldc)
@@ -205,8 +203,7 @@ def _finish(plan, it, parts, ld_parts, apart, shards, first, rows, dtype):
                 corner, ldc, parts, ld_parts, apart, shards, rows, it.vectors, alpha, beta, dtype
             )
         write_back(
-            plan[product.ENDING], corner, ldc, rows, zero, it.vectors, bias,
-            moved(other, first * ld_other), ld_other, dtype,
+            plan[product.ENDING], corner, ldc, rows, zero, it.vectors, bias, bias, zero, dtype,
         )  # fmt: skip
 
 
@@ -233,7 +230,7 @@ def _shard_depth(rows, k, piece, dtype):
 def _copy_thin(plan, source, q, k, phase, dtype):
     """Copy T^T to rows in the shared buffer, which begins with them: their distance."""
     ld = _even(k, int64(1), lanes_of(dtype))
-    piece = int64(_STRETCH)
+    piece = int64(_COPIED)
     tasks = (k + piece - 1) // piece
     team = pointer(plan[p.TEAM], int64)
     target = pointer(plan[p.SHARED], dtype)
@@ -271,7 +268,7 @@ def _run(context, worker, dtype):
     shards = (k + deep - 1) // deep
     pieces = (rows + piece - 1) // piece
     units = pieces * shards
-    each = (units + _TASKS - 1) // _TASKS
+    each = (units + TICKET_BITS - 1) // TICKET_BITS
     tasks = (units + each - 1) // each
     private = moved(own, 2 * _COLUMNS + _ROWS * MOST * lanes_of(dtype))
     home = worker * tasks // plan[p.WORKERS] % tasks
