@@ -404,9 +404,8 @@ def pack_columns(dst, operand, block, first, top, deep, turned, spare, dtype):
 def pack_b(dst, operand, block, turned, spare, dtype):
     """Pack a block of B in whole panels.
 
-    ``turned`` says that the operand was `transposed`, and that its matrix, if gathered or folded,
-    has contiguous rows;
-    ``spare`` takes lanes * kc elements, for such rows if they are gathered or folded.
+    ``turned`` says that the operand was `transposed`, and that its matrix has contiguous rows if it
+    is gathered or folded; ``spare`` takes lanes * kc elements, for such rows.
     """
     if is_along_k(operand, turned):
         for first in range(0, block.columns, lanes_of(dtype)):
