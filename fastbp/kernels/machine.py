@@ -2,8 +2,16 @@
 
 Everything that depends on the machine is decided here, once, when the module is imported, and
 becomes a constant of the compiled code. ``tiles`` holds the rule; the numbers below it are only
-its inputs. Set ``FASTBP_VECTOR_BITS`` (128, 256 or 512) to compile for another vector width than
-the CPU's own: LLVM splits vectors that the CPU lacks, so that every width runs everywhere.
+its inputs. Each of them can be set to another machine's, to see here what runs there:
+
+    FASTBP_VECTOR_BITS         128, 256 or 512; LLVM splits vectors that the CPU lacks, so that
+                               every width runs everywhere
+    FASTBP_VECTOR_REGISTERS    16 or 32
+    FASTBP_CORES               1 or more; not how many threads are used
+    FASTBP_CACHES              bytes of level 1, 2 and 3, with K or M for 1024 or 1024 x 1024, as in
+                               ``32K,1M,32M``; 0 for no level 3
+
+Results differ by rounding from one to the other, and kernels are compiled anew for each.
 """
 
 from __future__ import annotations
@@ -12,6 +20,7 @@ import functools
 import math
 import os
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +41,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Caches:
-    """Sizes of the data caches in bytes: level 1 and 2 of one core, level 3 as shared."""
+    """Sizes of the data caches in bytes: level 1 and 2 of one core, level 3 as shared, or 0."""
 
     l1: int
     l2: int
@@ -98,12 +107,18 @@ def _target() -> tuple[str, set[str]]:
     return name, {feature for feature, present in host.items() if present}
 
 
+def _told(name: str, pattern: str, wanted: str) -> str:
+    """What the environment variable `name` says, which matches `pattern`; empty if it is unset."""
+    text = os.environ.get(name, "")
+    if text and not re.fullmatch(pattern, text):
+        raise ValueError(f"{name} must be {wanted}, got {text!r}")
+    return text
+
+
 def _vector_bits(features: set[str]) -> int:
-    forced = os.environ.get("FASTBP_VECTOR_BITS")
-    if forced:
-        if forced not in {"128", "256", "512"}:
-            raise ValueError(f"FASTBP_VECTOR_BITS must be 128, 256 or 512, got {forced!r}")
-        return int(forced)
+    told = _told("FASTBP_VECTOR_BITS", "128|256|512", "128, 256 or 512")
+    if told:
+        return int(told)
     if "avx512f" in features and "avx512vl" in features:
         return 512
     if "avx2" in features and "fma" in features:
@@ -112,39 +127,57 @@ def _vector_bits(features: set[str]) -> int:
 
 
 def _vector_registers(features: set[str]) -> int:
+    told = _told("FASTBP_VECTOR_REGISTERS", "16|32", "16 or 32")
+    if told:
+        return int(told)
     if "avx512f" in features or platform.machine().lower() in {"arm64", "aarch64"}:
         return 32
     return 16
 
 
-def _cache_size(level: int, default: int) -> int:
-    """Size in bytes that Linux reports for a data cache of cpu0; ``default`` where it does not."""
-    root = Path("/sys/devices/system/cpu/cpu0/cache")
+def _cores() -> int:
+    told = _told("FASTBP_CORES", "[1-9][0-9]{0,5}", "1 to 999999")
+    return int(told) if told else os.cpu_count() or 1
+
+
+def _caches() -> Caches:
+    size = "[1-9][0-9]{0,8}[KM]?"
+    told = _told(
+        "FASTBP_CACHES", f"{size},{size},({size}|0)", "the sizes of three caches, as 32K,1M,32M"
+    )
+    if told:
+        return Caches(*map(_bytes, told.split(",")))
+    found = _linux_caches()
+    if not found:
+        return Caches(l1=32 * 1024, l2=512 * 1024, l3=8 * 1024 * 1024)
+    # Of these only level 3 may really be missing.
+    return Caches(found.get(1) or 32 * 1024, found.get(2) or 512 * 1024, found.get(3, 0))
+
+
+def _bytes(size: str) -> int:
+    """The number that is written as 512, 32K or 2M."""
+    unit = {"K": 1024, "M": 1024 * 1024}.get(size[-1:], 1)
+    return int(size.rstrip("KM")) * unit
+
+
+def _linux_caches() -> dict[int, int]:
+    """Sizes in bytes of the data caches of cpu0 by their level; empty where Linux does not tell."""
+    found: dict[int, int] = {}
     try:
-        for index in sorted(root.glob("index*")):
-            if int((index / "level").read_text()) != level:
-                continue
-            if (index / "type").read_text().strip() == "Instruction":
-                continue
-            text = (index / "size").read_text().strip()
-            if text.endswith("K"):
-                return int(text[:-1]) * 1024
-            if text.endswith("M"):
-                return int(text[:-1]) * 1024 * 1024
+        for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+            if (index / "type").read_text().strip() != "Instruction":
+                level = int((index / "level").read_text())
+                found[level] = _bytes((index / "size").read_text().strip())
     except (OSError, ValueError):
-        return default
-    return default
+        return {}
+    return found
 
 
-CORES = os.cpu_count() or 1
+CORES = _cores()
 CPU_NAME, _FEATURES = _target()
 VECTOR_BITS = _vector_bits(_FEATURES)
 VECTOR_REGISTERS = _vector_registers(_FEATURES)
-CACHES = Caches(
-    l1=_cache_size(1, 32 * 1024),
-    l2=_cache_size(2, 512 * 1024),
-    l3=_cache_size(3, 8 * 1024 * 1024),
-)
+CACHES = _caches()
 
 
 _DEPTH_BYTES = 2048  # of a packed row of A, see kc below
