@@ -7,6 +7,7 @@ import pytest
 
 from tests import oracle
 from tests.problems import NARROW, WIDE, make_problem
+from tests.test_matmul import hides_a_product, random_integers
 from tests.tolerance import assert_within
 
 STEPS = 20
@@ -81,6 +82,21 @@ def test_leaving_out_one_row_leaves_the_bounds(layer_sizes, dtype):
 def test_nan_is_never_within_a_bound():
     with pytest.raises(AssertionError, match="too far"):
         assert_within([np.nan], [0.0], 1.0, "x")
+
+
+def test_where_nothing_is_allowed_the_entry_that_differs_is_named():
+    with pytest.raises(AssertionError, match=r"1 of 3 entries are too far; at \(1,\) got"):
+        assert_within([1.0, 20.0, 0.0], [1.0, 2.0, 0.0], 0, "x")
+
+
+@pytest.mark.parametrize("terms", [4096, 1_000_003, 3_000_000])
+def test_a_long_sum_of_integers_is_exact_and_misses_any_of_its_products(terms):
+    assert hides_a_product(terms, "float32")
+    a, b = (random_integers(1, terms, terms, "float32", seed) for seed in (1, 2))
+    exact = float(a.astype(float)[0] @ b.astype(float)[0])
+    one_by_one = np.cumsum(a * b, dtype=np.float32)[-1]  # the order with the largest error
+    assert one_by_one == exact
+    assert (a * b != 0).all()
 
 
 def test_shapes_must_be_equal():

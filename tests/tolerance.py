@@ -65,7 +65,9 @@ def assert_within(actual: npt.ArrayLike, expected: npt.ArrayLike, bound: Any, wh
     allowed = np.broadcast_to(bound, error.shape)
     assert np.isfinite(allowed).all(), f"{what}: the bound is not finite"
     if not (error <= allowed).all():  # so written, a NaN fails
-        worst = np.unravel_index(np.argmax(np.nan_to_num(error / allowed, nan=np.inf)), error.shape)
+        with np.errstate(all="ignore"):  # the bound may be 0
+            excess = np.where(error <= allowed, 0, error / allowed)
+        worst = np.unravel_index(np.argmax(np.nan_to_num(excess, nan=np.inf)), error.shape)
         raise AssertionError(
             f"{what}: {np.sum(~(error <= allowed))} of {error.size} entries are too far; at "
             f"{tuple(int(i) for i in worst)} got {actual[worst]!r}, expected {expected[worst]!r}: "
