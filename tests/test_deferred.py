@@ -52,6 +52,7 @@ def test_products_of_rows_leave_out_whole_vectors_of_a_step(
     assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1, weight_decay=0.01)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch_size", [1, 5, 8, 15, 16, 17, 20, 31])
 def test_products_of_rows_that_are_cut_along_k(batch_size, dtype, grouped, set_num_threads):
@@ -95,6 +96,7 @@ def test_input_folding_in_groups(fold, data_dtype, dtype, grouped):
     )
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("batch_size", [1, 16])
 def test_groups_as_the_shapes_ask_for_them(batch_size):
     layer_sizes = (machine.CACHES.l2 // 500, 150, 20, 1)  # more than the cache
@@ -174,6 +176,7 @@ def test_fit_makes_whole_groups_in_each_call(grouped, monkeypatch, work, first_s
     assert all(last % 4 == 0 or last == 334 for _, last in calls)
 
 
+@pytest.mark.machine
 def test_which_networks_defer():
     n0 = machine.CACHES.l2 // (128 * 4)  # 128 outputs fill the cache
     assert deferred.steps_of_group(2 * n0, 128, 1, 4) == 48
@@ -189,6 +192,7 @@ def test_which_networks_defer():
     assert deferred.steps_of_group(1 << 20, 5, 1, 4) == 1  # less than the products of rows
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_groups_of_any_layer_are_whole_vectors(itemsize):
     lanes = machine.tiles(itemsize).lanes

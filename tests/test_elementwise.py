@@ -239,6 +239,7 @@ def around(*sizes: int) -> list[int]:
     return sorted({size + d for size in sizes for d in (-1, 0, 1) if size + d > 0})
 
 
+@pytest.mark.machine
 @each_function
 @each_dtype
 def test_every_edge_of_vectors_and_blocks(function, dtype):

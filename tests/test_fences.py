@@ -69,10 +69,12 @@ print("done")
 """
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_touch_nothing_beyond_their_arrays(dtype):
     assert run_python(PRODUCTS, dtype).endswith("done\n")
 
 
+@pytest.mark.machine
 def test_training_touches_nothing_beyond_its_arrays():
     assert run_python(TRAINING).endswith("done\n")

@@ -52,6 +52,7 @@ def assert_linear(actual, x, weight, bias=None, activation=None) -> None:
 # ------------------------------------------------------------------ linear
 
 
+@pytest.mark.machine
 @each_dtype
 @each_activation
 @pytest.mark.parametrize("with_bias", [False, True])
@@ -239,6 +240,7 @@ def assert_updated(weight, bias, before, bias_before, x, delta, rate, decay) -> 
         assert_within(bias, exact_bias, roundings * size, "bias")
 
 
+@pytest.mark.machine
 @each_dtype
 def test_update_around_every_edge_of_the_tile(dtype):
     shape = machine.tiles(np.dtype(dtype).itemsize)

@@ -89,6 +89,7 @@ def tiles(dtype: str) -> machine.Tiles:
     return machine.tiles(np.dtype(dtype).itemsize)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_the_register_tile(dtype, transposition):
@@ -99,6 +100,7 @@ def test_every_edge_of_the_register_tile(dtype, transposition):
                 assert_multiplies(m, n, k, dtype, transposition)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_the_depth_of_a_block(dtype, transposition):
@@ -108,6 +110,7 @@ def test_every_edge_of_the_depth_of_a_block(dtype, transposition):
             assert_multiplies(m, n, k, dtype, transposition)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_a_strip(dtype, transposition):
@@ -123,6 +126,7 @@ def widest_chunk(shape: machine.Tiles, step: int) -> int:
     return shape.near // shape.kc // step * step
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("d", [-1, 0, 1])
 @pytest.mark.parametrize("chunks", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -134,6 +138,7 @@ def test_every_edge_of_the_widest_chunk(dtype, chunks, d):
     assert_multiplies(m, m + 3, 5, dtype)  # A is
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("d", [-1, 0, 1])
 @pytest.mark.parametrize("m_and_n", [(9, 3), (3, 9), (50, 50), (49, 50), (210, 200)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -147,6 +152,7 @@ def test_every_edge_of_the_deepest_chunk(dtype, m_and_n, d):
     assert_multiplies(m, n, shape.near // panel * shape.kc + d, dtype)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_strips_that_are_packed_while_others_are_multiplied(dtype, transposition):
@@ -159,6 +165,7 @@ def test_strips_that_are_packed_while_others_are_multiplied(dtype, transposition
                 assert_multiplies(few, long, k, dtype, transposition)  # blocks of B
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_a_product_cut_along_k(dtype, transposition):
@@ -173,6 +180,7 @@ def test_every_edge_of_a_product_cut_along_k(dtype, transposition):
             assert_multiplies(m, n, k, dtype, transposition)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_what_is_near_enough_to_leave_a_in_its_place(dtype, monkeypatch):
     monkeypatch.setattr("fastbp.threads.get_num_threads", lambda: 1)
@@ -184,6 +192,7 @@ def test_every_edge_of_what_is_near_enough_to_leave_a_in_its_place(dtype, monkey
         assert_multiplies(m, shape.nr + 1, shape.kc, dtype)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_a_wide_product_cut_along_k(dtype, transposition):
@@ -194,6 +203,7 @@ def test_every_edge_of_a_wide_product_cut_along_k(dtype, transposition):
             assert_multiplies(m, n, k, dtype, transposition)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("d", [-1, 0, 1])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_the_most_parts(dtype, d):
@@ -213,6 +223,7 @@ def test_long_and_thin(dtype, transposition):
         assert_multiplies(m, n, k, dtype, transposition)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_element_has_the_same_bits_in_any_block_that_is_not_thin(dtype):
     shape = tiles(dtype)
@@ -225,6 +236,7 @@ def test_an_element_has_the_same_bits_in_any_block_that_is_not_thin(dtype):
             np.testing.assert_array_equal(fastbp.matmul(a[i:], b[:, j:]), whole[i:, j:])
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize(
     "shape",
     [(301, 203, 401), (203, 301, 401), (12, 1500, 401), (1500, 12, 401), (90, 60, 3300)],
@@ -292,6 +304,7 @@ def test_a_matrix_times_its_own_transpose(dtype):
 # ------------------------------------------------------------------ bytes
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bytes_are_widened_on_either_side(dtype, transposition):

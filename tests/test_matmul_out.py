@@ -31,6 +31,7 @@ def test_out_may_have_any_layout(layout, dtype):
     np.testing.assert_array_equal(out, fastbp.matmul(a, b))
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nothing_beside_out_is_written(dtype, order):

@@ -30,6 +30,7 @@ def only_thin(monkeypatch):
     monkeypatch.setattr(products, "_REGIONS", dict.fromkeys(products._REGIONS))
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_number_of_vectors_beside_the_edges_of_a_piece(dtype, transposition, only_thin):
@@ -40,6 +41,7 @@ def test_every_number_of_vectors_beside_the_edges_of_a_piece(dtype, transpositio
             assert_multiplies(q, rows, DEEP, dtype, transposition)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_the_depth(dtype, transposition):
@@ -51,6 +53,7 @@ def test_every_edge_of_the_depth(dtype, transposition):
             assert_multiplies(q, rows, k, dtype, transposition)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("d", [-1, 0, 1])
 @pytest.mark.parametrize("transposition", ["NN", "TT"])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -61,12 +64,14 @@ def test_every_edge_of_where_k_is_not_cut(dtype, transposition, d):
         assert_multiplies(3, rows + d, 600, dtype, transposition)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_vectors_too_long_to_be_copied(dtype):
     k = machine.tiles(np.dtype(dtype).itemsize).parts // 2
     assert_multiplies(2, 2, k, dtype, "NN")
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("transposition", ["NT", "TT"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_long_vectors_that_lie_as_they_should(dtype, transposition, only_thin):
@@ -160,6 +165,7 @@ def test_nan_and_infinity_go_where_they_belong(value):
         assert wrong.sum() == 3
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("by_rows", [True, False])
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_what_threads_share_fits_the_buffer(itemsize, by_rows):
@@ -175,6 +181,7 @@ def test_what_threads_share_fits_the_buffer(itemsize, by_rows):
             assert q * (longest + parts) * itemsize <= gemm.shared_bytes(itemsize)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_longest_vectors_that_are_copied(dtype):
     itemsize = np.dtype(dtype).itemsize

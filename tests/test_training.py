@@ -61,6 +61,7 @@ def test_input_folding_in_training(layer_sizes, fold, data_dtype, dtype):
     assert_training_follows_the_oracle(problem, batch_size=16, epochs=5, weight_decay=0.01)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
 def test_shuffled_rows_are_as_good_as_rows_in_order(data_dtype, set_num_threads):
     # Forward, rows become columns of B, fewer than W's rows but more than a thread has of those:
@@ -102,6 +103,7 @@ def test_any_batch_size_on_inputs_wide_enough_to_be_cut_by_columns(layer_sizes, 
     assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1, weight_decay=0.01)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("rows", [255, 256, 511, 513, 1025, 1151, 1152, 2100])
 @pytest.mark.parametrize("fold", ["mean", "feature"])
 def test_batches_of_many_shards(rows, fold):
@@ -157,6 +159,7 @@ def test_gathered_rows_that_are_packed_while_others_are_multiplied(fold, data_dt
     assert_training_follows_the_oracle(problem, batch_size=130, epochs=3, weight_decay=0.01)
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
 @pytest.mark.parametrize("fold", ["none", "feature"])
 @pytest.mark.parametrize("batch_size", [17, 30])  # fewer and more rows than outputs
