@@ -136,18 +136,16 @@ def _vector_registers(features: set[str]) -> int:
 
 
 def _cores() -> int:
-    told = _told("FASTBP_CORES", "[1-9][0-9]{0,5}", "1 to 999999")
+    told = _told("FASTBP_CORES", "[1-9][0-9]{0,5}", "a number from 1 to 999999")
     return int(told) if told else os.cpu_count() or 1
 
 
-def _caches() -> Caches:
+def _caches(folder: Path) -> Caches:
     size = "[1-9][0-9]{0,8}[KM]?"
-    told = _told(
-        "FASTBP_CACHES", f"{size},{size},({size}|0)", "the sizes of three caches, as 32K,1M,32M"
-    )
+    told = _told("FASTBP_CACHES", f"{size},{size},({size}|0)", "three sizes such as 32K,1M,32M")
     if told:
         return Caches(*map(_bytes, told.split(",")))
-    found = _linux_caches()
+    found = _linux_caches(folder)
     if not found:
         return Caches(l1=32 * 1024, l2=512 * 1024, l3=8 * 1024 * 1024)
     # Of these only level 3 may really be missing.
@@ -160,11 +158,11 @@ def _bytes(size: str) -> int:
     return int(size.rstrip("KM")) * unit
 
 
-def _linux_caches() -> dict[int, int]:
-    """Sizes in bytes of the data caches of cpu0 by their level; empty where Linux does not tell."""
+def _linux_caches(folder: Path) -> dict[int, int]:
+    """Sizes in bytes of the data caches by their level; empty where Linux does not tell."""
     found: dict[int, int] = {}
     try:
-        for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        for index in folder.glob("index*"):
             if (index / "type").read_text().strip() != "Instruction":
                 level = int((index / "level").read_text())
                 found[level] = _bytes((index / "size").read_text().strip())
@@ -173,11 +171,13 @@ def _linux_caches() -> dict[int, int]:
     return found
 
 
+_LINUX_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+
 CORES = _cores()
 CPU_NAME, _FEATURES = _target()
 VECTOR_BITS = _vector_bits(_FEATURES)
 VECTOR_REGISTERS = _vector_registers(_FEATURES)
-CACHES = _caches()
+CACHES = _caches(_LINUX_CACHES)
 
 
 _DEPTH_BYTES = 2048  # of a packed row of A, see kc below
