@@ -99,9 +99,9 @@ def test_input_folding_in_groups(fold, data_dtype, dtype, grouped):
 @pytest.mark.machine
 @pytest.mark.parametrize("batch_size", [1, 16])
 def test_groups_as_the_shapes_ask_for_them(batch_size):
-    layer_sizes = (machine.CACHES.l2 // 500, 150, 20, 1)  # more than the cache
-    problem = make_problem(layer_sizes, 130)
-    targets = problem.y.astype(np.float32).reshape(130, -1)
+    layer_sizes = (machine.CACHES.l2 // 2000, 150, 20, 1)  # more than half of the cache
+    problem = make_problem(layer_sizes, 60, dtype="float64")
+    targets = problem.y.astype(float).reshape(60, -1)
     plan = NetworkPlan(problem.network(), problem.X, targets, batch_size=batch_size)
     assert plan.group * batch_size >= 48
     assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1, weight_decay=0.01)

@@ -82,7 +82,7 @@ def main(forks: int = 300) -> int:
             failed = True
             print(f"{layer}: the parent ended with {done.returncode}", flush=True)
             continue
-        used, hung, wrong = done.stdout.split()
+        used, hung, wrong = done.stdout.splitlines()[-1].split()  # layers may have said something
         failed |= (hung, wrong) != ("0", "0")
         print(f"{layer} ({used}): {forks} children, {hung} hung, {wrong} wrong", flush=True)
     return int(failed)

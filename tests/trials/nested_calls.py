@@ -84,7 +84,7 @@ def main(calls: int = 1000) -> int:
     names = list(everything)
     wrong = 0
     for i, outer in enumerate(names):
-        for inner in {outer, names[(i + 1) % len(names)], names[(i + 3) % len(names)]}:
+        for inner in (outer, names[(i + 1) % len(names)], names[(i + 3) % len(names)]):
             found = nest(everything[outer], everything[inner], calls)
             wrong += found[0] + found[1]
             print(
