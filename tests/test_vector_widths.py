@@ -88,9 +88,15 @@ def check_narrow_training(dtype):
 """
 
 
-def environment(tmp_path, bits=None, **cpu):
+def environment(tmp_path, bits=None, cores=None, **cpu):
     """Variables for a process that compiles for `bits` wide vectors, sharing no kernels."""
-    variables = {"FASTBP_VECTOR_BITS": bits, "NUMBA_CPU_NAME": None, "NUMBA_CPU_FEATURES": None}
+    variables = {
+        "FASTBP_VECTOR_BITS": bits,
+        "FASTBP_VECTOR_REGISTERS": None,
+        "FASTBP_CORES": cores,
+        "NUMBA_CPU_NAME": None,
+        "NUMBA_CPU_FEATURES": None,
+    }
     return {**variables, **cpu, "NUMBA_CACHE_DIR": str(tmp_path)}
 
 
@@ -144,8 +150,7 @@ def test_without_fused_multiply_add_no_slow_library_function_is_called(tmp_path)
 def test_what_a_machine_of_many_cores_would_run(tmp_path):
     # More shards, of steps and of products that are cut along k.
     printed = run_python(
-        "import os\nos.cpu_count = lambda: 16\n"
-        + CHECKS
+        CHECKS
         + """
 shape = tiles("float32")
 for n in (shape.lanes + 1, 2 * shape.nr):
@@ -155,7 +160,7 @@ for rows in (255, 1151, 2100):
     assert_training_follows_the_oracle(problem, batch_size=None, epochs=2, weight_decay=0.01)
 print(machine.CORES, shape.shards, shard_count(2100, machine.CORES))
 """,
-        **environment(tmp_path),
+        **environment(tmp_path, cores="16"),
     )
     assert printed == "16 16 16\n"
 
