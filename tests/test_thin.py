@@ -54,7 +54,6 @@ def test_every_edge_of_the_depth(dtype, transposition):
             assert_multiplies(q, rows, k, dtype, transposition)
 
 
-@pytest.mark.machine
 @pytest.mark.parametrize("d", [-1, 0, 1])
 @pytest.mark.parametrize("transposition", ["NN", "TT"])
 @pytest.mark.parametrize("dtype", DTYPES)
