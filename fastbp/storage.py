@@ -22,9 +22,6 @@ import hashlib
 import json
 import math
 import os
-import secrets
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -33,12 +30,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from fastbp.activations import check_activation
+from fastbp.files import check_target, replace_file
 from fastbp.initializers import canonical_init
 
 if TYPE_CHECKING:
     from fastbp.network import Network
 
-__all__ = ["FORMAT_VERSION", "load", "save"]
+__all__ = ["FORMAT_VERSION", "check_target", "load", "save"]
 
 Array = npt.NDArray[Any]
 Record = dict[str, Any]
@@ -91,7 +89,8 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     for name, tensor in tensors.items():
         digest.add(name, tensor)
     metadata = _json({"checksum": digest.hex(), "network": record})
-    _replace_file(path, serialize(tensors, metadata={_METADATA_KEY: metadata}))
+    content = serialize(tensors, metadata={_METADATA_KEY: metadata})
+    replace_file(path, lambda file: file.write(content))
 
 
 def _describe(network: Network) -> Record:
@@ -145,37 +144,6 @@ class _Checksum:
 
     def hex(self) -> str:
         return self._hash.hexdigest()
-
-
-def _replace_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Put `content` at `path` in one step, or leave `path` as it was."""
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot write a network to {str(path)!r}: it is a folder")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        # "x": never write through a file or link that somebody else put there.
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:  # Ctrl-C too must not leave the temporary file behind
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself last through a power cut, where folders can be synced."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ------------------------------------------------------------------ loading
