@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["check_target", "open_file", "replace_file"]
+__all__ = ["AnyPath", "check_target", "named_after", "open_file", "replace_file"]
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -101,7 +101,7 @@ def check_target(path: AnyPath) -> None:
         os.unlink(probe.path)
         os.close(probe.descriptor)
     except OSError as error:
-        raise _renamed(error, path) from error
+        raise named_after(error, path) from error
 
 
 def _find_target(path: AnyPath) -> tuple[str, os.stat_result | None]:
@@ -112,12 +112,12 @@ def _find_target(path: AnyPath) -> tuple[str, os.stat_result | None]:
     except FileNotFoundError:
         return target, None
     except OSError as error:
-        raise _renamed(error, path) from error
+        raise named_after(error, path) from error
     _check_regular(os.fsdecode(path), state.st_mode)
     return target, state
 
 
-def _renamed(error: OSError, path: AnyPath) -> OSError:
+def named_after(error: OSError, path: AnyPath) -> OSError:
     """`error`, said of the path that the user knows."""
     if error.errno is None:
         return error
@@ -150,7 +150,7 @@ def replace_file(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:
         _replace(target, old, write, _create_unnamed)
         _sync_folder(folder)
     except OSError as error:
-        raise _renamed(error, path) from error
+        raise named_after(error, path) from error
 
 
 def _replace(
