@@ -105,9 +105,10 @@ def save(network: Network, path: AnyPath) -> None:
 def _copy(network: Network) -> tuple[Record, dict[str, Array]]:
     """Return what a file says of `network`, as JSON-able values, and copies of its tensors."""
     sizes, dtype = check_sizes(network.layer_sizes), check_dtype(network.dtype)
-    mean = check_folding(network.input_mean, "input_mean", sizes[0], dtype)
-    scale = check_folding(network.input_scale, "input_scale", sizes[0], dtype)
-    scale_and_shift(mean, scale, sizes[0], dtype)  # refuses what would overflow
+    with np.errstate(all="ignore"):  # what overflows is refused, whatever NumPy is told to say
+        mean = check_folding(network.input_mean, "input_mean", sizes[0], dtype)
+        scale = check_folding(network.input_scale, "input_scale", sizes[0], dtype)
+        scale_and_shift(mean, scale, sizes[0], dtype)
     weights = _copies("weights", network.weights)
     biases = _copies("biases", network.biases)
     check_parameters(weights, biases, sizes, dtype)
@@ -261,7 +262,10 @@ def _read_network(file: BinaryIO, header: Header, record: Record, checksum: str)
             folding[key] = read(key, np.empty(sizes[0], dtype))
             if not np.isfinite(folding[key]).all():
                 raise ValueError(f"{key} is not finite")
-    network = Network(sizes, activation=record["activation"], init="zeros", dtype=dtype, **folding)
+    with np.errstate(all="ignore"):  # as in `_copy`
+        network = Network(
+            sizes, activation=record["activation"], init="zeros", dtype=dtype, **folding
+        )
     for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
         read(f"weights.{layer}", weight)
         read(f"biases.{layer}", bias)
