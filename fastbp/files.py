@@ -31,7 +31,7 @@ _KINDS = {
 _TEMPORARY = ".fastbp-{}.tmp"
 _LEFT_BEHIND = re.compile(re.escape(_TEMPORARY).replace(r"\{\}", "[0-9a-f]{16}"))
 
-# What a file system says that cannot sync a file or a folder, or has no locks.
+# What a file system says that cannot sync a file or a folder.
 _UNSUPPORTED = {
     errno.EINVAL,
     errno.EPERM,
@@ -40,7 +40,6 @@ _UNSUPPORTED = {
     errno.ENOTSUP,
     errno.EOPNOTSUPP,
     errno.ENOSYS,
-    errno.ENOLCK,
 }
 
 
@@ -198,7 +197,7 @@ def _create_named(folder: str) -> _Temporary:
         path = _temporary_path(folder)
         descriptor = os.open(path, flags, 0o666)
         _lock(descriptor)
-        if os.fstat(descriptor).st_nlink > 0:
+        if os.path.lexists(path):
             return _Temporary(descriptor, path, named=True)
         os.close(descriptor)  # taken for abandoned before it was locked
 
@@ -228,12 +227,8 @@ def _give_name(descriptor: int, path: str) -> bool:
 
 def _lock(descriptor: int) -> None:
     if sys.platform != "win32":
-        try:
+        with suppress(OSError):  # where there are no locks, nobody finds a file abandoned
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError as error:
-            # Where there are no locks, nobody finds a file abandoned.
-            if error.errno not in _UNSUPPORTED:
-                raise
 
 
 def _remove_abandoned(folder: str) -> None:

@@ -188,7 +188,7 @@ def _is_number(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, int) and not _is_number(value):
+    if type(value) is int and not _is_number(value):
         return f"one of {value.bit_length()} bits"  # Python refuses to write out the longest
     return reprlib.repr(value)
 
@@ -197,4 +197,7 @@ def canonical(init: object) -> str | float | tuple[str, float]:
     """Return `init` as networks keep it: of a callable, only that it was one."""
     if isinstance(init, str) and init == "callable":
         return "callable"
-    return canonical_init(init)
+    try:
+        return canonical_init(init)
+    except OverflowError:  # an integer that no float holds
+        raise ValueError(f"init must be finite, got {_shown(init)}") from None

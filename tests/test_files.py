@@ -8,12 +8,15 @@ import socket
 import stat
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import fastbp
 from fastbp import storage
+from fastbp.cli.console import UserError
+from fastbp.cli.pictures import PictureModel, load_model
 from tests.forging import SIZES, network_of
 from tests.processes import run_python
 
@@ -97,6 +100,16 @@ def test_load_reads_nothing_but_files_and_waits_for_none(no_file):
     path, kind = no_file
     with pytest.raises(OSError, match=f"{kind}.*{path.name}"):
         fastbp.load(path)
+
+
+def test_models_of_the_command_line_replace_and_read_nothing_but_files(no_file):
+    path, kind = no_file
+    before = path.stat()
+    with pytest.raises(UserError, match=f"cannot write .*{path.name}: .*{kind}"):
+        PictureModel(network_of(), ["a", "b"], (64, 64)).save(path)
+    with pytest.raises(UserError, match=f"cannot read .*{path.name}: .*{kind}"):
+        load_model(path)
+    assert path.stat().st_ino == before.st_ino
 
 
 @posix_only
@@ -354,6 +367,20 @@ def test_a_link_in_place_of_what_was_left_is_not_followed(path):
     path.with_name(ABANDONED).symlink_to(mine)
     network_of().save(path)
     assert mine.read_bytes() == b"precious"
+
+
+def test_threads_that_save_to_one_path_leave_a_whole_file_and_nothing_else(path, any_temporary):
+    networks = [network_of("scalar", seed=i) for i in range(4)]
+
+    def save(network: fastbp.Network) -> None:
+        for _ in range(10):
+            network.save(path)
+
+    with ThreadPoolExecutor(len(networks)) as threads:
+        list(threads.map(save, networks))  # raises what they raised
+
+    assert fastbp.load(path).seed in range(4)
+    assert names_in(path.parent) == [path.name]
 
 
 KILLED = """
