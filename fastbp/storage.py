@@ -70,9 +70,9 @@ def save(network: Network, path: AnyPath) -> None:
 
     The file is written beside `path` and renamed once it is complete and on the disk: `path`
     holds the old file or the new one, never half of one, whatever happens meanwhile. The same
-    network gives the same bytes. What is written is a copy, which is checked as `load` checks
-    it: another thread may train the network meanwhile, and the file has weights of some moment of
-    that step.
+    network gives the same bytes. What is written is a copy, checked as `load` checks it, so that
+    another thread may train the network meanwhile: its weights are then those of a step or of
+    somewhere between two.
 
     Parameters
     ----------
@@ -221,7 +221,8 @@ def _read(name: str, file: BinaryIO) -> Network:
         check_record(record, kinds)
         return _read_network(file, header, record, checksum)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name!r} is not a valid fastbp network: {error}") from error
+        # Shortened, as some messages show a value of the file, which may have any length.
+        raise ValueError(f"{name!r} is not a valid fastbp network: {error!s:.400}") from error
 
 
 def _read_metadata(text: str, size: int) -> tuple[str, Record]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import fastbp
-from fastbp import storage
+from fastbp import files, storage
 from fastbp.cli.console import UserError
 from fastbp.cli.pictures import PictureModel, load_model
 from tests.forging import SIZES, network_of
@@ -348,6 +348,23 @@ def test_what_another_process_is_writing_is_left_alone(path):
         fcntl.flock(writing, fcntl.LOCK_EX)
         network_of().save(path)
     assert names_in(path.parent) == [ABANDONED, path.name]
+
+
+@posix_only
+def test_temporary_file_that_is_removed_before_it_is_locked_is_made_again(path, monkeypatch):
+    removed: list[str] = []
+
+    def lock_too_late(_: int) -> None:
+        if not removed:
+            removed.extend(names_in(path.parent))
+            path.with_name(removed[0]).unlink()
+
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    monkeypatch.setattr(files, "_lock", lock_too_late)
+    network_of().save(path)
+
+    assert len(removed) == 1
+    assert fastbp.load(path).layer_sizes == SIZES
 
 
 @posix_only

@@ -378,6 +378,16 @@ def test_folding_that_would_overflow_is_refused_however_numpy_takes_overflow(pat
         fastbp.load(path)
 
 
+def test_message_does_not_grow_with_the_file(path):
+    network_of().save(path)
+    record, tensors = read_file(path)
+    record["activation"] = "sigmoid" * 10_000
+    write_file(path, record, tensors)
+    with pytest.raises(ValueError, match="activation must be one of") as caught:
+        fastbp.load(path)
+    assert len(str(caught.value)) < len(str(path)) + 500
+
+
 def test_missing_field_is_refused(path):
     network_of().save(path)
     record, tensors = read_file(path)
