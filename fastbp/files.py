@@ -97,8 +97,9 @@ def check_target(path: AnyPath) -> None:
     target, _ = _find_target(path)
     try:
         probe = _create_named(os.path.dirname(target))
-        os.unlink(probe.path)
         os.close(probe.descriptor)
+        with suppress(FileNotFoundError):  # unlocked, it may be taken for abandoned
+            os.unlink(probe.path)
     except OSError as error:
         raise named_after(error, path) from error
 
@@ -119,7 +120,7 @@ def _find_target(path: AnyPath) -> tuple[str, os.stat_result | None]:
 def named_after(error: OSError, path: AnyPath) -> OSError:
     """`error`, said of the path that the user knows."""
     if error.errno is None:
-        return error
+        return OSError(f"{os.fsdecode(path)!r}: {error}")
     return OSError(error.errno, error.strerror, os.fsdecode(path))
 
 

@@ -133,6 +133,14 @@ def test_file_that_becomes_a_fifo_before_it_is_opened_is_not_waited_for(path, mo
         fastbp.load(path)
 
 
+def test_disk_that_cannot_be_read_is_reported_of_the_file(path, monkeypatch):
+    network_of().save(path)
+    monkeypatch.setattr(storage, "read_tensor", refuse(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)) as caught:
+        fastbp.load(path)
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(path))
+
+
 # ------------------------------------------------------------------ before the work
 
 
