@@ -367,7 +367,7 @@ class Network:
             progress=progress,
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:
         """Write the network to a safetensors file; see `fastbp.storage.save`."""
         from fastbp.storage import save
 

@@ -12,119 +12,138 @@ Its metadata has one key, ``fastbp``, with a JSON object::
 
 where null stands for "in the tensor of that name". The checksum is BLAKE2b (16 bytes) over the
 ``network`` object as JSON (sorted keys, no blanks, ASCII) and then, in the order of
-`_tensor_shapes`, each tensor's name and its little-endian bytes. It finds accidents and careless
-edits; it is no signature.
+`fastbp.record.tensor_shapes`, each tensor's name and its little-endian bytes. It finds accidents
+and careless edits; it is no signature.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-import secrets
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+import reprlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as serialize
 
-from fastbp.activations import check_activation
-from fastbp.initializers import canonical_init
+from fastbp.files import AnyPath, check_target, named_after, open_file, replace_file
+from fastbp.folding import check_folding, scale_and_shift
+from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
+from fastbp.record import (
+    FOLDING,
+    Kind,
+    Record,
+    canonical,
+    check_record,
+    plain_settings,
+    tensor_shapes,
+)
+from fastbp.tensor_file import (
+    DTYPES,
+    Header,
+    little_endian_bytes,
+    parse_json,
+    read_header,
+    read_tensor,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from fastbp.network import Network
 
-__all__ = ["FORMAT_VERSION", "load", "save"]
+__all__ = ["FORMAT_VERSION", "check_target", "load", "save"]
 
 Array = npt.NDArray[Any]
-Record = dict[str, Any]
 
 FORMAT_VERSION = 1
 
 _METADATA_KEY = "fastbp"
-_SAFETENSORS_DTYPE = {"float32": "F32", "float64": "F64"}
-_RECORD_KEYS = {
-    "format_version",
-    "layer_sizes",
-    "activation",
-    "dtype",
-    "init",
-    "seed",
-    "input_mean",
-    "input_scale",
-    "training_settings",
-}
 
 
 # ------------------------------------------------------------------ saving
 
 
-def save(network: Network, path: str | os.PathLike[str]) -> None:
+def save(network: Network, path: AnyPath) -> None:
     """Write a network to a file.
 
     The file is written beside `path` and renamed once it is complete and on the disk: `path`
     holds the old file or the new one, never half of one, whatever happens meanwhile. The same
-    network gives the same bytes.
+    network gives the same bytes. What is written is a copy, checked as `load` checks it, so that
+    another thread may train the network meanwhile: its weights are then those of a step or of
+    somewhere between two.
 
     Parameters
     ----------
     network : Network
         What to write: architecture, parameters, input folding, `training_settings`.
-    path : str or path-like
-        Where to; an existing file is replaced, a symbolic link is followed. By habit the name
-        ends in ``.safetensors``; none is added.
+    path : str, bytes or path-like
+        Where to; an existing file is replaced, and its mode kept; a symbolic link is followed.
+        By habit the name ends in ``.safetensors``; none is added.
 
     Raises
     ------
     OSError
-        If the folder does not exist, may not be written to, or is full.
+        If the folder does not exist, may not be written to, or is full, or `path` is a folder, a
+        FIFO, a socket or a device. It names `path`, which is as it was.
     TypeError, ValueError
-        If ``network.seed`` or ``network.training_settings`` cannot be expressed in JSON.
+        If the network is not one that `load` returns: parameters of another shape or dtype than
+        `layer_sizes` and `dtype` call for, an `input_mean` that is not finite, and so on; or if
+        `training_settings` have values, or keys of a dict, that JSON cannot give back. Tuples come
+        back as lists.
     """
-    record = _describe(network)
-    tensors = _tensors(network)
+    record, tensors = _copy(network)
+    check_record(record, {name: _kind(tensor) for name, tensor in tensors.items()})
     digest = _Checksum(record)
-    for name, tensor in tensors.items():
-        digest.add(name, tensor)
-    metadata = _json({"checksum": digest.hex(), "network": record})
-    _replace_file(path, serialize(tensors, metadata={_METADATA_KEY: metadata}))
+    for name, _ in tensor_shapes(record):
+        digest.add(name, tensors[name])
+    metadata = {_METADATA_KEY: _json({"checksum": digest.hex(), "network": record})}
+    replace_file(path, lambda file: write_tensors(file, tensors, metadata))
 
 
-def _describe(network: Network) -> Record:
-    """Everything about `network` but its tensors, as JSON-able values."""
-    init = canonical_init(network.init) if network.init != "callable" else "callable"
-    return {
+def _copy(network: Network) -> tuple[Record, dict[str, Array]]:
+    """Return what a file says of `network`, as JSON-able values, and copies of its tensors."""
+    sizes, dtype = check_sizes(network.layer_sizes), check_dtype(network.dtype)
+    with np.errstate(all="ignore"):  # what overflows is refused, whatever NumPy is told to say
+        mean = check_folding(network.input_mean, "input_mean", sizes[0], dtype)
+        scale = check_folding(network.input_scale, "input_scale", sizes[0], dtype)
+        scale_and_shift(mean, scale, sizes[0], dtype)
+    weights = _copies("weights", network.weights)
+    biases = _copies("biases", network.biases)
+    check_parameters(weights, biases, sizes, dtype)
+
+    folding = {"input_mean": mean, "input_scale": scale}
+    tensors = {name: value for name, value in folding.items() if isinstance(value, np.ndarray)}
+    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        tensors[f"weights.{layer}"] = weight
+        tensors[f"biases.{layer}"] = bias
+    init = canonical(network.init)
+    record = {
         "format_version": FORMAT_VERSION,
-        "layer_sizes": [int(size) for size in network.layer_sizes],
+        "layer_sizes": list(sizes),
         "activation": network.activation,
-        "dtype": network.dtype.name,
+        "dtype": dtype.name,
         "init": list(init) if isinstance(init, tuple) else init,
-        "seed": None if network.seed is None else int(network.seed),
-        "input_mean": _scalar_or_none(network.input_mean),
-        "input_scale": _scalar_or_none(network.input_scale),
-        "training_settings": dict(network.training_settings),
+        "seed": check_seed(network.seed),
+        **{name: None if name in tensors else value for name, value in folding.items()},
+        "training_settings": plain_settings(network.training_settings),
     }
+    return record, tensors
 
 
-def _scalar_or_none(value: float | Array) -> float | None:
-    return float(value) if np.ndim(value) == 0 else None
+def _copies(name: str, arrays: Iterable[object]) -> list[Array]:
+    """Copies of parameters, which nobody else changes, in C order and the machine's bytes."""
+    copies = []
+    for layer, array in enumerate(arrays):
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+            raise TypeError(f"{name}[{layer}] must be a numpy.ndarray, got {type(array).__name__}")
+        copies.append(np.array(array, array.dtype.newbyteorder("="), order="C"))
+    return copies
 
 
-def _tensors(network: Network) -> dict[str, Array]:
-    """Return the tensors of `network` by name, in the order of `_tensor_shapes`."""
-    tensors: dict[str, Array] = {}
-    for name in ("input_mean", "input_scale"):
-        value = getattr(network, name)
-        if np.ndim(value) > 0:
-            tensors[name] = np.ascontiguousarray(value, dtype=network.dtype)
-    for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
-        tensors[f"weights.{layer}"] = np.ascontiguousarray(weight)
-        tensors[f"biases.{layer}"] = np.ascontiguousarray(bias)
-    return tensors
+def _kind(tensor: Array) -> Kind:
+    return DTYPES[tensor.dtype.name], tensor.shape
 
 
 def _json(value: Record) -> str:
@@ -140,53 +159,23 @@ class _Checksum:
 
     def add(self, name: str, tensor: Array) -> None:
         self._hash.update(name.encode("ascii"))
-        little_endian = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
-        self._hash.update(little_endian.reshape(-1).view(np.uint8).data)
+        self._hash.update(little_endian_bytes(tensor))
 
     def hex(self) -> str:
         return self._hash.hexdigest()
 
 
-def _replace_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Put `content` at `path` in one step, or leave `path` as it was."""
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot write a network to {str(path)!r}: it is a folder")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        # "x": never write through a file or link that somebody else put there.
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:  # Ctrl-C too must not leave the temporary file behind
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself last through a power cut, where folders can be synced."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 # ------------------------------------------------------------------ loading
 
 
-def load(path: str | os.PathLike[str]) -> Network:
+def load(path: AnyPath) -> Network:
     """Read a network that `save` wrote.
+
+    Time and memory are in proportion to the size of the file, whatever it holds.
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, bytes or path-like
         The file.
 
     Returns
@@ -198,152 +187,92 @@ def load(path: str | os.PathLike[str]) -> Network:
     Raises
     ------
     FileNotFoundError
-        If there is no such file. Other failures to read are an OSError as usual.
+        If there is no such file. Other failures to read are an OSError as usual, and so are
+        folders, FIFOs, sockets and devices.
     ValueError
         If the file is not a safetensors file, is truncated, was not written by fastbp, has an
         unknown format version, contradicts itself, or was changed after it was written. The
         message says which.
     """
-    name = os.fspath(path)
-    with open(name, "rb"):  # a missing or unreadable file fails here, with Python's own words
-        pass
-    try:
-        with safe_open(name, framework="numpy") as file:
+    name = os.fsdecode(path)
+    with open_file(path) as file:
+        try:
             return _read(name, file)
-    except SafetensorError as error:
+        except OSError as error:
+            raise named_after(error, path) from error
+
+
+def _read(name: str, file: BinaryIO) -> Network:
+    size = os.fstat(file.fileno()).st_size
+    try:
+        header = read_header(file, size)
+    except ValueError as error:
         raise ValueError(
             f"{name!r} is not a safetensors file, or is truncated or damaged: {error}"
         ) from error
-
-
-def _refuse(name: str, reason: str) -> NoReturn:
-    raise ValueError(f"{name!r} is not a valid fastbp network: {reason}")
-
-
-def _read(name: str, file: Any) -> Network:
-    from fastbp.network import Network  # Network.save calls this module: import it late
-
-    checksum, record = _read_metadata(name, file.metadata())
-    _check_record(name, record)
-    shapes = _tensor_shapes(record)
-    _check_tensors(name, file, shapes, record["dtype"])
-
-    digest = _Checksum(record)
-    folding = {}
-    for key in ("input_mean", "input_scale"):
-        folding[key] = record[key]
-        if key in shapes:
-            folding[key] = file.get_tensor(key)
-            digest.add(key, folding[key])
-            if not np.isfinite(folding[key]).all():
-                _refuse(name, f"{key} is not finite")
-    try:
-        network = Network(
-            tuple(record["layer_sizes"]),
-            activation=record["activation"],
-            init="zeros",
-            dtype=record["dtype"],
-            **folding,
-        )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name!r} is not a valid fastbp network: {error}") from error
-    for layer in range(len(network.weights)):
-        for key, parameters in (("weights", network.weights), ("biases", network.biases)):
-            tensor = file.get_tensor(f"{key}.{layer}")
-            digest.add(f"{key}.{layer}", tensor)
-            parameters[layer][...] = tensor
-    if digest.hex() != checksum:
-        _refuse(name, "the checksum does not match: the file was changed after it was saved")
-
-    init = record["init"]
-    network.init = tuple(init) if isinstance(init, list) else init
-    network.seed = record["seed"]
-    network.training_settings = record["training_settings"]
-    return network
-
-
-def _read_metadata(name: str, metadata: dict[str, str] | None) -> tuple[str, Record]:
-    """Return the checksum and the record, of a format version that this module reads."""
-    if not metadata or _METADATA_KEY not in metadata:
+    if _METADATA_KEY not in header.metadata:
         raise ValueError(
             f"{name!r} is a safetensors file, but not a fastbp network: "
             f"its metadata has no key {_METADATA_KEY!r}"
         )
     try:
-        document = json.loads(metadata[_METADATA_KEY])
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(
-            f"{name!r} is not a valid fastbp network: its metadata is broken JSON: {error}"
-        ) from error
+        checksum, record = _read_metadata(header.metadata[_METADATA_KEY], size)
+        kinds = {key: (tensor.dtype, tensor.shape) for key, tensor in header.tensors.items()}
+        check_record(record, kinds)
+        return _read_network(file, header, record, checksum)
+    except (TypeError, ValueError) as error:
+        # Shortened, as some messages show a value of the file, which may have any length.
+        raise ValueError(f"{name!r} is not a valid fastbp network: {error!s:.400}") from error
+
+
+def _read_metadata(text: str, size: int) -> tuple[str, Record]:
+    """Return the checksum and the record, of a format version that this module reads."""
+    try:
+        document = parse_json(text, size)
+    except ValueError as error:
+        raise ValueError(f"its metadata is broken JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("network"), dict):
-        _refuse(name, "its metadata has no object 'network'")
+        raise ValueError("its metadata has no object 'network'")
     checksum, record = document.get("checksum"), document["network"]
     version = record.get("format_version")
-    if version != FORMAT_VERSION:
-        _refuse(name, f"its format version is {version!r}, and this fastbp reads {FORMAT_VERSION}")
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise ValueError(
+            f"its format version is {reprlib.repr(version)}, and this fastbp reads {FORMAT_VERSION}"
+        )
     if not isinstance(checksum, str):
-        _refuse(name, "its metadata has no 'checksum'")
+        raise ValueError("its metadata has no 'checksum'")
     return checksum, record
 
 
-def _check_record(name: str, record: Record) -> None:
-    """Check every field of the metadata, before anything is allocated by it."""
-    if record.keys() != _RECORD_KEYS:
-        differing = sorted(record.keys() ^ _RECORD_KEYS)
-        _refuse(name, f"its metadata has missing or unknown fields: {', '.join(differing)}")
-    sizes = record["layer_sizes"]
-    if (
-        not isinstance(sizes, list)
-        or len(sizes) < 2
-        or any(type(size) is not int or size < 1 for size in sizes)
-    ):
-        _refuse(name, f"layer_sizes must be two or more positive integers, got {sizes!r}")
-    if record["dtype"] not in tuple(_SAFETENSORS_DTYPE):
-        accepted = " or ".join(_SAFETENSORS_DTYPE)
-        _refuse(name, f"dtype must be {accepted}, got {record['dtype']!r}")
-    if record["seed"] is not None and type(record["seed"]) is not int:
-        _refuse(name, f"seed must be an integer or null, got {record['seed']!r}")
-    for key in ("input_mean", "input_scale"):
-        value = record[key]
-        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
-            _refuse(name, f"{key} must be a finite number or null, got {value!r}")
-    if not isinstance(record["training_settings"], dict):
-        _refuse(name, f"training_settings must be an object, got {record['training_settings']!r}")
-    try:
-        check_activation(record["activation"])
-        if record["init"] != "callable":
-            canonical_init(record["init"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name!r} is not a valid fastbp network: {error}") from error
+def _read_network(file: BinaryIO, header: Header, record: Record, checksum: str) -> Network:
+    """Make the network of a header that was checked, and read its tensors into it."""
+    from fastbp.network import Network  # Network.save calls this module: import it late
 
+    digest = _Checksum(record)
 
-def _tensor_shapes(record: Record) -> dict[str, tuple[int, ...]]:
-    """Return name and shape of each tensor that `record` calls for, in the checksum's order."""
-    sizes = record["layer_sizes"]
-    shapes: dict[str, tuple[int, ...]] = {}
-    for key in ("input_mean", "input_scale"):
-        if record[key] is None:
-            shapes[key] = (sizes[0],)
-    for layer in range(len(sizes) - 1):
-        shapes[f"weights.{layer}"] = (sizes[layer + 1], sizes[layer])
-        shapes[f"biases.{layer}"] = (sizes[layer + 1],)
-    return shapes
+    def read(key: str, out: Array) -> Array:
+        read_tensor(file, header.tensors[key], out)
+        digest.add(key, out)
+        return out
 
-
-def _check_tensors(name: str, file: Any, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
-    """Compare the tensors of `file` with what its metadata announces, without reading them."""
-    present = set(file.keys())
-    missing = [key for key in shapes if key not in present]
-    extra = sorted(present - shapes.keys())
-    if missing:
-        _refuse(name, f"missing tensors: {', '.join(missing)}")
-    if extra:
-        _refuse(name, f"unexpected tensors: {', '.join(extra)}")
-    for key, shape in shapes.items():
-        tensor = file.get_slice(key)
-        found = tuple(tensor.get_shape())
-        if found != shape:
-            _refuse(name, f"{key} has shape {found}, but layer_sizes call for {shape}")
-        if tensor.get_dtype() != _SAFETENSORS_DTYPE[dtype]:
-            expected = _SAFETENSORS_DTYPE[dtype]
-            _refuse(name, f"{key} has dtype {tensor.get_dtype()}, expected {expected} ({dtype})")
+    sizes, dtype = record["layer_sizes"], np.dtype(record["dtype"])
+    folding = {}
+    for key in FOLDING:
+        folding[key] = record[key]
+        if folding[key] is None:
+            folding[key] = read(key, np.empty(sizes[0], dtype))
+            if not np.isfinite(folding[key]).all():
+                raise ValueError(f"{key} is not finite")
+    with np.errstate(all="ignore"):  # as in `_copy`
+        network = Network(
+            sizes, activation=record["activation"], init="zeros", dtype=dtype, **folding
+        )
+    for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
+        read(f"weights.{layer}", weight)
+        read(f"biases.{layer}", bias)
+    if digest.hex() != checksum:
+        raise ValueError("the checksum does not match: the file was changed after it was saved")
+    network.init = canonical(record["init"])
+    network.seed = record["seed"]
+    network.training_settings = record["training_settings"]
+    return network
