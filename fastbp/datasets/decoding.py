@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
-import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.common import check_integer
+from fastbp.files import open_file
 
 __all__ = ["PictureTooLargeError", "check_max_pixels", "decode", "opened"]
 
@@ -51,18 +50,13 @@ def opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
     Raises
     ------
     OSError
-        If the file cannot be opened, or is a FIFO, device or socket: to read one may take for ever.
+        If the file cannot be opened, or is none: to read a FIFO or a device may take for ever.
     TypeError
         If ``source`` is neither, or a file opened in text mode.
     """
     if not hasattr(source, "read"):
-        name = os.fsdecode(source)
-        mode = os.stat(source).st_mode
-        # Asked beforehand: to open a FIFO waits for its writer. A folder `open` refuses itself.
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise OSError(errno.EINVAL, "not a regular file", name)
-        with open(source, "rb") as file:
-            yield file, name
+        with open_file(source) as file:
+            yield file, os.fsdecode(source)
         return
     if hasattr(source, "seekable") and source.seekable():
         source.seek(0)
