@@ -58,7 +58,7 @@ def load_image_folder(
     size : (int, int), default (64, 64)
         Height and width, in pixels, that pictures are resized to; see `load_image`.
     on_error : {"raise", "skip"}, default "raise"
-        What to do about a file that cannot be read as a picture: raise, or leave it out and
+        What to do about a file that is no picture, damaged or too large: raise, or leave it out and
         warn once, with the number of such files.
     max_pixels : int, optional
         The most pixels that a picture may have; see `load_image`.
