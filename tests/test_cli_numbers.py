@@ -111,6 +111,7 @@ def test_any_number_is_taken_or_refused_in_one_line(
         ("--init", "3.5e38"),
         ("--epochs", "9" * 400),
         ("--batch-size", "99999999999999999999"),
+        ("--seed", "9" * 400),
     ],
 )
 def test_what_no_network_can_have_is_refused_before_any_work(

@@ -20,6 +20,7 @@ import fastbp
 PIL_Image = pytest.importorskip("PIL.Image", reason="the command line needs the extra cli")
 pytest.importorskip("typer", reason="the command line needs the extra cli")
 
+from fastbp.cli import demo, pictures, training  # noqa: E402
 from fastbp.cli.app import run  # noqa: E402
 from fastbp.cli.console import print_table, report_error, say, shown  # noqa: E402
 
@@ -133,6 +134,23 @@ def test_predict_ends_early_where_nobody_reads(
     files = ["pictures/red/0.png"] * 256 + ["missing.png"]
     assert run(["predict", str(model), *files]) == 0
     assert "missing.png" not in capsys.readouterr().err
+
+
+def test_the_demo_keeps_its_model_though_the_comparison_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = training.TrainedNetwork(
+        fastbp.Network((12288, 3, 2, 1)), fastbp.History(seconds=[1.0]), completed_epochs=1
+    )
+
+    def compare(*arguments: object, **options: object) -> None:
+        raise RuntimeError("timing numpy failed")
+
+    monkeypatch.setattr(demo, "train_network", lambda *_, **__: trained)
+    monkeypatch.setattr(demo, "compare", compare)
+    assert run(["demo", "--pictures", "64", "--out", "demo"]) == 2
+    assert capsys.readouterr().err.endswith("fastbp: timing numpy failed\n")
+    assert fastbp.load(folder / "demo" / "model.safetensors").layer_sizes == (12288, 3, 2, 1)
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("info",)], ids=" ".join)
@@ -277,8 +295,6 @@ def test_a_picture_too_large_names_the_option_that_allows_it(
 
 def signals_during(folder: Path, monkeypatch: pytest.MonkeyPatch, at: str, *numbers: int) -> None:
     """Make a training raise signals, in its first epoch or while the model is saved."""
-    from fastbp.cli import pictures, training
-
     owner, name = {
         "epoch": (training.EpochLines, "on_epoch_end"),
         "save": (pictures.PictureModel, "save"),

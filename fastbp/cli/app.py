@@ -60,7 +60,10 @@ MaxPixels = Annotated[
         help="Pixels that a picture may have; 178,956,970 by default.",
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of first weights and order.")]
+Seed = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, callback=countable, help="Seed of first weights and order."),
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -94,9 +97,9 @@ def run(arguments: Sequence[str]) -> int:
     Returns
     -------
     int
-        0; 1 if a file or the output was not what it should be, though the rest was done; 2 for a
-        user's mistake; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. All but 0 are told
-        in one line on standard error.
+        0; 1 if `predict` could not read a file or standard output could not be written to, though
+        the rest was done; 2 for a user's mistake; 130 after Ctrl-C, 143 after SIGTERM, 129 after
+        SIGHUP. The reason is one line on standard error.
 
     Notes
     -----

@@ -13,13 +13,13 @@ from fastbp.cli.pictures import PICTURE_SIZE
 
 __all__ = ["check_rate", "countable", "parse_hidden", "parse_init", "picture_count"]
 
-_LARGEST = 2**63 - 1  # that compiled code counts with
+_LARGEST = 2**63 - 1  # that compiled code counts with, and more than a seed needs
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _INPUTS = 3 * math.prod(PICTURE_SIZE)
 
 
 def countable(value: int | None) -> int | None:
-    """Return `value`, or raise BadParameter if compiled code cannot count that far."""
+    """Return `value`, or raise BadParameter if nothing needs to count that far."""
     if value is not None and value > _LARGEST:
         raise typer.BadParameter(f"expected at most {_LARGEST}, got {value}")
     return value

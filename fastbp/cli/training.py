@@ -100,8 +100,6 @@ def train_network(
     """
     import fastbp
 
-    # A batch of more rows than there are is one of all rows.
-    batch_size = min(plan.batch_size, len(pictures.y))
     network = fastbp.Network(
         (pictures.X.shape[1], *plan.hidden, 1),
         init=plan.init,
@@ -118,7 +116,7 @@ def train_network(
             history = network.fit(
                 pictures.X,
                 pictures.y,
-                batch_size=batch_size,
+                batch_size=plan.batch_size,
                 epochs=plan.epochs,
                 learning_rate=plan.learning_rate,
                 weight_decay=plan.weight_decay,
@@ -131,7 +129,7 @@ def train_network(
             # fit leaves the network as it was after its last whole step: worth keeping.
             return TrainedNetwork(network, None, lines.completed)
         except ValueError as error:
-            # The options are checked and pictures are bytes: what else it may refuse is the loss.
+            # The options are checked and pictures are bytes: what it refuses is the loss.
             raise _diverged(plan, str(error)) from error
     if not math.isfinite(history.loss[-1]):
         raise _diverged(plan, f"loss {history.loss[-1]}")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fastbp.datasets.common import check_size, worker_count
 from fastbp.datasets.decoding import check_max_pixels, decode, opened
+from fastbp.files import AnyPath
 
 __all__ = ["load_image", "load_image_folder"]
 
@@ -39,7 +40,7 @@ _CLUTTER = frozenset(
 
 
 def load_image_folder(
-    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    path: AnyPath,
     *,
     size: tuple[int, int] = (64, 64),
     on_error: str = "raise",
@@ -132,7 +133,7 @@ def load_image_folder(
 
 
 def load_image(
-    path: str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO,
+    path: AnyPath | BinaryIO,
     size: tuple[int, int] = (64, 64),
     *,
     max_pixels: int | None = None,
