@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,7 +48,7 @@ class Run:
 
 
 def save_report(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     runs: Sequence[Run],
     X: ArrayLike,
     y: ArrayLike,
@@ -56,7 +56,7 @@ def save_report(
     class_names: Sequence[str],
     size: tuple[int, int],
 ) -> None:
-    """Draw a report and write it as a PNG file; parameters as for `draw_report`.
+    """Draw a report and write it as a PNG, to a path or an open file; see `draw_report`.
 
     Raises
     ------
@@ -240,4 +240,5 @@ def _draw_predictions(
             f"{class_names[predicted]} {p if predicted else 1 - p:.2f}",
             color="black" if predicted == label else "red",
             fontsize=8,
+            parse_math=False,  # a dollar in a name is one
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,12 +20,12 @@ _TITLES = {
 _MARKERS = "osv^D*XP"
 
 
-def save_plot(path: str | os.PathLike[str], result: dict[str, Any]) -> None:
+def save_plot(path: str | os.PathLike[str] | BinaryIO, result: dict[str, Any]) -> None:
     """Draw throughput against batch size, a panel for each network, and write a PNG file.
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or binary file object
     result : dict
         Of `fastbp.bench.comparison.run`.
 
@@ -61,7 +61,7 @@ def save_plot(path: str | os.PathLike[str], result: dict[str, Any]) -> None:
     machine, threads = result["machine"], result["settings"]["threads"]
     versions = f"fastbp {result['fastbp']}, {result['date'][:10]}"
     figure.suptitle(f"{machine['cpu']}, {threads} threads; {versions}", fontsize="medium")
-    figure.savefig(os.fspath(path), format="png", dpi=120)
+    figure.savefig(path, format="png", dpi=120)
 
 
 def _panels(

@@ -1,7 +1,8 @@
 """The `fastbp` command.
 
-`app` holds the commands, `console` everything they say, `pictures` what they read, `training` and
-`demo` the long work, `comparison` the timing against pure NumPy, one process a system.
+`app` holds the commands, `options` what they take, `console` everything they say, `streams` where
+it goes, `signals` what stops them, `pictures` what they read, `targets` what they write, `training`
+and `demo` the long work, `comparison` the timing against pure NumPy, one process a system.
 Only this file may be imported without the extra ``cli``.
 """
 
@@ -13,12 +14,15 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line on `sys.argv` and exit with its code (2 for a user's mistake)."""
+    """Run the command line on `sys.argv` and exit with its code, see `app.run`."""
     try:
         import rich  # noqa: F401
         import typer  # noqa: F401
     except ModuleNotFoundError as error:
         sys.exit(f"fastbp: the command line needs {error.name}: pip install 'fastbp[cli]'")
+    from fastbp.cli.streams import occupy_descriptors
+
+    occupy_descriptors()
     from fastbp.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

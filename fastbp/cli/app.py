@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import signal
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, cast
@@ -11,6 +11,9 @@ from typing import Annotated, cast
 import typer
 
 from fastbp.cli.console import UserError, report_error
+from fastbp.cli.options import check_rate, countable, parse_hidden, parse_init, picture_count
+from fastbp.cli.signals import as_interrupts
+from fastbp.cli.streams import OutputLostError, lost_output, safe_streams
 
 __all__ = ["app", "run"]
 
@@ -33,16 +36,34 @@ def _examples(*lines: str) -> str:
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
 # What a shell expects after Ctrl-C, and what typer itself returns.
-_INTERRUPTED = 130
+_INTERRUPTED = 128 + signal.SIGINT
+_ENDINGS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 Hidden = Annotated[
     str, typer.Option(help="Sizes of the hidden layers, first to last.", metavar="3,2")
 ]
-BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures for each update.")]
-Epochs = Annotated[
-    int, typer.Option(metavar="N", min=1, help="How often to go through all pictures.")
+BatchSize = Annotated[
+    int, typer.Option(metavar="N", min=1, callback=countable, help="Pictures for each update.")
 ]
-Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of first weights and order.")]
+Epochs = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=1, callback=countable, help="How often to go through all pictures."
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        callback=countable,
+        help="Pixels that a picture may have; 178,956,970 by default.",
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, callback=countable, help="Seed of first weights and order."),
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -76,33 +97,52 @@ def run(arguments: Sequence[str]) -> int:
     Returns
     -------
     int
-        0, or 2 for a user's mistake, which is said in one line on standard error, or 130 after
-        Ctrl-C.
+        0; 1 if `predict` could not read a file or standard output could not be written to, though
+        the rest was done; 2 for a user's mistake; 130 after Ctrl-C, 143 after SIGTERM, 129 after
+        SIGHUP. The reason is one line on standard error.
+
+    Notes
+    -----
+    That standard output cannot be written to stops nothing but what is only printed. A reader
+    that has gone, as `head` does, is no error.
     """
+    with safe_streams(), as_interrupts() as received, warnings.catch_warnings():
+        # What Pillow thinks of a picture that it reads is no news, nor are letters that the font
+        # of a plot lacks.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        code = _run_command(arguments)
+        if code == _INTERRUPTED:
+            number = received[0] if received else signal.SIGINT
+            code = 128 + number
+            report_error(_ENDINGS.get(number, "hung up"))
+        lost = lost_output()
+        if lost is not None and not isinstance(lost, BrokenPipeError):
+            report_error(f"cannot write to standard output: {lost.strerror}")
+            code = code or 1
+    return code
+
+
+def _run_command(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code, 130 for all that interrupts it."""
     command = typer.main.get_command(app)
     try:
         code = command.main(
             args=list(arguments) or ["--help"], prog_name="fastbp", standalone_mode=False
         )
-        sys.stdout.flush()
     except UserError as error:
         report_error(str(error))
         return 2
     except MemoryError as error:
-        report_error(f"not enough memory: {error}")
+        report_error(f"not enough memory: {error}" if str(error) else "not enough memory")
         return 2
     except (typer.Abort, KeyboardInterrupt):
-        code = _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe has gone, as `head` does: not an error. What is still buffered
-        # must not raise again while the interpreter shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _INTERRUPTED
+    except OutputLostError:
+        return 0  # `run` says why
     except _UsageError as error:
         report_error(f"{error.format_message()}{_help_hint(error)}")
         return 2
-    if code == _INTERRUPTED:
-        report_error("interrupted")
     return code if isinstance(code, int) else 0
 
 
@@ -121,7 +161,12 @@ def demo(
     ] = Path("fastbp-demo"),
     pictures: Annotated[
         int,
-        typer.Option(metavar="N", min=64, help="Pictures to train on; a quarter as many to test."),
+        typer.Option(
+            metavar="N",
+            min=64,
+            callback=picture_count,
+            help="Pictures to train on; a quarter as many to test.",
+        ),
     ] = 4096,
     epochs: Epochs = 40,
     seed: Seed = 0,
@@ -174,6 +219,7 @@ def train(
         Path | None,
         typer.Option(metavar="FILE", help="Where to write a PNG of curves, weights, predictions."),
     ] = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Train a network on a folder of pictures.
 
@@ -182,23 +228,23 @@ def train(
     """
     from fastbp.cli.training import TrainingPlan, run_training
 
-    _check_rate("--learning-rate", learning_rate, zero=False)
-    _check_rate("--weight-decay", weight_decay, zero=True)
+    check_rate("--learning-rate", learning_rate, zero=False)
+    check_rate("--weight-decay", weight_decay, zero=True)
     if learning_rate * weight_decay >= 1:
         raise typer.BadParameter(
             "--learning-rate times --weight-decay must be less than 1, "
             f"got {learning_rate} * {weight_decay}"
         )
     plan = TrainingPlan(
-        hidden=_parse_hidden(hidden),
+        hidden=parse_hidden(hidden),
         batch_size=batch_size,
         epochs=epochs,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
-        init=_parse_init(init),
+        init=parse_init(init),
         seed=seed,
     )
-    run_training(folder, test, plan, out=out, plot=plot)
+    run_training(folder, test, plan, out=out, plot=plot, max_pixels=max_pixels)
 
 
 @app.command(epilog=_examples("fastbp evaluate model.safetensors photos/test"))
@@ -207,6 +253,7 @@ def evaluate(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="One subfolder of pictures for each class.")
     ],
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Measure a model on labelled pictures.
 
@@ -214,21 +261,24 @@ def evaluate(
     """
     from fastbp.cli.inference import run_evaluate
 
-    run_evaluate(model, folder)
+    run_evaluate(model, folder, max_pixels=max_pixels)
 
 
 @app.command(epilog=_examples("fastbp predict model.safetensors photos/*.jpg"))
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="What 'fastbp train' wrote.")],
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures.")],
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Say which class each picture shows.
 
-    Prints a line for each picture: file, class and its probability, between tabs.
+    Prints a line for each picture: file, class and its probability, between tabs. Files that
+    cannot be read are told on standard error, and the exit code is 1.
     """
     from fastbp.cli.inference import run_predict
 
-    run_predict(model, files)
+    if run_predict(model, files, max_pixels=max_pixels):
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -301,33 +351,3 @@ def info() -> None:
     import fastbp
 
     typer.echo(str(fastbp.show_config()))
-
-
-def _parse_hidden(text: str) -> tuple[int, ...]:
-    try:
-        sizes = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        sizes = ()
-    if not sizes or min(sizes) < 1:
-        raise typer.BadParameter(
-            f"expected sizes of layers between commas, such as 3,2 or 64, got {text!r}",
-            param_hint="--hidden",
-        )
-    return sizes
-
-
-def _check_rate(option: str, value: float, *, zero: bool) -> None:
-    if not (0 < value < float("inf") or (zero and value == 0)):
-        kind = "a finite number, 0 or more" if zero else "a finite number above 0"
-        raise typer.BadParameter(f"expected {kind}, got {value}", param_hint=option)
-
-
-def _parse_init(text: str) -> str | float:
-    if text in ("xavier", "he", "normal", "zeros"):
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"expected xavier, he, normal, zeros or a number, got {text!r}", param_hint="--init"
-        ) from None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from fastbp.bench.problems import WORKLOADS
 from fastbp.bench.systems import SYSTEMS, SystemSpec
 from fastbp.bench.tables import tables
 from fastbp.cli.console import UserError, print_table, say, working
+from fastbp.cli.targets import check_targets, write_file
 
 __all__ = ["run_bench"]
 
@@ -34,12 +33,11 @@ def run_bench(
     Raises
     ------
     UserError
-        For a mistake in the arguments, or if the limits cannot be measured.
+        For a mistake in the arguments, if a file cannot be written, or if the limits cannot be
+        measured.
     """
     settings = _settings(workloads, systems, threads, rounds, quick)
-    for path in (json_path, plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UserError(f"cannot write {path}: there is no folder {path.parent}")
+    check_targets(json_path, plot)
     if plot is not None:
         _need_matplotlib()
     try:
@@ -48,12 +46,13 @@ def run_bench(
     except RuntimeError as error:
         raise UserError(str(error)) from error
     if json_path is not None:
-        _write(json_path, json.dumps(result, indent=1) + "\n")
+        text = json.dumps(result, indent=1) + "\n"
+        write_file(json_path, lambda file: file.write(text.encode()))
     _print(result)
     if plot is not None:
         from fastbp.bench.plot import save_plot
 
-        save_plot(plot, result)
+        write_file(plot, lambda file: save_plot(file, result))
     for path in (json_path, plot):
         if path is not None:
             say(f"wrote {path}")
@@ -101,15 +100,6 @@ def _need_matplotlib() -> None:
 
 def _progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file to the side and rename it, so that no half of one is ever there."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.absolute().parent, prefix=path.name, delete=False
-    ) as file:
-        file.write(text)
-    os.replace(file.name, path)
 
 
 def _print(result: dict[str, Any]) -> None:

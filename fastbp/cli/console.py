@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,6 +30,8 @@ __all__ = [
     "progress_bar",
     "report_error",
     "say",
+    "say_fields",
+    "shown",
     "working",
 ]
 
@@ -43,9 +46,33 @@ class UserError(Exception):
     """A mistake of the user's: said in one line on standard error, exit code 2."""
 
 
-def say(text: str) -> None:
+def shown(text: str) -> str:
+    """Return `text` with what would steer a terminal as escapes: names hold anything.
+
+    Control characters, line ends, changes of the writing direction, and bytes of a name that are
+    not of its encoding are written as in a Python string.
+    """
+    return text if text.isprintable() else "".join(map(_shown_character, text))
+
+
+def _shown_character(character: str) -> str:
+    if unicodedata.category(character) == "Cs":  # of a name; U+DC80 to U+DCFF stand for bytes
+        code = ord(character)
+        return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+    steers = unicodedata.category(character) in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(
+        character
+    ) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    return character.encode("unicode_escape").decode("ascii") if steers else character
+
+
+def say(text: str = "") -> None:
     """Print a line to standard output, whole: no wrapping, no markup."""
-    _out.print(text, soft_wrap=True, markup=False)
+    _out.print(Text(shown(text)), soft_wrap=True)
+
+
+def say_fields(*fields: str) -> None:
+    """Print fields with tabs between them, as programs read them."""
+    print("\t".join(map(shown, fields)))
 
 
 def print_table(
@@ -57,16 +84,16 @@ def print_table(
     """
     table = Table(box=SIMPLE_HEAD)
     for index, title in enumerate(header):
-        table.add_column(Text(title), justify="right" if index else "left")
+        table.add_column(Text(shown(title)), justify="right" if index else "left")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     console = Console(highlight=False, width=_WIDEST) if whole and not _out.is_terminal else _out
     console.print(table)
 
 
 def report_error(message: str) -> None:
     """Print `message` as one line on standard error, however many lines it has."""
-    print(f"fastbp: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"fastbp: {shown(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def _live_console() -> Console:
@@ -82,7 +109,7 @@ def working(description: str) -> Iterator[None]:
     """Show a spinner with `description` while the block runs, on a terminal."""
     console = _live_console()
     if console.is_terminal:
-        with console.status(Text(description)):
+        with console.status(Text(shown(description))):
             yield
     else:
         yield

@@ -8,7 +8,9 @@ from pathlib import Path
 from fastbp.cli.comparison import Comparison, compare
 from fastbp.cli.console import UserError, print_table, say, working
 from fastbp.cli.pictures import PICTURE_SIZE, PictureModel, Pictures
-from fastbp.cli.training import TrainingPlan, check_writable, train_network, write_plot
+from fastbp.cli.signals import postponed
+from fastbp.cli.targets import check_targets
+from fastbp.cli.training import TrainingPlan, train_network, write_plot
 from fastbp.report import Run
 
 __all__ = ["run_demo"]
@@ -42,8 +44,7 @@ def run_demo(folder: Path, *, pictures: int, epochs: int, seed: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    for path in (model_path, plot_path):
-        check_writable(path)
+    check_targets(model_path, plot_path)
 
     train, test = _make_pictures(pictures, seed)
     runs = []
@@ -56,23 +57,29 @@ def run_demo(folder: Path, *, pictures: int, epochs: int, seed: int) -> None:
         say(
             f"{epochs} epochs in {seconds:.2f} s: "
             f"{epochs * len(train.y) / seconds:,.0f} pictures/s, "
-            f"test accuracy {trained.network.score(test.X, test.y):.4f}\n"
+            f"test accuracy {trained.network.score(test.X, test.y):.4f}"
         )
+        say()
         runs.append(Run(title, trained.network, trained.history))
+
+    model = PictureModel(runs[-1].network, _CLASS_NAMES, PICTURE_SIZE)
+    with postponed():
+        model.save(model_path)
 
     with working("timing the same training in pure NumPy"):
         compared = min(len(train.y), _COMPARED_PICTURES)
-        comparison = compare(
-            train.X[:compared],
-            train.y[:compared],
-            _NARROW,
-            batch_size=_COMPARED_BATCH,
-            seed=seed,
-        )
+        try:
+            comparison = compare(
+                train.X[:compared],
+                train.y[:compared],
+                _NARROW,
+                batch_size=_COMPARED_BATCH,
+                seed=seed,
+            )
+        except RuntimeError as error:
+            raise UserError(str(error)) from error
     _say_comparison(comparison, runs[0].network.layer_sizes)
 
-    model = PictureModel(runs[-1].network, _CLASS_NAMES, PICTURE_SIZE)
-    model.save(model_path)
     write_plot(plot_path, runs, model, test)
     say(f"model: {model_path}")
     say(f"curves, weights, predictions: {plot_path}")

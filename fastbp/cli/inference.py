@@ -6,17 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastbp.cli.console import UserError, compile_kernels, print_table, say
-from fastbp.cli.pictures import load_model, load_picture, load_pictures
+from fastbp.cli.console import (
+    UserError,
+    compile_kernels,
+    print_table,
+    report_error,
+    say,
+    say_fields,
+)
+from fastbp.cli.pictures import (
+    PictureModel,
+    UnreadableError,
+    load_model,
+    load_picture,
+    load_pictures,
+)
+from fastbp.cli.streams import check_output
 
 __all__ = ["run_evaluate", "run_predict"]
 
+_AT_ONCE = 256  # pictures: some megabytes, and a line for each appears before the next are read
 
-def run_evaluate(model_path: Path, folder: Path) -> None:
+
+def run_evaluate(model_path: Path, folder: Path, *, max_pixels: int | None = None) -> None:
     """Print loss, accuracy and confusion of a model on a folder of labelled pictures."""
     model = load_model(model_path)
-    pictures = load_pictures(folder, size=model.size)
+    pictures = load_pictures(folder, size=model.size, max_pixels=max_pixels)
     if sorted(pictures.class_names) != sorted(model.class_names):
         raise UserError(
             f"{folder} has the classes {', '.join(pictures.class_names)}, "
@@ -41,13 +58,37 @@ def run_evaluate(model_path: Path, folder: Path) -> None:
     )
 
 
-def run_predict(model_path: Path, files: Sequence[Path]) -> None:
-    """Print file, class and the probability of that class for each picture, between tabs."""
+def run_predict(model_path: Path, files: Sequence[Path], *, max_pixels: int | None = None) -> int:
+    """Print file, class and the probability of that class for each picture, between tabs.
+
+    Returns
+    -------
+    int
+        How many files cannot be read; each is told on standard error.
+    """
     model = load_model(model_path)
-    X = np.stack([load_picture(file, size=model.size) for file in files])
     compile_kernels(model.network.dtype.name, "uint8")
-    second = model.network.predict_proba(X)[:, 0]
+    unreadable = 0
+    for start in range(0, len(files), _AT_ONCE):
+        read, rows = [], []
+        for file in files[start : start + _AT_ONCE]:
+            try:
+                rows.append(load_picture(file, size=model.size, max_pixels=max_pixels))
+                read.append(file)
+            except UnreadableError as error:
+                report_error(str(error))
+                unreadable += 1
+        if rows:
+            _say_classes(model, read, rows)
+        check_output()
+    return unreadable
+
+
+def _say_classes(
+    model: PictureModel, files: Sequence[Path], rows: Sequence[NDArray[np.uint8]]
+) -> None:
+    second = model.network.predict_proba(np.stack(rows))[:, 0]
     for file, probability in zip(files, second.tolist(), strict=True):
         label = int(probability >= 0.5)
         certainty = probability if label else 1 - probability
-        print(f"{file}\t{model.class_names[label]}\t{certainty:.4f}")
+        say_fields(str(file), model.class_names[label], f"{certainty:.4f}")

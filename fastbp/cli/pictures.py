@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +23,17 @@ __all__ = [
     "PICTURE_SIZE",
     "PictureModel",
     "Pictures",
+    "UnreadableError",
     "load_model",
     "load_picture",
     "load_pictures",
 ]
 
 PICTURE_SIZE = (64, 64)
+
+
+class UnreadableError(UserError):
+    """A file cannot be read, or is not what it should be."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,9 @@ class PictureModel:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def load_pictures(folder: Path, *, size: tuple[int, int] = PICTURE_SIZE) -> Pictures:
+def load_pictures(
+    folder: Path, *, size: tuple[int, int] = PICTURE_SIZE, max_pixels: int | None = None
+) -> Pictures:
     """Read a folder that has one subfolder for each of two classes.
 
     Raises
@@ -80,7 +89,7 @@ def load_pictures(folder: Path, *, size: tuple[int, int] = PICTURE_SIZE) -> Pict
     from fastbp.datasets import load_image_folder
 
     with working(f"reading {folder}"), _as_user_errors(folder):
-        X, y, class_names = load_image_folder(folder, size=size)
+        X, y, class_names = load_image_folder(folder, size=size, max_pixels=max_pixels)
     if len(class_names) != 2:
         raise UserError(
             f"{folder} has {len(class_names)} class folders ({', '.join(class_names)}), "
@@ -89,18 +98,22 @@ def load_pictures(folder: Path, *, size: tuple[int, int] = PICTURE_SIZE) -> Pict
     return Pictures(X, y, list(class_names))
 
 
-def load_picture(path: Path, *, size: tuple[int, int]) -> NDArray[np.uint8]:
+def load_picture(
+    path: Path, *, size: tuple[int, int], max_pixels: int | None = None
+) -> NDArray[np.uint8]:
     """Read one picture as a row of pixels.
 
     Raises
     ------
-    UserError
+    UnreadableError
         If it cannot be read.
+    UserError
+        If no picture can, for want of Pillow.
     """
     from fastbp.datasets import load_image
 
     with _as_user_errors(path):
-        return load_image(path, size=size)
+        return load_image(path, size=size, max_pixels=max_pixels)
 
 
 def load_model(path: Path) -> PictureModel:
@@ -117,9 +130,10 @@ def load_model(path: Path) -> PictureModel:
         network = fastbp.load(path)
     settings = network.training_settings
     try:
-        class_names = [str(name) for name in settings["class_names"]]
+        # As `load_image_folder` spells the names of folders.
+        class_names = [unicodedata.normalize("NFC", str(name)) for name in settings["class_names"]]
         height, width = (int(side) for side in settings["picture_size"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} holds a network, but not the class names and picture size "
             "that 'fastbp train' saves with it"
@@ -138,11 +152,16 @@ def load_model(path: Path) -> PictureModel:
 @contextmanager
 def _as_user_errors(path: Path) -> Iterator[None]:
     """Turn what reading `path` raises into one line for the user."""
+    from fastbp.datasets.decoding import PictureTooLargeError
+
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"cannot read {error.filename or path}: {error.strerror or error}"
-        ) from error
-    except (ValueError, ImportError) as error:
+        name = os.fsdecode(error.filename or path)
+        raise UnreadableError(f"cannot read {name}: {error.strerror or error}") from error
+    except PictureTooLargeError as error:
+        raise UnreadableError(f"{error}; see --max-pixels") from error
+    except ValueError as error:
+        raise UnreadableError(str(error)) from error
+    except ImportError as error:
         raise UserError(str(error)) from error

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from fastbp.cli.console import UserError, compile_kernels, progress_bar, say, working
+from fastbp.cli.console import UserError, compile_kernels, progress_bar, say, shown, working
 from fastbp.cli.pictures import PICTURE_SIZE, PictureModel, Pictures, load_pictures
+from fastbp.cli.signals import postponed
+from fastbp.cli.targets import check_targets, write_file
 from fastbp.report import Run, save_report
 
 if TYPE_CHECKING:
     from fastbp import History, Network
 
-__all__ = ["TrainingPlan", "check_writable", "run_training", "train_network", "write_plot"]
+__all__ = ["TrainingPlan", "run_training", "train_network", "write_plot"]
 
 # About so many lines tell of a training at most, whatever its epochs.
 _LINES = 20
@@ -52,7 +53,7 @@ class EpochLines:
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        self.every = math.ceil(epochs / _LINES)
+        self.every = -(-epochs // _LINES)  # not by floats: epochs may be any number
         self.completed = 0
 
     def on_epoch_end(self, epoch: int, network: Network, history: History) -> bool:
@@ -78,7 +79,7 @@ class EpochLines:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """What a training leaves. There is no history if Ctrl-C ended it."""
+    """What a training leaves. There is no history if Ctrl-C, or a signal like it, ended it."""
 
     network: Network
     history: History | None
@@ -127,16 +128,29 @@ def train_network(
         except KeyboardInterrupt:
             # fit leaves the network as it was after its last whole step: worth keeping.
             return TrainedNetwork(network, None, lines.completed)
+        except ValueError as error:
+            # The options are checked and pictures are bytes: what it refuses is the loss.
+            raise _diverged(plan, str(error)) from error
     if not math.isfinite(history.loss[-1]):
-        raise UserError(
-            f"training diverged (loss {history.loss[-1]}): "
-            f"use a smaller --learning-rate than {plan.learning_rate}; nothing was saved"
-        )
+        raise _diverged(plan, f"loss {history.loss[-1]}")
     return TrainedNetwork(network, history, history.epochs)
 
 
+def _diverged(plan: TrainingPlan, reason: str) -> UserError:
+    return UserError(
+        f"training diverged ({reason}): "
+        f"use a smaller --learning-rate than {plan.learning_rate}; nothing was saved"
+    )
+
+
 def run_training(
-    folder: Path, test_folder: Path | None, plan: TrainingPlan, *, out: Path, plot: Path | None
+    folder: Path,
+    test_folder: Path | None,
+    plan: TrainingPlan,
+    *,
+    out: Path,
+    plot: Path | None,
+    max_pixels: int | None = None,
 ) -> None:
     """Train on a folder of pictures, say how well the network does, and save it.
 
@@ -146,11 +160,9 @@ def run_training(
         If a folder cannot be read or its pictures used, if `out` or `plot` cannot be written, or
         if the training diverges.
     """
-    for target in (out, plot):
-        if target is not None:
-            check_writable(target)
-    pictures = load_pictures(folder)
-    test = None if test_folder is None else load_pictures(test_folder)
+    check_targets(out, plot)
+    pictures = load_pictures(folder, max_pixels=max_pixels)
+    test = None if test_folder is None else load_pictures(test_folder, max_pixels=max_pixels)
     if test is not None and test.class_names != pictures.class_names:
         raise UserError(
             f"{test_folder} has the classes {', '.join(test.class_names)}, "
@@ -162,7 +174,8 @@ def run_training(
             raise UserError(f"{folder / name} holds no pictures: there must be some of each class")
     trained = train_network(plan, pictures, test)
     model = PictureModel(trained.network, pictures.class_names, PICTURE_SIZE)
-    model.save(out)
+    with postponed():
+        model.save(out)
     say(_describe_result(trained, pictures, test))
     say(f"model: {out}")
     if trained.history is None:
@@ -180,31 +193,16 @@ def write_plot(path: Path, runs: Sequence[Run], model: PictureModel, pictures: P
     UserError
         If matplotlib is missing or the file cannot be written.
     """
+    names = [shown(name) for name in model.class_names]
+
+    def draw(file: BinaryIO) -> None:
+        save_report(file, runs, pictures.X, pictures.y, class_names=names, size=model.size)
+
     try:
         with working(f"drawing {path}"):
-            save_report(
-                path,
-                runs,
-                pictures.X,
-                pictures.y,
-                class_names=model.class_names,
-                size=model.size,
-            )
+            write_file(path, draw)
     except ImportError as error:
         raise UserError(str(error)) from error
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def check_writable(path: Path) -> None:
-    """Raise UserError if a file cannot be written at `path`: better now than after training."""
-    folder = path.parent
-    if path.is_dir():
-        raise UserError(f"cannot write {path}: it is a folder")
-    if not folder.is_dir():
-        raise UserError(f"cannot write {path}: there is no folder {folder}")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise UserError(f"cannot write {path}: permission denied")
 
 
 def _describe(folder: Path, pictures: Pictures) -> str:

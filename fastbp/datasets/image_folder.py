@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.common import check_size, worker_count
+from fastbp.datasets.decoding import check_max_pixels, decode, opened
+from fastbp.files import AnyPath
 
 __all__ = ["load_image", "load_image_folder"]
 
 Pixels = npt.NDArray[np.uint8]
 
+# What systems and archives leave in folders of pictures, beside names that begin with a dot.
+_CLUTTER = frozenset(
+    {
+        "thumbs.db",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "desktop.ini",
+        "icon\r",
+        "__macosx",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+    }
+)
+
 
 def load_image_folder(
-    path: str | os.PathLike[str], *, size: tuple[int, int] = (64, 64), on_error: str = "raise"
+    path: AnyPath,
+    *,
+    size: tuple[int, int] = (64, 64),
+    on_error: str = "raise",
+    max_pixels: int | None = None,
 ) -> tuple[Pixels, npt.NDArray[np.int64], list[str]]:
     """Load a folder that holds one subfolder of pictures for each class.
 
     Every file right inside a subfolder must be a picture in a format that Pillow reads. Files
-    beside the subfolders, folders inside them, and names that begin with a dot are ignored.
+    beside the subfolders, folders inside them, names that begin with a dot, and what systems and
+    archives leave behind (Thumbs.db, desktop.ini, __MACOSX, ...) are ignored.
 
     Parameters
     ----------
@@ -33,18 +59,23 @@ def load_image_folder(
     size : (int, int), default (64, 64)
         Height and width, in pixels, that pictures are resized to; see `load_image`.
     on_error : {"raise", "skip"}, default "raise"
-        What to do about a file that cannot be read as a picture: raise, or leave it out and
+        What to do about a file that is no picture, damaged or too large: raise, or leave it out and
         warn once, with the number of such files.
+    max_pixels : int, optional
+        The most pixels that a picture may have; see `load_image`.
 
     Returns
     -------
     X : ndarray of uint8, shape (n, 3 * height * width), C-contiguous
         One picture a row: row by row, pixel by pixel, red, green, blue. Classes follow each other
-        sorted by name, and so do the files of each class (by code points, whatever the locale).
+        sorted by name, and so do the files of each class (by code points of the composed form,
+        NFC, whatever the locale).
     y : ndarray of int64, shape (n,)
         Indices into ``class_names``.
     class_names : list of str
-        The names of the subfolders, sorted; also of those that hold no picture.
+        The names of the subfolders, sorted; also of those that hold no picture. They are in
+        Unicode's composed form (NFC), so that a folder copied from a Mac, which may spell names
+        decomposed, has the same classes.
 
     Raises
     ------
@@ -53,10 +84,11 @@ def load_image_folder(
     FileNotFoundError, NotADirectoryError
         If ``path`` does not exist, or is not a folder.
     TypeError
-        If ``size`` is not a pair of integers.
+        If ``size`` is not a pair of integers, or ``max_pixels`` not an integer.
     ValueError
-        If there are no subfolders or no pictures, if a file cannot be read (and ``on_error`` is
-        "raise"; the message names the file), or if ``size`` or ``on_error`` is not valid.
+        If there are no subfolders or no pictures, if two subfolders spell the same name, if a file
+        cannot be read (and ``on_error`` is "raise"; the message names the file), or if ``size``,
+        ``on_error`` or ``max_pixels`` is not valid.
 
     Warns
     -----
@@ -70,15 +102,16 @@ def load_image_folder(
     calls a ball 1: a network trained on such folders gives the probability of the *last* name.
     """
     height, width = check_size(size)
+    check_max_pixels(max_pixels)
     if on_error not in ("raise", "skip"):
         raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}')
     _import_pillow("load_image_folder")
-    class_names, files, labels = _list_pictures(Path(path))
+    class_names, files, labels = _list_pictures(Path(os.fsdecode(path)))
     X = np.empty((len(files), 3 * height * width), dtype=np.uint8)
 
     def load(index: int) -> OSError | ValueError | None:
         try:
-            X[index] = load_image(files[index], size=(height, width))
+            X[index] = load_image(files[index], size=(height, width), max_pixels=max_pixels)
         except (OSError, ValueError) as error:
             return error
         return None
@@ -99,7 +132,12 @@ def load_image_folder(
     return X, labels, class_names
 
 
-def load_image(path: str | os.PathLike[str], size: tuple[int, int] = (64, 64)) -> Pixels:
+def load_image(
+    path: AnyPath | BinaryIO,
+    size: tuple[int, int] = (64, 64),
+    *,
+    max_pixels: int | None = None,
+) -> Pixels:
     """Load one picture as a row of pixels.
 
     The picture is turned upright if its EXIF data say so, converted to RGB and resized, without
@@ -110,10 +148,16 @@ def load_image(path: str | os.PathLike[str], size: tuple[int, int] = (64, 64)) -
 
     Parameters
     ----------
-    path : path-like
-        The file, in any format that Pillow reads.
+    path : path-like or binary file object
+        The file, in any format that Pillow reads. A file object is read from its start, where it
+        can seek.
     size : (int, int), default (64, 64)
         Height and width in pixels.
+    max_pixels : int, optional
+        The most pixels that the picture may have: a small file may hold a picture too large for
+        the memory. By default where Pillow draws the line: twice ``PIL.Image.MAX_IMAGE_PIXELS``,
+        178,956,970 pixels unless the program has set another. Some formats keep to Pillow's line
+        even if a higher one is given.
 
     Returns
     -------
@@ -125,34 +169,22 @@ def load_image(path: str | os.PathLike[str], size: tuple[int, int] = (64, 64)) -
     ImportError
         If Pillow is not installed.
     OSError
-        If the file cannot be opened, as `open` raises it: FileNotFoundError, PermissionError, ...
+        If the file cannot be opened, as `open` raises it (FileNotFoundError, PermissionError, ...),
+        or is not a regular file (a FIFO, a device, a socket).
     TypeError
-        If ``size`` is not a pair of integers.
+        If ``path`` is neither, ``size`` is not a pair of integers, or ``max_pixels`` no integer.
     ValueError
-        If the file is not a picture that Pillow reads, or is damaged (the message names the
-        file); or if a ``size`` is not positive.
+        If the file is not a picture that Pillow reads, is damaged, or has more than ``max_pixels``
+        (the message names the file); or if a ``size`` or ``max_pixels`` is not positive. EXIF data
+        that cannot be read are no damage: the picture is taken as it lies.
     """
     height, width = check_size(size)
+    limit = check_max_pixels(max_pixels)
     _import_pillow("load_image")
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image
 
-    with open(path, "rb") as file:
-        # Decoders meet damaged files with exceptions of many kinds: SyntaxError, EOFError,
-        # struct.error, DecompressionBombError, ... A lack of memory is no fault of the file.
-        try:
-            with Image.open(file) as opened:
-                # A JPEG much larger than needed is decoded at a half, quarter or eighth. EXIF may
-                # swap the sides, so both are asked to be twice the longer one.
-                opened.draft(None, (2 * max(height, width),) * 2)
-                upright = ImageOps.exif_transpose(opened)
-                rgb = _to_rgb(upright)
-        except MemoryError:
-            raise
-        except UnidentifiedImageError as error:
-            name = os.fspath(path)
-            raise ValueError(f"{name} is not a picture in a format that Pillow reads") from error
-        except Exception as error:
-            raise ValueError(f"{os.fspath(path)} is damaged: {error}") from error
+    with opened(path) as (file, name):
+        rgb = decode(file, name, max(height, width), limit)
     if rgb.size != (width, height):
         rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(rgb, dtype=np.uint8).reshape(-1)
@@ -167,58 +199,43 @@ def _import_pillow(function: str) -> None:
         ) from error
 
 
-def _to_rgb(image: Any) -> Any:
-    """Convert a Pillow image of any mode to RGB, by what its pixels look like."""
-    from PIL import Image
-
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        # Merely dropping alpha would show what the file hides under transparent pixels.
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
-
-
-def _to_8_bits(values: npt.NDArray[Any]) -> Pixels:
-    """Scale grey values to 0..255, where Pillow would clip them.
-
-    Integers are of 16 bits, also where the file or Pillow keeps them in 32, unless none is
-    above 255. Floating-point values are from 0 to 1, unless one is above 1: then from 0 to 255.
-    """
-    levels = values.astype(np.float64)
-    if values.dtype.kind == "f":
-        scale = 255.0 if levels.max(initial=0.0) <= 1.0 else 1.0
-    else:
-        short = values.dtype.itemsize == 2 or levels.max(initial=0.0) > 255
-        scale = 255.0 / 65535.0 if short else 1.0
-    return np.rint(np.clip(np.nan_to_num(levels) * scale, 0, 255)).astype(np.uint8)
-
-
 def _list_pictures(folder: Path) -> tuple[list[str], list[Path], npt.NDArray[np.int64]]:
     """Return the class names, and the files of all classes with their labels, in order."""
     # iterdir raises FileNotFoundError and NotADirectoryError that name the folder.
-    classes = sorted(_visible(folder, folders=True), key=lambda entry: entry.name)
+    classes = _visible(folder, folders=True)
     if not classes:
         raise ValueError(f"{folder} has no subfolders: it must hold one for each class")
+    names = [_composed_name(entry) for entry in classes]
+    for name, following in pairwise(names):
+        if name == following:
+            raise ValueError(
+                f"{folder} has two subfolders named {name}, one composed and one decomposed "
+                "Unicode: merge them"
+            )
     files: list[Path] = []
     labels: list[int] = []
     for label, subfolder in enumerate(classes):
-        members = sorted(_visible(subfolder, folders=False), key=lambda entry: entry.name)
+        members = _visible(subfolder, folders=False)
         files += members
         labels += [label] * len(members)
     if not files:
         raise ValueError(f"{folder} has no pictures in its {len(classes)} subfolders")
-    return [entry.name for entry in classes], files, np.array(labels, dtype=np.int64)
+    return names, files, np.array(labels, dtype=np.int64)
+
+
+def _composed_name(entry: Path) -> str:
+    return unicodedata.normalize("NFC", entry.name)
 
 
 def _visible(folder: Path, *, folders: bool) -> list[Path]:
-    return [
+    entries = [
         entry
         for entry in folder.iterdir()
-        if not entry.name.startswith(".") and entry.is_dir() == folders
+        if not entry.name.startswith(".")
+        and entry.name.lower() not in _CLUTTER
+        and entry.is_dir() == folders
     ]
+    return sorted(entries, key=lambda entry: (_composed_name(entry), entry.name))
 
 
 def _naming(file: Path, error: OSError | ValueError) -> ValueError:
