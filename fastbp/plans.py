@@ -36,9 +36,11 @@ _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in
 _SERIAL_WORK = 1 << 17
 _FIRST_WORK = 1 << 26  # 4 ms here, some 0.1 s at most; calls of 1, 4 and 16 steps cost 0.3 ms
 _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time: some 0.1 ms
-# Rows of a step from which on it may be abandoned for a signal, for which the parameters are copied
-# before: 1 % of the time of a step of 1024 rows, and less of those that take so long as a rule.
+# A step may be abandoned for a signal only if there is a copy of the parameters: from so many rows
+# on, of which a step takes a hundred times as long as the copy, and up to so many bytes, so that
+# training needs little memory whatever the network.
 _LEAST_LONG_BATCH = 512
+_MOST_COPIED = 32 << 20
 # The first for steps by columns, where passing over the weights is as much work as 3 rows: below
 # it a step, or a group of steps, takes less than 2.5 us, and as long with two threads, which wait
 # for each other. Groups on 4 rows gain from 1,024 columns on, or from 4,096 where the cores have no
@@ -174,6 +176,7 @@ class NetworkPlan:
         self._long_steps = (
             self.batch_size >= _LEAST_LONG_BATCH
             and self._work_of(self.batch_size) > 2 * threads.LONG_WORK
+            and sum(array.nbytes for array in self._made_of) <= _MOST_COPIED
         )
         self._backup: Backup | None = None
 

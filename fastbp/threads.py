@@ -42,7 +42,7 @@ __all__ = ["LONG_WORK", "get_num_threads", "run", "set_num_threads", "threading_
 _TBB_NAMES = {"linux": "libtbb.so.12", "darwin": "libtbb.12.dylib", "win32": "tbb12.dll"}
 _CONCURRENT = {"tbb", "omp"}  # may be called by several threads at once
 _SECONDS_BETWEEN_TRIES = 1.0  # to have threads, where there were none
-_SHORT_WHILE = 0.001  # seconds
+_SHORT_WHILE, _LONGEST_WAIT = 0.001, 0.05  # seconds
 
 LONG_WORK = 1 << 33
 """Multiply-adds of float32 from which on a call looks out for signals: 0.1 s, or 0.2 on slow cores.
@@ -234,7 +234,9 @@ def _run_beside(space: Workspace, work: Callable[[], None]) -> None:
             work()
             return
         ready.release()
-        ended.acquire()
+        # A signal that comes just before the waiting begins does not end it.
+        while not ended.acquire(timeout=_LONGEST_WAIT):
+            pass
     except BaseException as error:
         if ready.locked():  # it has not begun, and will not
             errors.append(error)
