@@ -55,6 +55,7 @@ class _State:
     def __init__(self) -> None:
         self.num_threads: int | None = None  # None: as many as Numba would use
         self.serial_only = False  # in a child that must not start threads
+        self.child_is_serial = False  # what the next fork makes of that
         self.lock = threading.Lock()  # held by the one call that workqueue can bear
         self.started_by: int | None = None  # the thread that had Numba start its own
         self.next_try = 0.0  # when to ask again for threads that were not to be had
@@ -300,21 +301,26 @@ def _can_start(count: int) -> bool:
     return True
 
 
-def _after_fork_in_child() -> None:
-    """Decide whether the child may start threads.
+def _before_fork() -> None:
+    """See whether a child may start threads.
 
     tbb has to join its threads before a fork. It can neither from another thread than the one that
     started them, nor while others use it: in the child it may then wait for a thread, or a lock,
     that is not there any more. The other layers cannot at all.
     """
-    me = threading.get_ident()
-    others = any(mark is not _launcher.mark for mark in list(_launchers.values()))
-    if _state.started_by not in {None, me} or others or threading_layer() not in {None, "tbb"}:
-        _state.serial_only = True
+    mine = _launcher.mark  # of threads that have ended there are none, and in the child of no other
+    others = any(mark is not mine for mark in list(_launchers.values()))
+    elsewhere = _state.started_by not in {None, threading.get_ident()}
+    other_layer = threading_layer() not in {None, "tbb"}
+    _state.child_is_serial = _state.serial_only or others or elsewhere or other_layer
+
+
+def _after_fork_in_child() -> None:
+    _state.serial_only = _state.child_is_serial
     _state.lock = threading.Lock()
     _state.started_by = _launcher.mark = None
     _launchers.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
