@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import memory, threads
+from fastbp import memory, scratch, threads
 from fastbp.kernels import elementwise, writeback
 from fastbp.products import COMPUTED, DIRECT, plain_product, product, readable, writable_rows
 
@@ -26,6 +26,7 @@ Array = npt.NDArray[Any]
 _PLAIN = frozenset(COMPUTED)  # finds a dtype several times faster than the tuple
 # Elements up to which one thread works alone: about 35 us of work, an estimate, not yet swept.
 _SERIAL_ELEMENTS = 1 << 16
+_LONG_ELEMENTS = 1 << 27  # from which on a call looks out for signals: some 0.1 s
 
 
 def _numeric(x: npt.ArrayLike, name: str) -> Array:
@@ -209,11 +210,17 @@ def _elementwise(x: npt.ArrayLike, out: Array | None, code: int, function: str) 
         target = np.empty(source.shape, computed)
     n = target.size
     if n:
-        words = np.array(
-            [threads.new_team(), code, contiguous.ctypes.data, target.ctypes.data, n], np.int64
-        )
+        region = elementwise.regions[computed.name]
         workers = 1 if n <= _SERIAL_ELEMENTS else threads.get_num_threads()
-        threads.run(elementwise.regions[computed.name], words.ctypes.data, workers)
+        space = scratch.borrow()
+        try:
+            words = np.array(
+                [space.new_team(), code, contiguous.ctypes.data, target.ctypes.data, n], np.int64
+            )
+            long = space if n > _LONG_ELEMENTS else None
+            threads.run(region, words.ctypes.data, workers, long=long)
+        finally:
+            space.give_back()
     if out is None:
         result = target if computed == result_dtype else target.astype(result_dtype)
         return result[()] if result.ndim == 0 else result

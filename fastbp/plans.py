@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import threads
+from fastbp import scratch, threads
+from fastbp.backup import Backup
 from fastbp.kernels import deferred, epoch, gemm, machine, narrow, sweep
 from fastbp.kernels import plan as p
 from fastbp.kernels.packing import DTYPE_CODES
@@ -35,6 +36,11 @@ _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in
 _SERIAL_WORK = 1 << 17
 _FIRST_WORK = 1 << 26  # 4 ms here, some 0.1 s at most; calls of 1, 4 and 16 steps cost 0.3 ms
 _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time: some 0.1 ms
+# A step may be abandoned for a signal only if there is a copy of the parameters: from so many rows
+# on, of which a step takes a hundred times as long as the copy, and up to so many bytes, so that
+# training needs little memory whatever the network.
+_LEAST_LONG_BATCH = 512
+_MOST_COPIED = 32 << 20
 # The first for steps by columns, where passing over the weights is as much work as 3 rows: below
 # it a step, or a group of steps, takes less than 2.5 us, and as long with two threads, which wait
 # for each other. Groups on 4 rows gain from 1,024 columns on, or from 4,096 where the cores have no
@@ -167,6 +173,12 @@ class NetworkPlan:
         self._prepared: tuple[int, ...] = ()
         self._made_for = _circumstances(X)
         self._made_of = [*network.weights, *network.biases]
+        self._long_steps = (
+            self.batch_size >= _LEAST_LONG_BATCH
+            and self._work_of(self.batch_size) > 2 * threads.LONG_WORK
+            and sum(array.nbytes for array in self._made_of) <= _MOST_COPIED
+        )
+        self._backup: Backup | None = None
 
     def _folding(self, X: Array) -> tuple[Array, Array] | None:
         """Scale and shift of X's columns, if the region needs any."""
@@ -248,15 +260,24 @@ class NetworkPlan:
         self._staged = -(-sweep.staged_bytes(n0, itemsize, rows) // 64) * 64
         self._deferred = deferred.group_bytes(n1, rows, itemsize) if self.group > 1 else 0
 
-    def _run(self, operation: int, steps: int = 1) -> None:
-        base = threads.scratch(self._bytes)
-        setting = operation, steps, base, threads.get_num_threads()
-        if setting != self._prepared:
-            self._prepare(*setting)
-            self._prepared = setting
-        self.words[p.TEAM] = threads.new_team()
-        brief = steps * self._work <= _BRIEF_WORK
-        threads.run(self._region, self._address, self._started, brief=brief)
+    def _run(self, operation: int, steps: int = 1, *, long: bool = False) -> None:
+        space = scratch.borrow()
+        try:
+            setting = operation, steps, space.address(self._bytes), threads.get_num_threads()
+            if setting != self._prepared:
+                self._prepared = ()  # until all words are there
+                self._prepare(*setting)
+                self._prepared = setting
+            self.words[p.TEAM] = space.new_team()
+            brief = steps * self._work <= _BRIEF_WORK
+            threads.run(
+                self._region, self._address, self._started, brief=brief,
+                long=space if long else None,
+            )  # fmt: skip
+            if not self._training:
+                space.trim()  # `fit` does when it ends
+        finally:
+            space.give_back()
 
     def _prepare(self, operation: int, steps: int, base: int, most: int) -> None:
         """Write how many threads work, where, and on how much at a time."""
@@ -303,15 +324,31 @@ class NetworkPlan:
         """
         self.words[p.ORDER] = 0 if order is None else address_of(order)
         self.words[p.FIRST], self.words[p.LAST] = first, last
-        self._run(p.TRAIN, last - first)
+        if not self._long_steps:
+            self._run(p.TRAIN, last - first)
+            return
+        if self._backup is None:
+            layers = len(self._sizes) - 1
+            self._backup = Backup(self._made_of[:layers], self._made_of[layers:])
+        else:
+            self._backup.refresh()
+        try:
+            self._run(p.TRAIN, last - first, long=True)
+        except BaseException:
+            self._backup.restore()  # half of a step may have been made
+            raise
 
     def forward(self, *, sigmoid_out: bool) -> Array:
         """The output layer's activation for every row, or its pre-activation: (n, n_L)."""
         out = np.empty((self.rows, self._sizes[-1]), self._dtype)
         self.words[p.OUT] = address_of(out)
         self.words[p.SIGMOID_OUT] = int(sigmoid_out)
-        self._run(p.FORWARD)
+        self._run(p.FORWARD, long=self._work_of(self.rows) > threads.LONG_WORK)
         return out
+
+    def _work_of(self, rows: int) -> int:
+        """Multiply-adds, in the time of those of float32, of so many rows' way forward."""
+        return rows * _multiply_adds(self._sizes) * self._dtype.itemsize // 4
 
     def take(self, network: Network, X: Array) -> bool:
         """Turn to the rows `X`, if nothing else of the plan has to change: whether that is so."""
@@ -329,10 +366,14 @@ def evaluate(network: Network, X: Array, *, sigmoid_out: bool) -> Array:
     """`NetworkPlan.forward` for rows as `as_input` gives them, n >= 1.
 
     The plan for a few rows is kept: making one takes longer than carrying it out. It is of use to
-    the thread that made it, for as many rows, while the network's arrays are the same objects.
+    the thread that made it, for as many rows, while the network's arrays are the same objects. It
+    is taken away while in use, so that a call that comes between (from a signal handler, or another
+    thread) makes one of its own.
     """
-    plan = network._plan
+    plan: NetworkPlan | None = network.__dict__.pop("_plan", None)
     if plan is None or not plan.take(network, X):
         plan = NetworkPlan(network, X)
-        network._plan = plan if len(X) <= _FEW_ROWS else None
-    return plan.forward(sigmoid_out=sigmoid_out)
+    result = plan.forward(sigmoid_out=sigmoid_out)
+    if len(X) <= _FEW_ROWS:
+        network._plan = plan
+    return result

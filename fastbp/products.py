@@ -5,21 +5,18 @@ Nothing is checked here; `fastbp.arrays` and `fastbp.network` come with arrays t
 
 from __future__ import annotations
 
-import struct
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import threads
+from fastbp import scratch, threads
 from fastbp.companion import companion
 from fastbp.kernels import epoch, gemm, plan, thin, writeback
 from fastbp.kernels.jit import Region
 from fastbp.kernels.packing import DTYPE_CODES
-from fastbp.kernels.product import PRODUCT_WORDS, run_helped, start_product
-from fastbp.kernels.team import TEAM_WORDS
+from fastbp.kernels.product import run_helped, start_product
 from fastbp.memory import address_of
 
 __all__ = ["COMPUTED", "DIRECT", "plain_product", "product", "readable", "writable_rows"]
@@ -41,6 +38,9 @@ _SERIAL_PRODUCT = 6 << 20
 # 48 in float32 5.8 us of 6.5, of 64 7.4 of 9.4, of 96 13.5 of 21 (8.8 and 15 if it has no cache in
 # common with the caller); of 40 in float64 6.6 of 7.1.
 _LONELY_PRODUCT = 1 << 19
+
+# Multiply-adds times bytes of an element from which on a product looks out for signals.
+_LONG_PRODUCT = 4 * threads.LONG_WORK
 
 _THIN_WORK = 4
 """What an element of the large matrix of a thin product costs in multiply-adds, about."""
@@ -76,28 +76,6 @@ def writable_rows(c: Array, readers: Sequence[Array]) -> bool:
     )
 
 
-class _Call(threading.local):
-    """The words of one calling thread's product: team, plan, and alpha and beta.
-
-    Packing them into memory that is kept costs a tenth of making arrays of them.
-    """
-
-    # The words of a team, which pad bytes zero, and of a plan; alpha and beta.
-    layout = struct.Struct(f"={8 * TEAM_WORDS}x{PRODUCT_WORDS}q2d")
-
-    def __init__(self) -> None:
-        self.memory = np.zeros(self.layout.size // 8 + 8, np.int64)
-        address = self.memory.ctypes.data
-        buffer = self.memory.data.cast("B")
-        start = -address % 64
-        team = address + start
-        words = team + 8 * TEAM_WORDS
-        factors = words + 8 * PRODUCT_WORDS
-        # One attribute: looking one up in an object of each thread's own takes 50 ns.
-        self.places = (self.layout.pack_into, buffer, start, team, words, factors)
-
-
-_call = _Call()
 _SHARED = {4: gemm.shared_bytes(4), 8: gemm.shared_bytes(8)}
 _PRIVATE = {
     size: -(-max(gemm.private_bytes(size), thin.private_bytes(size)) // 64) * 64 for size in (4, 8)
@@ -209,25 +187,29 @@ def product(
     if a.dtype == b.dtype == c.dtype and folding is None and folding_of_b is None:
         region, work = _region(c.dtype, m, n, k, *left[2:4], *right[2:4])
     workers, mailbox = _crew(work)
-    address = threads.scratch(shared + private * max(workers, 2))
-    pack_into, buffer, start, team, words, factors = _call.places
-    pack_into(
-        buffer, start,
-        team, address, address + shared, private, plan.PRODUCT, workers, *left, *right,
-        address_of(c), c.strides[0] // itemsize, m, n, k, factors,
-        kind, 0 if bias is None else address_of(bias), alpha, beta,
-    )  # fmt: skip
-    if mailbox:
-        if run_helped(region.address, words, workers, mailbox):
-            return
-        companion.missed()
-    threads.run(region, words, workers)
+    space = scratch.borrow()
+    try:
+        address = space.address(shared + private * max(workers, 2))
+        pack_into, buffer, start, team, words, factors = space.product
+        pack_into(
+            buffer, start,
+            team, address, address + shared, private, plan.PRODUCT, workers, *left, *right,
+            address_of(c), c.strides[0] // itemsize, m, n, k, factors,
+            kind, 0 if bias is None else address_of(bias), alpha, beta,
+        )  # fmt: skip
+        if mailbox:
+            if run_helped(region.address, words, workers, mailbox):
+                return
+            companion.missed()
+        threads.run(region, words, workers, long=space if work > _LONG_PRODUCT else None)
+    finally:
+        space.give_back()
 
 
 def plain_product(a: Array, b: Array, c: Array) -> bool:
     """C <- A B in less time for the call; nothing is checked but what the memory has in common.
 
-    Returns False, with nothing done, if C shares memory with A or B.
+    Returns False, with nothing done, if C shares memory with A or B, or if it may take long.
 
     Parameters
     ----------
@@ -253,17 +235,22 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
     if work >= _LEAST_THIN and (m <= thin.MOST or n <= thin.MOST):  # spares others the call
         steps = (k, 1) if a_by_rows else (1, m), (n, 1) if b_by_rows else (1, k)
         region, work = _region(dtype, m, n, k, *steps[0], *steps[1])
+    if work > _LONG_PRODUCT:
+        return False
     workers, mailbox = _crew(work)
-    scratch = threads.scratch(shared + private * max(workers, 2))
-    words = _call.places[4]
-    helped = start_product(
-        region.address, words, scratch, shared, private, workers, mailbox, _CODES[dtype],
-        at_a, a_by_rows, at_b, b_by_rows, at_c, m, n, k,
-    )  # fmt: skip
-    if helped:
+    space = scratch.borrow()
+    try:
+        address, words = space.address(shared + private * max(workers, 2)), space.product[4]
+        helped = start_product(
+            region.address, words, address, shared, private, workers, mailbox, _CODES[dtype],
+            at_a, a_by_rows, at_b, b_by_rows, at_c, m, n, k,
+        )  # fmt: skip
+        if helped:
+            return True
+        if mailbox:
+            companion.missed()
+        if workers > 1:
+            threads.run(region, words, workers)
         return True
-    if mailbox:
-        companion.missed()
-    if workers > 1:
-        threads.run(region, words, workers)
-    return True
+    finally:
+        space.give_back()

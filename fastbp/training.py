@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fastbp import scratch
 from fastbp.losses import check_targets
 from fastbp.plans import NetworkPlan
 
@@ -153,8 +154,11 @@ def fit(
             raise TypeError(f"callbacks must have a method on_epoch_end, got {hook!r}")
     if not isinstance(progress, bool) and not callable(progress):
         raise TypeError(f"progress must be a bool or a callable, got {progress!r}")
-    with _progress(progress) as report:
-        return _train(network, rows, targets, settings, validation, hooks, report)
+    try:
+        with _progress(progress) as report:
+            return _train(network, rows, targets, settings, validation, hooks, report)
+    finally:
+        scratch.trim()
 
 
 def batch_indices(

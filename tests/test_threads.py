@@ -221,3 +221,80 @@ def test_serial_calls_start_no_threads():
         NUMBA_NUM_THREADS="2",
     )
     assert printed == "None\n"
+
+
+# ------------------------------------------------------------------ forks while others compute
+
+BUSY_FORK = """
+over, begun = threading.Event(), threading.Event()
+
+def busy():
+    while not over.is_set():
+        fitted(40, batch_size=400)  # for which Numba's threads are launched
+        begun.set()
+
+work()
+thread = threading.Thread(target=busy, daemon=True)
+thread.start()
+begun.wait()
+for _ in range(6):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if fastbp.get_num_threads() == 1 and work() == expected else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+OTHER_FORK = """
+work()
+said = []
+
+def forks():
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if fastbp.get_num_threads() == 1 and work() == expected else 1)
+    said.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+thread = threading.Thread(target=forks)
+thread.start()
+thread.join()
+assert said == [0]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_of_several_threads_that_compute_does_so_alone():
+    # Numba's tbb may leave it waiting for a thread that is not there, if rarely: it says so itself.
+    run_python(PRELUDE + BUSY_FORK, NUMBA_NUM_THREADS="2")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_of_another_thread_than_the_first_computes_alone():
+    run_python(PRELUDE + OTHER_FORK, NUMBA_NUM_THREADS="2")
+
+
+# ------------------------------------------------------------------ no threads to be had
+
+NO_THREADS = """
+import resource
+
+for call in (fastbp.set_num_threads, lambda n: fastbp.matmul(a, b)):
+    call(1)
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)  # the limit does not hold for root
+most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+resource.setrlimit(resource.RLIMIT_NPROC, (0, most))
+fastbp.set_num_threads(2)
+assert work() == expected
+assert threads.threading_layer() is None
+small = np.ones((60, 60), np.float32)
+for _ in range(20):  # soon upon each other, for which a thread would stay awake
+    assert (fastbp.matmul(small, small) == 60).all()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid"), reason="this system has no such limit")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_where_no_threads_are_to_be_had_calls_run_on_the_one_there_is(layer):
+    run_python(PRELUDE + NO_THREADS, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2")

@@ -45,7 +45,13 @@ from fastbp.kernels.packing import (
     pitch_of,
     tile_constant,
 )
-from fastbp.kernels.team import claim_near, first_near_task, following_task, next_task
+from fastbp.kernels.team import (
+    claim_near,
+    first_near_task,
+    following_task,
+    is_abandoned,
+    next_task,
+)
 from fastbp.kernels.vectors import address_of, lanes_of, load_part, moved, store_part
 from fastbp.kernels.writeback import write_back
 
@@ -115,6 +121,8 @@ def product_by_depth(m, n, k, a, b, turned, wanted, alpha, shards, parts, space,
         end = min(begin + deep, k)
         turns = (end - begin + kc - 1) // kc * strips
         for turn in range(turns):
+            if is_abandoned(space.team):
+                break
             q = turn // strips
             i = (turn - q * strips) * strip
             p = begin + q * kc

@@ -58,7 +58,7 @@ from fastbp.kernels.packing import (
     tile_constant,
     transposed,
 )
-from fastbp.kernels.team import claim_near, first_near_task, following_task
+from fastbp.kernels.team import claim_near, first_near_task, following_task, is_abandoned
 from fastbp.kernels.vectors import lanes_of, moved, pointer
 from fastbp.kernels.writeback import NOTHING, write_back
 
@@ -192,7 +192,7 @@ def _next_chunk(more_strips, start, extent, few, most, lc, deep, depth, k, q, kc
 
 
 @jit
-def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype):
+def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, team, dtype):
     """What one thread does of `_product`: the loops at the top of this module."""
     kc = tile_constant(dtype, "kc")
     near = tile_constant(dtype, "near")
@@ -227,6 +227,8 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype
                 else:
                     pack_a(to, pitch, small, block, dtype)
             for at in range(0, many, strip):
+                if is_abandoned(team):
+                    return
                 breadth = min(strip, many - at)
                 if shares_b:
                     i, rows, j, columns = part.row + at, breadth, part.column + start, extent
@@ -313,7 +315,9 @@ def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, d
         if is_near:
             _near_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype)
         else:
-            _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype)
+            _part_product(
+                c, ldc, part, k, a, b, turned, alpha, beta, ending, own, space.team, dtype
+            )
         upcoming = claim_near(space.team, phase, tasks, home)
         task = following_task(space.team, phase, tasks, upcoming)
     return phase

@@ -16,7 +16,8 @@ task has predecessors.
         share, task = next_in_share(team, shares, total, worker)
 
 As in `team`, a thread only ever waits for tasks that another thread is running at that moment: any
-number of threads may take part, and each may come late or never.
+number of threads may take part, and each may come late or never. A share in whose word
+`state_of_share` someone writes `team.ABANDONED` counts as done.
 
 A share has two cache lines behind the team's own words. In the first: [0] twice the number of its
 next task, plus one while that task is running; [1] the last task that its own thread took. In the
@@ -32,7 +33,7 @@ from fastbp.kernels.atomics import exchange_if, read_word, relax, write_word
 from fastbp.kernels.jit import jit
 from fastbp.kernels.team import TEAM_WORDS
 
-__all__ = ["MOST_SHARES", "SHARE_WORDS", "finish", "next_in_share", "publish"]
+__all__ = ["MOST_SHARES", "SHARE_WORDS", "finish", "next_in_share", "publish", "state_of_share"]
 
 MOST_SHARES = 8
 _WORDS = 16
@@ -40,6 +41,11 @@ SHARE_WORDS = _WORDS * MOST_SHARES
 _STATE, _SEEN, _PUBLISHED = 0, 1, 8
 _GLANCE = 64  # spins, about 1 us, between two looks at what the others' threads are doing ...
 _PATIENCE = 100  # ... and before their tasks are taken, unless they have missed others already
+
+
+def state_of_share(share: int) -> int:
+    """Which word of the team is [0] of a share."""
+    return TEAM_WORDS + _WORDS * share + _STATE
 
 
 @jit

@@ -18,6 +18,12 @@ for two iterations, or starts a worker when all is done, costs time and never a 
 Where a phase works on data that the threads have in their own caches from another phase, they take
 its tasks by `claim_near` instead: each begins where its own data are. The result is the same.
 
+A region that is not to go on is abandoned by writing ``ABANDONED`` to the ticket, a phase that no
+thread is in: no task is handed out any more, and nobody waits. A thread that just ends a phase may
+write the ticket after that, so it has to be written until the region has ended. Tasks that may take
+more than some 0.05 s ask now and then whether they `is_abandoned`. What the region was to write is
+worth nothing then.
+
 ``team`` points to at least ``TEAM_WORDS`` int64, zeroed before the region starts: [0] is the
 ticket, phase << 32 | next task (or a bit for each task that is taken, with `claim_near`); [8]
 counts the tasks that are done. Each has a cache line. For work whose parts keep to their data there
@@ -32,17 +38,20 @@ from fastbp.kernels.atomics import add_to_word, exchange_if, read_word, relax, w
 from fastbp.kernels.jit import jit
 
 __all__ = [
+    "ABANDONED",
     "TEAM_WORDS",
     "TICKET_BITS",
     "claim_near",
     "first_near_task",
     "following_task",
+    "is_abandoned",
     "next_task",
     "unclaimed",
     "unclaimed_near",
 ]
 
 TEAM_WORDS = 16
+ABANDONED = 1 << 62  # even, and more than any number of tasks, for `shares`
 TICKET_BITS = 32  # tasks that `claim_near` can tell apart
 _DONE = 8
 
@@ -67,6 +76,12 @@ def claim(team, phase, tasks):
             return -1
         if exchange_if(team, 0, ticket, ticket + 1):
             return task
+
+
+@jit
+def is_abandoned(team):
+    """Whether a task had better end, as nobody waits for what it does."""
+    return read_word(team, 0) == ABANDONED
 
 
 @jit
