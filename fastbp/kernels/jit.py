@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
-from numba.core import compiler, types
+from numba.core import compiler, config, types
 from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
@@ -42,9 +42,19 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": F
 
 def _compiled(call: Callable[[], T]) -> T:
     """What ``call`` compiles, whole even if the caller is interrupted."""
-    result = in_background(call)
+    result = in_background(functools.partial(_jit_enabled, call) if config.DISABLE_JIT else call)
     cache.tell()
     return result
+
+
+def _jit_enabled(call: Callable[[], T]) -> T:
+    """``call()`` without ``NUMBA_DISABLE_JIT``, for Numba's own functions that kernels call."""
+    with global_compiler_lock:
+        setting, config.DISABLE_JIT = config.DISABLE_JIT, 0
+        try:
+            return call()
+        finally:
+            config.DISABLE_JIT = setting
 
 
 class _Dispatcher(CPUDispatcher):
