@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numba
@@ -86,6 +87,52 @@ def test_where_nothing_can_be_written_everything_works(tmp_path, package, config
     assert values.startswith("[0.5, 0.73")
     assert folder == "None"
     assert not files(tmp_path)
+
+
+def test_a_populated_cache_that_can_only_be_read_is_used(tmp_path):
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "XDG_CACHE_HOME": str(tmp_path)}
+    run_python(RUN, **variables)
+    read_only = """
+import errno, tempfile
+
+def refuse(*_, **__):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+tempfile.TemporaryFile = refuse
+"""
+    printed = run_python(read_only + RUN + CACHE_HITS + FOLDER, **variables)
+    assert printed.splitlines()[1:] == ["1", "None"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits on files")
+def test_a_full_disk_costs_a_compilation_and_one_line(tmp_path):
+    full = """
+import resource, warnings
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+"""
+    calls = "".join(f"    {line}\n" for line in RUN.strip().splitlines())
+    calls += "    fastbp.sigmoid(np.zeros(1))\nprint(*(line.message for line in told))"
+    values, line = run_python(full + calls, NUMBA_CACHE_DIR=str(tmp_path)).splitlines()
+    assert values.startswith("[0.5, 0.73")
+    assert line.startswith(f"compiled kernels cannot be kept in {tmp_path}")
+    assert line.count("File too large") == 1
+    assert not files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"NUMBA_DISABLE_JIT": "1"},
+        {"NUMBA_CPU_FEATURES": "nonsense"},  # without + or -, which ends the process in LLVM
+        {"NUMBA_CACHE_DIR": __file__},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_whatever_the_variables_of_numba_say_results_are_right(tmp_path, package, variables):
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path), **variables}
+    assert run_python(RUN, package_at=package, **variables).startswith("[0.5, 0.73")
 
 
 # ------------------------------------------------------------------ fresh and stale
