@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -113,7 +114,8 @@ def _end() -> None:
     if _at_work:
         with event.install_listener("numba:run_pass", _Stop()):
             while _at_work:
-                time.sleep(0.01)
+                with contextlib.suppress(KeyboardInterrupt):  # some press Ctrl-C until it helps
+                    time.sleep(0.01)
 
 
 def _after_fork_in_child() -> None:

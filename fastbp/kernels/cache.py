@@ -44,7 +44,6 @@ _REMEDY = "set NUMBA_CACHE_DIR to a folder of your own"
 # Numba's settings that change the machine code and that its own key leaves out.
 _SETTINGS = ("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUG_NRT")
 
-
 _said: set[str] = set()
 _waiting: collections.deque[str] = collections.deque()
 
@@ -318,6 +317,8 @@ class KernelCache(caching._Cache):
         try:
             _write(folder / name, key, dumps(data._reduce()))
         except Exception as error:  # whatever it is, the kernel in memory is right
+            if os.name == "nt" and isinstance(error, PermissionError):
+                return  # another process has just written the same file, or reads it
             reason = getattr(error, "strerror", None) or repr(error)
             _note(f"compiled kernels cannot be kept in {folder} ({reason}): {_REMEDY}")
 

@@ -40,7 +40,7 @@ T = TypeVar("T")
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
 
 
-def _compiled(call: Callable[[], T]) -> T:
+def _uninterrupted(call: Callable[[], T]) -> T:
     """What ``call`` compiles, whole even if the caller is interrupted."""
     result = in_background(functools.partial(_jit_enabled, call) if config.DISABLE_JIT else call)
     cache.tell()
@@ -65,10 +65,10 @@ class _Dispatcher(CPUDispatcher):
         self._cache = cache.KernelCache(function)
 
     def compile(self, sig: Any) -> Any:
-        return _compiled(functools.partial(super().compile, sig))
+        return _uninterrupted(functools.partial(super().compile, sig))
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
-        return _compiled(functools.partial(super()._compile_for_args, *args, **kws))
+        return _uninterrupted(functools.partial(super()._compile_for_args, *args, **kws))
 
 
 def _options(**more: Any) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class Region:
     def __getattr__(self, name: str) -> Any:
         if name not in {"_compiled", "address", "serial"}:
             raise AttributeError(f"a region has no attribute {name!r}")
-        _compiled(self._compile)
+        _uninterrupted(self._compile)
         return getattr(self, name)
 
     def _compile(self) -> None:
