@@ -79,7 +79,7 @@ def test_whatever_is_damaged_is_compiled_again_and_replaced(tmp_path):
     code = """
 import sys
 from tests.trials.damaged_caches import trials
-print(sorted({outcome for _, outcome in trials(12, sys.argv[1])}))
+print(sorted({outcome for _, outcome in trials(6, sys.argv[1])}))
 """
     printed = run_python(code, tmp_path, NUMBA_CACHE_DIR=str(tmp_path))
     assert printed == "['right']\n"
