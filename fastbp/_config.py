@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fastbp import threads
 from fastbp._version import __version__
 from fastbp.kernels import machine
-from fastbp.kernels.jit import cache_folder
+from fastbp.kernels.cache import cache_folder
 from fastbp.network import Network
 
 __all__ = ["Config", "show_config", "warmup"]

@@ -15,6 +15,14 @@ PATIENCE = 300
 """Seconds after which a process counts as stuck; the slowest takes a tenth of that."""
 
 
+def child_environment(package_at: Path | None = None, **environment: str | None) -> dict[str, str]:
+    """Variables of a process that imports the same fastbp as `run_python`'s."""
+    variables = {**os.environ, **environment}
+    paths = [package_at or Path(fastbp.__file__).resolve().parent.parent, ROOT]
+    variables["PYTHONPATH"] = os.pathsep.join(str(path) for path in paths)
+    return {name: value for name, value in variables.items() if value is not None}
+
+
 def run_python(
     code: str, *args: Any, package_at: Path | None = None, **environment: str | None
 ) -> str:
@@ -23,15 +31,12 @@ def run_python(
     It imports this fastbp, or the copy in the folder `package_at`, and the helpers of the tests.
     `environment` changes the variables of this process: None takes one away.
     """
-    variables = {**os.environ, **environment}
-    paths = [package_at or Path(fastbp.__file__).resolve().parent.parent, ROOT]
-    variables["PYTHONPATH"] = os.pathsep.join(str(path) for path in paths)
     done = subprocess.run(
         [sys.executable, "-P", "-c", code, *map(str, args)],  # -P: not what lies in this folder
         capture_output=True,
         text=True,
         timeout=PATIENCE,
-        env={name: value for name, value in variables.items() if value is not None},
+        env=child_environment(package_at, **environment),
     )
     assert done.returncode == 0, (
         f"the process ended with {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numba
@@ -10,7 +11,7 @@ import pytest
 from numba.core import config
 
 import fastbp
-from fastbp.kernels import jit, machine
+from fastbp.kernels import cache, jit, machine
 from tests.processes import run_python
 
 PACKAGE = Path(fastbp.__file__).resolve().parent
@@ -36,12 +37,12 @@ def package(tmp_path):
 
 
 def fingerprint() -> str:
-    return jit._fingerprint.__wrapped__()  # computed, not remembered
+    return cache._fingerprint.__wrapped__()  # computed, not remembered
 
 
 def files(folder: Path) -> set[str]:
-    """Names of the kernels below `folder`: Numba's index and data files."""
-    return {path.name for path in folder.rglob("*.nb[ic]")}
+    """Names of the kernels below `folder`."""
+    return {path.name for path in folder.rglob("*.kernel")}
 
 
 # ------------------------------------------------------------------ where kernels are kept
@@ -54,12 +55,12 @@ def test_importing_touches_no_disk_and_compiles_nothing(tmp_path, package):
 
 
 def test_the_cache_folder_is_that_of_numba(tmp_path):
-    cache = tmp_path / "cache"
-    printed = run_python(RUN + FOLDER, NUMBA_CACHE_DIR=str(cache))
+    place = tmp_path / "cache"
+    printed = run_python(RUN + FOLDER, NUMBA_CACHE_DIR=str(place))
     folder = Path(printed.splitlines()[-1])
-    assert folder.parent == cache
+    assert folder.parent == place
     assert files(folder)
-    assert files(folder) == files(cache)
+    assert files(folder) == files(place)
 
 
 def test_without_a_setting_kernels_are_kept_beside_the_package(package):
@@ -88,14 +89,60 @@ def test_where_nothing_can_be_written_everything_works(tmp_path, package, config
     assert not files(tmp_path)
 
 
+def test_a_populated_cache_that_can_only_be_read_is_used(tmp_path):
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "XDG_CACHE_HOME": str(tmp_path)}
+    run_python(RUN, **variables)
+    read_only = """
+import errno, tempfile
+
+def refuse(*_, **__):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+tempfile.TemporaryFile = refuse
+"""
+    printed = run_python(read_only + RUN + CACHE_HITS + FOLDER, **variables)
+    assert printed.splitlines()[1:] == ["1", "None"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits on files")
+def test_a_full_disk_costs_a_compilation_and_one_line(tmp_path):
+    full = """
+import resource, warnings
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+"""
+    calls = "".join(f"    {line}\n" for line in RUN.strip().splitlines())
+    calls += "    fastbp.sigmoid(np.zeros(1))\nprint(*(line.message for line in told))"
+    values, line = run_python(full + calls, NUMBA_CACHE_DIR=str(tmp_path)).splitlines()
+    assert values.startswith("[0.5, 0.73")
+    assert line.startswith(f"compiled kernels cannot be kept in {tmp_path}")
+    assert line.count("File too large") == 1
+    assert not files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"NUMBA_DISABLE_JIT": "1"},
+        {"NUMBA_CPU_FEATURES": "nonsense"},  # without + or -, which ends the process in LLVM
+        {"NUMBA_CACHE_DIR": __file__},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_whatever_the_variables_of_numba_say_results_are_right(tmp_path, package, variables):
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path), **variables}
+    assert run_python(RUN, package_at=package, **variables).startswith("[0.5, 0.73")
+
+
 # ------------------------------------------------------------------ fresh and stale
 
 
 def test_the_second_process_loads_what_the_first_compiled(tmp_path):
-    cache = str(tmp_path / "cache")
-    compiled = run_python(RUN + CACHE_HITS, NUMBA_CACHE_DIR=cache)
+    place = str(tmp_path / "cache")
+    compiled = run_python(RUN + CACHE_HITS, NUMBA_CACHE_DIR=place)
     kept = files(tmp_path)
-    loaded = run_python(RUN + CACHE_HITS, NUMBA_CACHE_DIR=cache)
+    loaded = run_python(RUN + CACHE_HITS, NUMBA_CACHE_DIR=place)
     assert compiled.splitlines()[0] == loaded.splitlines()[0]
     assert (compiled.splitlines()[-1], loaded.splitlines()[-1]) == ("0", "1")
     assert files(tmp_path) == kept
@@ -130,7 +177,7 @@ def test_a_kernel_with_a_changed_constant_elsewhere_is_compiled_anew(tmp_path, p
 def test_the_fingerprint_changes_if_and_only_if_compiled_code_does(
     package, monkeypatch, source, matters
 ):
-    monkeypatch.setattr(jit, "_PACKAGE", package / "fastbp")
+    monkeypatch.setattr(cache, "_PACKAGE", package / "fastbp")
     before = fingerprint()
     with (package / "fastbp" / source).open("a", encoding="utf-8") as file:
         file.write("\n# a change\n")

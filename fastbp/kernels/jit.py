@@ -1,4 +1,4 @@
-"""The one decorator that owns every JIT option, and the cache policy.
+"""The one decorator that owns every JIT option.
 
 ``@jit`` compiles a helper that other compiled code calls. ``@region`` marks an entry point: a
 function ``(context, worker)`` of two integers that one or many threads run at once; it is
@@ -6,123 +6,74 @@ compiled on first use, kept on disk, and called through its address. ``launch`` 
 parallel loop of the package: it runs one region on n threads, so the cost of compiling a
 parallel driver is paid once and not for each kernel.
 
-Numba's own disk cache knows only the file of the function that it keeps. A changed constant or
-helper in another file would leave a stale kernel behind, silently. The locator below keeps
-fastbp's kernels in a folder named after a fingerprint of every kernel source, the versions of
-Numba and llvmlite, and the vector width and tiles, so that no stale kernel can be found.
+All three compile in the background, see `fastbp.kernels.background`, and are compiled whatever
+``NUMBA_DISABLE_JIT`` says: as Python they would read and write memory that is not theirs.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import llvmlite
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
-from numba.core import caching, compiler, config, types
+from numba.core import compiler, config, types
 from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic
+from numba.np.ufunc.parallel import _launch_threads
 
-from fastbp.kernels import machine
+from fastbp.kernels import cache
+from fastbp.kernels.background import in_background
 
-__all__ = ["Region", "cache_folder", "call_region", "jit", "launch", "region"]
+__all__ = ["Region", "call_region", "jit", "launch", "region"]
+
+T = TypeVar("T")
 
 # Numpy's rules for division by zero; contraction is written out as fma where it is wanted, and
 # no fastmath flag is set, so that results are those of the source at every optimisation.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
-_PACKAGE = Path(__file__).resolve().parent.parent
 
 
-@functools.cache
-def _fingerprint() -> str:
-    """Digest of everything that the compiled kernels depend on besides the CPU."""
-    digest = hashlib.sha256()
-    for source in sorted(_PACKAGE.rglob("*.py")):
-        text = source.read_bytes()
-        if source.parent.name == "kernels" or b"kernels.jit import" in text:
-            digest.update(source.relative_to(_PACKAGE).as_posix().encode())
-            digest.update(text)
-    facts = (
-        numba.__version__,
-        llvmlite.__version__,
-        machine.VECTOR_BITS,
-        machine.VECTOR_REGISTERS,
-        machine.CORES,
-        machine.tiles(4),
-        machine.tiles(8),
-        config.OPT,
-    )
-    digest.update(repr(facts).encode())
-    return digest.hexdigest()[:16]
+def _uninterrupted(call: Callable[[], T]) -> T:
+    """What ``call`` compiles, whole even if the caller is interrupted."""
+    result = in_background(functools.partial(_jit_enabled, call) if config.DISABLE_JIT else call)
+    cache.tell()
+    return result
 
 
-@functools.cache
-def cache_folder() -> Path | None:
-    """Return the folder of the compiled kernels, or None where nothing can be written.
-
-    ``NUMBA_CACHE_DIR`` comes first, then the package's own ``__pycache__``, then the user's cache.
-    """
-    candidates = []
-    if config.CACHE_DIR:
-        candidates.append(Path(config.CACHE_DIR))
-    else:
-        candidates.append(_PACKAGE / "__pycache__")
-        # expanduser leaves "~" where there is no home folder, which Path.home would raise for.
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        if os.path.isabs(home):
-            candidates.append(Path(home))
-    for candidate in candidates:
-        folder = candidate / f"fastbp-{_fingerprint()}"
+def _jit_enabled(call: Callable[[], T]) -> T:
+    """``call()`` without ``NUMBA_DISABLE_JIT``, for Numba's own functions that kernels call."""
+    with global_compiler_lock:
+        setting, config.DISABLE_JIT = config.DISABLE_JIT, 0
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError:
-            continue
-        return folder
-    return None
+            return call()
+        finally:
+            config.DISABLE_JIT = setting
 
 
-class _Locator(caching._CacheLocator):
-    """Tells Numba where the kernels of this package are kept, and how fresh they are."""
+class _Dispatcher(CPUDispatcher):
+    """A compiled function to be called from Python, kept on disk."""
 
-    def __init__(self, py_func: Callable[..., Any]) -> None:
-        self._name = f"{py_func.__module__}.{py_func.__qualname__}"
-        self._line = py_func.__code__.co_firstlineno
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        super().__init__(py_func=function, locals={}, targetoptions=_options(**options))
+        self._cache = cache.KernelCache(function)
 
-    def get_cache_path(self) -> str:
-        return str(cache_folder())
+    def compile(self, sig: Any) -> Any:
+        return _uninterrupted(functools.partial(super().compile, sig))
 
-    def get_source_stamp(self) -> str:
-        return _fingerprint()
-
-    def get_disambiguator(self) -> str:
-        return str(self._line)
+    def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
+        return _uninterrupted(functools.partial(super()._compile_for_args, *args, **kws))
 
 
-class _Impl(caching.CompileResultCacheImpl):
-    def __init__(self, py_func: Callable[..., Any]) -> None:
-        self._locator = _Locator(py_func)
-        self._filename_base = self.get_filename_base(
-            f"{py_func.__module__}.{py_func.__qualname__}", ""
-        )
-
-
-class _Cache(caching.FunctionCache):
-    _impl_class = _Impl
-
-
-def _cache_for(py_func: Callable[..., Any]) -> Any:
-    return caching.NullCache() if cache_folder() is None else _Cache(py_func)
+def _options(**more: Any) -> dict[str, Any]:
+    """What ``numba.njit`` hands its dispatcher, unless ``NUMBA_DISABLE_JIT`` is set."""
+    return {**_OPTIONS, "nopython": True, "boundscheck": None, **more}
 
 
 class _HelperLibrary(JITCodeLibrary):
@@ -225,77 +176,52 @@ def jit(function: Callable[..., Any] | None = None, /, *, cache: bool = False) -
     """
     if function is None:
         return functools.partial(jit, cache=cache)
-    if not cache:
-        return numba.njit(
-            **_OPTIONS,
-            no_cpython_wrapper=True,
-            no_cfunc_wrapper=True,
-            # LLVM folds constants; kernels have no array expressions, and no branches that cannot
-            # be typed for an argument that is None.
-            no_rewrites=True,
-            pipeline_class=_HelperCompiler,
-        )(function)
-    dispatcher = numba.njit(**_OPTIONS)(function)
-    dispatcher._cache = _LazyCache(function)
-    return dispatcher
-
-
-class _LazyCache(caching._Cache):
-    """Looks for the cache folder on first use, so that importing fastbp touches no disk."""
-
-    def __init__(self, py_func: Callable[..., Any]) -> None:
-        self._py_func = py_func
-
-    @functools.cached_property
-    def _inner(self) -> Any:
-        return _cache_for(self._py_func)
-
-    @property
-    def cache_path(self) -> Any:
-        return self._inner.cache_path
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        return self._inner.load_overload(sig, target_context)
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        self._inner.save_overload(sig, data)
-
-    def enable(self) -> None:
-        self._inner.enable()
-
-    def disable(self) -> None:
-        self._inner.disable()
-
-    def flush(self) -> None:
-        self._inner.flush()
+    if cache:
+        return _Dispatcher(function)
+    # LLVM folds constants; kernels have no array expressions, and no branches that cannot be typed
+    # for an argument that is None.
+    options = _options(no_cpython_wrapper=True, no_cfunc_wrapper=True, no_rewrites=True)
+    return CPUDispatcher(
+        py_func=function, locals={}, targetoptions=options, pipeline_class=_HelperCompiler
+    )
 
 
 class Region:
-    """An entry point ``(context, worker)`` of compiled code, compiled when first asked for."""
+    """An entry point ``(context, worker)`` of compiled code, compiled when first asked for.
+
+    Attributes
+    ----------
+    address : int
+        Of the machine code, a C function ``void (int64_t, int64_t)``.
+    serial : callable
+        The region as a function to call on this thread alone; it runs without the GIL.
+    """
+
+    address: int
+    serial: Callable[[int, int], None]
 
     def __init__(self, function: Callable[[int, int], None]) -> None:
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
         self._function = function
 
-    @functools.cached_property
-    def _compiled(self) -> Any:
-        result: Any = CFunc(
-            self._function, ((types.int64, types.int64), types.void), {}, dict(_OPTIONS)
-        )
-        result._cache = _LazyCache(self._function)
-        result.compile()
-        return result
+    def __getattr__(self, name: str) -> Any:
+        if name not in {"_compiled", "address", "serial"}:
+            raise AttributeError(f"a region has no attribute {name!r}")
+        _uninterrupted(self._compile)
+        return getattr(self, name)
 
-    @functools.cached_property
-    def address(self) -> int:
-        """Address of the machine code, a C function ``void (int64_t, int64_t)``."""
-        return int(self._compiled.address)
-
-    @functools.cached_property
-    def serial(self) -> Callable[[int, int], None]:
-        """The region as a function to call on this thread alone; it runs without the GIL."""
-        return self._compiled.ctypes
+    def _compile(self) -> None:
+        signature = (types.int64, types.int64), types.void
+        with global_compiler_lock:
+            if "_compiled" in vars(self):
+                return
+            result: Any = CFunc(self._function, signature, {}, dict(_OPTIONS))
+            result._cache = cache.KernelCache(self._function)
+            result.compile()
+            self.address = int(result.address)
+            self.serial = result.ctypes
+            self._compiled = result
 
 
 def region(function: Callable[[int, int], None]) -> Region:
@@ -322,5 +248,16 @@ def _launch(address: int, context: int, workers: int) -> None:
         call_region(address, context, numba.int64(worker))
 
 
-launch = numba.njit(parallel=True, **_OPTIONS)(_launch)
-launch._cache = _LazyCache(_launch)
+class _Launcher(_Dispatcher):
+    """Starts Numba's threads before it is compiled or loaded.
+
+    Which would start them in passing, in the background: but tbb can only be shut down before a
+    fork by the thread that has started it.
+    """
+
+    def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
+        _launch_threads()
+        return super()._compile_for_args(*args, **kws)
+
+
+launch = _Launcher(_launch, parallel=True)

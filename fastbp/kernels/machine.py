@@ -21,6 +21,7 @@ import math
 import os
 import platform
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +96,16 @@ class Tiles:
 def _target() -> tuple[str, set[str]]:
     """Name and features of the CPU that Numba compiles for (it may not be the one we run on)."""
     name = config.CPU_NAME or llvm.get_host_cpu_name()
+    listed = str(config.CPU_FEATURES or "").split(",")
+    if not all(item.startswith(("+", "-")) for item in listed if item):
+        warnings.warn(
+            f"NUMBA_CPU_FEATURES must list features as +avx2,-fma; {config.CPU_FEATURES!r} is"
+            " ignored, as LLVM would end the process",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        config.CPU_FEATURES = None
     if config.CPU_FEATURES is not None:
-        listed = str(config.CPU_FEATURES).split(",")
         return name, {item[1:] for item in listed if item.startswith("+")}
     if config.CPU_NAME == "generic":
         return name, set()
