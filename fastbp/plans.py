@@ -10,7 +10,7 @@ import functools
 import operator
 import threading
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from fastbp.kernels import deferred, epoch, gemm, machine, narrow, sweep
 from fastbp.kernels import plan as p
 from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.memory import address_of
+from fastbp.parameters import check_apart, check_parameters
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -77,7 +78,7 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
             f"X must have 2 dimensions (samples, features), got an array of shape {array.shape}"
         )
     if array.shape[1] != n_features:
-        raise ValueError(f"X has {array.shape[1]} features, but the network expects {n_features}")
+        _refuse_width(array, n_features)
     if array.dtype not in _CODES and array.dtype.newbyteorder("=") not in _CODES:
         return np.ascontiguousarray(array, dtype=dtype)
     size = array.itemsize
@@ -85,6 +86,10 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
     if array.dtype.isnative and array.flags.aligned and whole_strides:
         return array
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def _refuse_width(X: Array, n_features: int) -> NoReturn:
+    raise ValueError(f"X has {X.shape[1]} features, but the network expects {n_features}")
 
 
 @functools.cache
@@ -100,13 +105,35 @@ def _multiply_adds(sizes: tuple[int, ...]) -> int:
     return sum(a * b for a, b in pairwise(sizes))
 
 
+def _layout(array: Array) -> tuple[Any, ...]:
+    return address_of(array), array.shape, array.strides, array.dtype
+
+
+def _check_outputs(y: Array, n_outputs: int, dtype: np.dtype[Any]) -> None:
+    """A network may have changed since its targets were checked."""
+    if y.shape[1] != n_outputs:
+        raise ValueError(f"y has {y.shape[1]} outputs, but the network has {n_outputs}")
+    if y.dtype != dtype:
+        raise ValueError(f"the network's dtype must stay {y.dtype} while fit runs, got {dtype}")
+
+
 def _circumstances(X: Array) -> tuple[Any, ...]:
     """What a plan depends on besides the network, but for the address of X."""
     return threading.get_ident(), threads.get_num_threads(), X.shape, X.strides, X.dtype
 
 
+def _same(one: tuple[Array, ...] | None, other: tuple[Array, ...] | None) -> bool:
+    """Whether two foldings are the same in every value."""
+    if one is None or other is None:
+        return one is other
+    return one is other or all(map(np.array_equal, one, other))
+
+
 class NetworkPlan:
     """A region's words for one network and one set of rows.
+
+    It holds addresses: ask `take` or `follow` before each use whether these are still those of the
+    network's arrays, if anybody else may have had the network in hand.
 
     Parameters
     ----------
@@ -118,6 +145,12 @@ class NetworkPlan:
         Targets in the network's dtype, C-contiguous; for `train`.
     batch_size : int, optional
         Rows of a step; without it the plan is for `forward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the network's parameters are not what they have to be, see `check_parameters`; if one of
+        those to be trained shares memory with another, or with the rows.
     """
 
     def __init__(
@@ -128,14 +161,31 @@ class NetworkPlan:
         *,
         batch_size: int | None = None,
     ) -> None:
-        self._sizes, self._dtype = network.layer_sizes, network.dtype
-        # Rows to evaluate may be others in time, see `take`: the caller keeps those.
-        self._keep: list[Any] = [] if y is None else [X, y]
         self.rows = len(X)
         self._row_bytes = X.shape[1] * X.itemsize
         self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
         self.settings = np.zeros(4)
-        sizes = self._sizes
+        # Rows to evaluate may be others in time, see `take`: the caller keeps those.
+        self._data: tuple[Array, ...] = () if y is None else (X, y)
+        self._data_layout = [*map(_layout, self._data)]
+        self._made_for = _circumstances(X)
+        self._training = y is not None
+        self._make(network, X, y)
+
+    def _make(self, network: Network, X: Array, y: Array | None) -> None:
+        """Write the words for what the network is made of now."""
+        sizes, dtype = self._sizes, self._dtype = network.layer_sizes, network.dtype
+        arrays = check_parameters(
+            network.weights, network.biases, sizes, dtype, in_place=self._training
+        )
+        if X.shape[1] != sizes[0]:
+            _refuse_width(X, sizes[0])
+        if y is not None:
+            _check_outputs(y, sizes[-1], dtype)
+            check_apart(arrays, X, y)
+        self._preprocessing = network._folding()
+        self._one_scale = isinstance(network.input_scale, float)
+        self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
         contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
         self._narrow = contiguous_rows and _may_be_narrow(sizes)
         words = [0] * p.plan_words(len(sizes) - 1)  # a list is filled several times faster
@@ -147,26 +197,22 @@ class NetworkPlan:
         words[p.SETTINGS] = address_of(self.settings)
         if y is not None:
             words[p.Y] = address_of(y)
-        self._preprocessing = network._folding()
-        folding = self._folding(X)
+        folding = self._needed = self._folding(X)
         if folding is not None:
             words[p.SCALE], words[p.SHIFT] = (address_of(part) for part in folding)
-            words[p.ONE_SCALE] = int(np.ndim(network.input_scale) == 0)
-        self._fill_layers(network, words)
+            words[p.ONE_SCALE] = int(self._one_scale)
+        self._fill_layers(words)
         self.words = np.array(words, np.int64)
         if self._narrow:
-            self._region = _NARROW_REGIONS[network.dtype, X.dtype, folding is not None]
+            self._region = _NARROW_REGIONS[dtype, X.dtype, folding is not None]
         else:
-            self._region = _WIDE_REGIONS[network.dtype]
+            self._region = _WIDE_REGIONS[dtype]
         self._address = address_of(self.words)
-        self._training = y is not None
         self._by_columns = False
         self._folded = 0  # where in the shared scratch memory FOLDED is
         self._lay_out()
         self._bytes = self._shared + self._private * self._workers + self._layers
         self._prepared: tuple[int, ...] = ()
-        self._made_for = _circumstances(X)
-        self._made_of = [*network.weights, *network.biases]
 
     def _folding(self, X: Array) -> tuple[Array, Array] | None:
         """Scale and shift of X's columns, if the region needs any."""
@@ -175,15 +221,15 @@ class NetworkPlan:
         if folding is None and self._narrow and unfolded not in _NARROW_REGIONS:
             ones = np.ones(self._sizes[0], self._dtype)
             folding = ones, 0 * ones
-        self._keep.append(folding)
         return folding
 
-    def _fill_layers(self, network: Network, words: list[int]) -> None:
+    def _fill_layers(self, words: list[int]) -> None:
+        layers = len(self._sizes) - 1
         at = p.LAYER
-        for weight, bias in zip(network.weights, network.biases, strict=True):
-            words[at + p.WEIGHT], words[at + p.BIAS] = address_of(weight), address_of(bias)
-            words[at + p.OUTPUTS], words[at + p.INPUTS] = weight.shape
-            self._keep += [weight, bias]
+        for layer, (inputs, outputs) in enumerate(pairwise(self._sizes)):
+            words[at + p.WEIGHT] = self._addresses[layer]
+            words[at + p.BIAS] = self._addresses[layers + layer]
+            words[at + p.OUTPUTS], words[at + p.INPUTS] = outputs, inputs
             at += p.LAYER_WORDS
 
     def _lay_out(self) -> None:
@@ -313,15 +359,48 @@ class NetworkPlan:
         self._run(p.FORWARD)
         return out
 
+    def reads_in_place(self, network: Network) -> bool:
+        """Whether there are no copies among what it reads, which would be old at the next call."""
+        return all(map(operator.is_, self._arrays, (*network.weights, *network.biases)))
+
     def take(self, network: Network, X: Array) -> bool:
         """Turn to the rows `X`, if nothing else of the plan has to change: whether that is so."""
-        if (
-            self._made_for != _circumstances(X)
-            or not all(map(operator.is_, (*network.weights, *network.biases), self._made_of))
-            or network._folding() is not self._preprocessing
-        ):
+        if self._made_for != _circumstances(X) or not self._is_of(network):
             return False
         self.words[p.X] = address_of(X)
+        return True
+
+    def follow(self, network: Network) -> None:
+        """Go on training with what the network is made of now.
+
+        Users put other arrays, preprocessing and inner layers into it while `fit` runs, in
+        callbacks above all, and expect that those are trained.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the plan when it is made, and if the rows were changed in shape.
+        """
+        if [*map(_layout, self._data)] != self._data_layout:
+            raise ValueError("X and y must keep their shapes, dtypes and places while fit runs")
+        if not self._is_of(network):
+            self._make(network, *self._data)
+
+    def _is_of(self, network: Network) -> bool:
+        """Whether the network is made of the same arrays, in the same places, as far as counts."""
+        sizes, dtype = network.layer_sizes, network.dtype
+        arrays = check_parameters(
+            network.weights, network.biases, sizes, dtype, in_place=self._training
+        )
+        if (
+            sizes != self._sizes
+            or dtype != self._dtype
+            or [*map(address_of, arrays)] != self._addresses
+            or isinstance(network.input_scale, float) != self._one_scale
+            or not _same(network._folding(), self._preprocessing)
+        ):
+            return False
+        self._arrays = arrays  # others of the same memory, perhaps: these keep it alive
         return True
 
 
@@ -329,10 +408,10 @@ def evaluate(network: Network, X: Array, *, sigmoid_out: bool) -> Array:
     """`NetworkPlan.forward` for rows as `as_input` gives them, n >= 1.
 
     The plan for a few rows is kept: making one takes longer than carrying it out. It is of use to
-    the thread that made it, for as many rows, while the network's arrays are the same objects.
+    the thread that made it, for as many rows, while the network's arrays lie where they were.
     """
     plan = network._plan
     if plan is None or not plan.take(network, X):
         plan = NetworkPlan(network, X)
-        network._plan = plan if len(X) <= _FEW_ROWS else None
+        network._plan = plan if len(X) <= _FEW_ROWS and plan.reads_in_place(network) else None
     return plan.forward(sigmoid_out=sigmoid_out)
