@@ -18,7 +18,7 @@ from fastbp.initializers import Init, canonical_init, initialize
 from fastbp.kernels import writeback
 from fastbp.losses import check_targets, l2_penalty, log_loss
 from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
-from fastbp.plans import as_input, evaluate
+from fastbp.plans import as_input, check_width, evaluate
 from fastbp.products import product
 
 if TYPE_CHECKING:
@@ -263,6 +263,7 @@ class Network:
         self, X: Array, weights: list[Array], biases: list[Array]
     ) -> tuple[list[Array], list[Array]]:
         """Z and A of every layer."""
+        check_width(X, weights[0].shape[1])  # the network may have changed since `as_input`
         folding = self._folding()
         below, Z, A = X, [], []
         for weight, bias in zip(weights, biases, strict=True):

@@ -10,7 +10,7 @@ import functools
 import operator
 import threading
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from fastbp.parameters import check_apart, check_parameters
 if TYPE_CHECKING:
     from fastbp.network import Network
 
-__all__ = ["NetworkPlan", "as_input", "evaluate"]
+__all__ = ["NetworkPlan", "as_input", "check_width", "evaluate"]
 
 Array = npt.NDArray[Any]
 
@@ -77,8 +77,7 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
         raise ValueError(
             f"X must have 2 dimensions (samples, features), got an array of shape {array.shape}"
         )
-    if array.shape[1] != n_features:
-        _refuse_width(array, n_features)
+    check_width(array, n_features)
     if array.dtype not in _CODES and array.dtype.newbyteorder("=") not in _CODES:
         return np.ascontiguousarray(array, dtype=dtype)
     size = array.itemsize
@@ -88,8 +87,10 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
-def _refuse_width(X: Array, n_features: int) -> NoReturn:
-    raise ValueError(f"X has {X.shape[1]} features, but the network expects {n_features}")
+def check_width(X: Array, n_features: int) -> None:
+    """That the matrix X has as many columns as there are features."""
+    if X.shape[1] != n_features:
+        raise ValueError(f"X has {X.shape[1]} features, but the network expects {n_features}")
 
 
 @functools.cache
@@ -126,7 +127,7 @@ def _same(one: tuple[Array, ...] | None, other: tuple[Array, ...] | None) -> boo
     """Whether two foldings are the same in every value."""
     if one is None or other is None:
         return one is other
-    return one is other or all(map(np.array_equal, one, other))
+    return all(map(np.array_equal, one, other))
 
 
 class NetworkPlan:
@@ -178,8 +179,7 @@ class NetworkPlan:
         arrays = check_parameters(
             network.weights, network.biases, sizes, dtype, in_place=self._training
         )
-        if X.shape[1] != sizes[0]:
-            _refuse_width(X, sizes[0])
+        check_width(X, sizes[0])  # the network may have changed since `as_input`
         if y is not None:
             _check_outputs(y, sizes[-1], dtype)
             check_apart(arrays, X, y)
@@ -392,12 +392,14 @@ class NetworkPlan:
         arrays = check_parameters(
             network.weights, network.biases, sizes, dtype, in_place=self._training
         )
-        if (
-            sizes != self._sizes
-            or dtype != self._dtype
-            or [*map(address_of, arrays)] != self._addresses
-            or isinstance(network.input_scale, float) != self._one_scale
-            or not _same(network._folding(), self._preprocessing)
+        if sizes != self._sizes or dtype != self._dtype:
+            return False
+        if [*map(address_of, arrays)] != self._addresses:
+            return False
+        folding = network._folding()
+        if folding is not self._preprocessing and (
+            isinstance(network.input_scale, float) != self._one_scale
+            or not _same(folding, self._preprocessing)
         ):
             return False
         self._arrays = arrays  # others of the same memory, perhaps: these keep it alive

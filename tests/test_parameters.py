@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 
 import numpy as np
@@ -15,14 +17,14 @@ X = np.random.default_rng(0).normal(size=(5, 70)).astype(np.float32)
 y = np.array([0, 1, 1, 0, 1], np.float32)[:, None]
 
 READS = {
-    "predict_proba": lambda network: network.predict_proba(X),
-    "predict": lambda network: network.predict(X),
-    "score": lambda network: network.score(X, y),
-    "loss": lambda network: network.loss(X, y, weight_decay=0.1),
-    "gradients": lambda network: network.gradients(X, y),
-    "activation_stats": lambda network: network.activation_stats(X),
+    "predict_proba": lambda network, X=X: network.predict_proba(X),
+    "predict": lambda network, X=X: network.predict(X),
+    "score": lambda network, X=X: network.score(X, y),
+    "loss": lambda network, X=X: network.loss(X, y, weight_decay=0.1),
+    "gradients": lambda network, X=X: network.gradients(X, y),
+    "activation_stats": lambda network, X=X: network.activation_stats(X),
 }
-CALLS = {**READS, "fit": lambda network: network.fit(X, y)}
+CALLS = {**READS, "fit": lambda network, X=X: network.fit(X, y)}
 
 # What `fit` cannot change in place, and the words by which it says so.
 UNFIT = {
@@ -97,6 +99,17 @@ def test_parameters_that_are_not_contiguous_may_change_between_calls(sizes):
     assert network.predict_proba(X).tobytes() == contiguous.predict_proba(X).tobytes()
 
 
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))]
+)
+@pytest.mark.parametrize("layout", UNFIT)
+def test_copies_have_the_same_parameters(layout, copied):
+    network = make(SIZES[0])
+    expected = everything_read(network)
+    network.weights = [LAYOUTS[layout](weight) for weight in network.weights]
+    assert everything_read(copied(network)) == expected
+
+
 @pytest.mark.parametrize("kind", ["weights", "biases"])
 @pytest.mark.parametrize("layout", UNFIT)
 def test_fit_refuses_what_it_cannot_change_in_place(layout, kind):
@@ -164,7 +177,7 @@ def test_what_is_no_such_array_is_named(call, kind, wrong, error, message):
 def test_another_number_of_arrays_is_refused(call, kind):
     network = make(SIZES[0])
     getattr(network, kind).append(np.zeros((1, 1), np.float32))
-    with pytest.raises(ValueError, match=f"{kind} must have 3 arrays, got 4"):
+    with pytest.raises(ValueError, match=r"must have 3 arrays each, got [34] and [34]"):
         CALLS[call](network)
 
 
@@ -314,3 +327,17 @@ def test_a_network_may_grow_by_hand():
     network.layer_sizes = grown.layer_sizes
     network.weights, network.biases = grown.weights, grown.biases
     assert everything_read(network) == everything_read(grown)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_data_that_change_the_network_as_they_are_read_are_refused(call):
+    network, rows = make(SIZES[0]), X
+
+    class Rows:
+        def __array__(self, dtype=None, copy=None):
+            network.layer_sizes = (90, 3, 2, 1)
+            network.weights[0] = np.zeros((3, 90), np.float32)
+            return rows
+
+    with pytest.raises(ValueError, match="X has 70 features, but the network expects 90"):
+        CALLS[call](network, Rows())

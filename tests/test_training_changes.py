@@ -270,7 +270,7 @@ REFUSED = [
     (leave_a_list, TypeError, r"weights\[0\] must be a numpy.ndarray, got list"),
     (leave_another_shape, ValueError, r"weights\[0\] must be a float32 array of shape"),
     (leave_another_dtype, ValueError, r"weights\[0\] must be a float32 array .* got float64"),
-    (leave_another_number, ValueError, "biases must have . arrays, got "),
+    (leave_another_number, ValueError, "weights and biases must have . arrays each, got . and ."),
     (freeze, ValueError, r"weights\[0\] is not writable, and fit changes it in place"),
     (transpose_in_memory, ValueError, r"weights\[0\] is not C-contiguous, and fit changes it"),
     (tie_to_the_data, ValueError, r"biases\[0\] shares memory with y"),
