@@ -29,7 +29,6 @@ __all__ = ["ActivationStats", "Network"]
 
 Array = npt.NDArray[Any]
 
-
 _PREPROCESSING = {"input_mean", "input_scale"}
 _CHECKS: dict[str, Callable[[Any], Any]] = {"layer_sizes": check_sizes, "dtype": check_dtype}
 
@@ -125,7 +124,7 @@ class Network:
         self.training_settings: dict[str, Any] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Keep to what `__init__` makes of these, whoever assigns them."""
+        """Check what is assigned as `__init__` checks what is given; parameters: at each use."""
         if name in _PREPROCESSING:
             value = check_folding(value, name, self.layer_sizes[0], self.dtype)
         elif name in _CHECKS:

@@ -175,7 +175,7 @@ class NetworkPlan:
 
     def _make(self, network: Network, X: Array, y: Array | None) -> None:
         """Write the words for what the network is made of now."""
-        sizes, dtype = self._sizes, self._dtype = network.layer_sizes, network.dtype
+        sizes, dtype = network.layer_sizes, network.dtype
         arrays = check_parameters(
             network.weights, network.biases, sizes, dtype, in_place=self._training
         )
@@ -185,6 +185,7 @@ class NetworkPlan:
             check_apart(arrays, X, y)
         self._preprocessing = network._folding()
         self._one_scale = isinstance(network.input_scale, float)
+        self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
         contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
         self._narrow = contiguous_rows and _may_be_narrow(sizes)
@@ -197,7 +198,7 @@ class NetworkPlan:
         words[p.SETTINGS] = address_of(self.settings)
         if y is not None:
             words[p.Y] = address_of(y)
-        folding = self._needed = self._folding(X)
+        folding = self._folding_of_x = self._folding(X)  # kept alive
         if folding is not None:
             words[p.SCALE], words[p.SHIFT] = (address_of(part) for part in folding)
             words[p.ONE_SCALE] = int(self._one_scale)

@@ -136,9 +136,8 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        For bad arguments, before anything is changed.
-        While training, if callbacks leave parameters behind that could not be trained from the
-        start.
+        For bad arguments, before anything is changed; and before training goes on, if a callback
+        leaves parameters behind that could not be trained at the start.
     KeyboardInterrupt
         On Ctrl-C; the network is then in the state after the last whole step.
 
