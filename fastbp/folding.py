@@ -20,16 +20,20 @@ def check_folding(
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    if array.shape not in ((), (n_features,)):
-        raise ValueError(
-            f"{name} must be a number or have one value for each of the {n_features} features,"
-            f" got shape {array.shape}"
-        )
+    _check_shape(array.shape, name, n_features)
     with np.errstate(over="ignore"):
         rounded = np.array(array, dtype=dtype)
     if not np.isfinite(rounded).all():
         raise ValueError(f"{name} must be finite in {dtype}")
     return float(array) if array.ndim == 0 else rounded
+
+
+def _check_shape(shape: tuple[int, ...], name: str, n_features: int) -> None:
+    if shape not in ((), (n_features,)):
+        raise ValueError(
+            f"{name} must be a number or have one value for each of the {n_features} features,"
+            f" got shape {shape}"
+        )
 
 
 def scale_and_shift(
@@ -46,6 +50,9 @@ def scale_and_shift(
 def _make(
     mean: float | Array, scale: float | Array, n0: int, dtype: np.dtype[Any]
 ) -> tuple[Array, Array]:
+    # The arrays, or the number of features, may have been changed since they were checked.
+    _check_shape(np.shape(mean), "input_mean", n0)
+    _check_shape(np.shape(scale), "input_scale", n0)
     shift = -np.multiply(np.asarray(mean, dtype), np.asarray(scale, dtype), dtype=np.float64)
     each = np.array(np.broadcast_to(scale, n0), dtype)
     with np.errstate(over="ignore"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,7 @@ from fastbp.initializers import Init, canonical_init, initialize
 from fastbp.kernels import writeback
 from fastbp.losses import check_targets, l2_penalty, log_loss
 from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
-from fastbp.plans import as_input, evaluate
+from fastbp.plans import as_input, check_width, evaluate
 from fastbp.products import product
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["ActivationStats", "Network"]
 
 Array = npt.NDArray[Any]
+
+_PREPROCESSING = {"input_mean", "input_scale"}
+_CHECKS: dict[str, Callable[[Any], Any]] = {"layer_sizes": check_sizes, "dtype": check_dtype}
 
 
 class ActivationStats(NamedTuple):
@@ -68,9 +71,13 @@ class Network:
     layer_sizes : tuple of int
     weights : list of ndarray
         weights[l] has shape (n_{l+1}, n_l). They are the weights of the preprocessed input.
+        Arrays of the network's dtype may be put in their place, of any layout, also read-only or
+        memory-mapped; those that are not C-contiguous are copied at each call. `fit` changes them
+        in place and asks for more, see there.
     biases : list of ndarray
-        biases[l] has shape (n_{l+1},).
+        biases[l] has shape (n_{l+1},). The same holds for them.
     input_mean, input_scale : float or ndarray of shape (n_0,)
+        What is assigned is copied and checked as the argument is.
     parameter_count : int
     training_settings : dict
         Settings of the last `fit`; stored with the network.
@@ -116,6 +123,14 @@ class Network:
         )
         self.training_settings: dict[str, Any] = {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Check what is assigned as `__init__` checks what is given; parameters: at each use."""
+        if name in _PREPROCESSING:
+            value = check_folding(value, name, self.layer_sizes[0], self.dtype)
+        elif name in _CHECKS:
+            value = _CHECKS[name](value)
+        super().__setattr__(name, value)
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_plan"}
 
@@ -130,8 +145,14 @@ class Network:
         """Number of weights and biases: the sum of n_l (n_{l-1} + 1) over the layers."""
         return sum((a + 1) * b for a, b in pairwise(self.layer_sizes))
 
+    def _parameters(self) -> tuple[list[Array], list[Array]]:
+        """Weights and biases as compiled code reads them, and of no subclass."""
+        checked = check_parameters(self.weights, self.biases, self.layer_sizes, self.dtype)
+        arrays = [*map(np.asarray, checked)]
+        layers = len(arrays) // 2
+        return arrays[:layers], arrays[layers:]
+
     def _input(self, X: npt.ArrayLike) -> Array:
-        check_parameters(self.weights, self.biases, self.layer_sizes, self.dtype)
         return as_input(X, self.layer_sizes[0], self.dtype)
 
     def _output(self, X: npt.ArrayLike, *, sigmoid_out: bool) -> Array:
@@ -225,7 +246,7 @@ class Network:
         """
         if not 0 <= weight_decay < math.inf:
             raise ValueError(f"weight_decay must be finite and >= 0, got {weight_decay!r}")
-        return self._evaluate(X, y)[0] + l2_penalty(self.weights, weight_decay)
+        return self._evaluate(X, y)[0] + l2_penalty(self._parameters()[0], weight_decay)
 
     def _evaluate(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, float]:
         """Log loss and accuracy."""
@@ -237,11 +258,14 @@ class Network:
         right = ((z >= 0) == (targets >= 0.5)).all(axis=1)
         return log_loss(z, targets), float(right.mean())
 
-    def _layers(self, X: Array) -> tuple[list[Array], list[Array]]:
+    def _layers(
+        self, X: Array, weights: list[Array], biases: list[Array]
+    ) -> tuple[list[Array], list[Array]]:
         """Z and A of every layer."""
+        check_width(X, weights[0].shape[1])  # the network may have changed since `as_input`
         folding = self._folding()
         below, Z, A = X, [], []
-        for weight, bias in zip(self.weights, self.biases, strict=True):
+        for weight, bias in zip(weights, biases, strict=True):
             z = np.empty((len(X), len(weight)), self.dtype)
             product(below, weight.T, z, kind=writeback.BIAS, bias=bias, folding=folding)
             below, folding = sigmoid(z), None
@@ -280,12 +304,13 @@ class Network:
         targets = check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
         if len(rows) == 0:
             raise ValueError("X has no rows: a gradient needs at least one")
-        _, A = self._layers(rows)
+        weights, biases = self._parameters()
+        _, A = self._layers(rows, weights, biases)
         delta = (A[-1] - targets) / self.dtype.type(len(rows))
         slopes: list[tuple[Array, Array]] = []
-        for layer in range(len(self.weights) - 1, -1, -1):
-            weight = self.weights[layer]
-            slope = np.empty_like(weight)
+        for layer in range(len(weights) - 1, -1, -1):
+            weight = weights[layer]
+            slope = np.empty(weight.shape, self.dtype)
             if layer > 0:
                 product(delta.T, A[layer - 1], slope)
             else:
@@ -327,7 +352,7 @@ class Network:
                 float(a.mean(dtype=wide)),
                 float(a.std(dtype=wide)),
             )
-            for z, a in zip(*self._layers(rows), strict=True)
+            for z, a in zip(*self._layers(rows, *self._parameters()), strict=True)
         ]
 
     def fit(

@@ -21,11 +21,12 @@ from fastbp.kernels import deferred, epoch, gemm, machine, narrow, sweep
 from fastbp.kernels import plan as p
 from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.memory import address_of
+from fastbp.parameters import check_apart, check_parameters
 
 if TYPE_CHECKING:
     from fastbp.network import Network
 
-__all__ = ["NetworkPlan", "as_input", "evaluate"]
+__all__ = ["NetworkPlan", "as_input", "check_width", "evaluate"]
 
 Array = npt.NDArray[Any]
 
@@ -82,8 +83,7 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
         raise ValueError(
             f"X must have 2 dimensions (samples, features), got an array of shape {array.shape}"
         )
-    if array.shape[1] != n_features:
-        raise ValueError(f"X has {array.shape[1]} features, but the network expects {n_features}")
+    check_width(array, n_features)
     if array.dtype not in _CODES and array.dtype.newbyteorder("=") not in _CODES:
         return np.ascontiguousarray(array, dtype=dtype)
     size = array.itemsize
@@ -91,6 +91,12 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
     if array.dtype.isnative and array.flags.aligned and whole_strides:
         return array
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def check_width(X: Array, n_features: int) -> None:
+    """That the matrix X has as many columns as there are features."""
+    if X.shape[1] != n_features:
+        raise ValueError(f"X has {X.shape[1]} features, but the network expects {n_features}")
 
 
 @functools.cache
@@ -106,13 +112,35 @@ def _multiply_adds(sizes: tuple[int, ...]) -> int:
     return sum(a * b for a, b in pairwise(sizes))
 
 
+def _layout(array: Array) -> tuple[Any, ...]:
+    return address_of(array), array.shape, array.strides, array.dtype
+
+
+def _check_outputs(y: Array, n_outputs: int, dtype: np.dtype[Any]) -> None:
+    """A network may have changed since its targets were checked."""
+    if y.shape[1] != n_outputs:
+        raise ValueError(f"y has {y.shape[1]} outputs, but the network has {n_outputs}")
+    if y.dtype != dtype:
+        raise ValueError(f"the network's dtype must stay {y.dtype} while fit runs, got {dtype}")
+
+
 def _circumstances(X: Array) -> tuple[Any, ...]:
     """What a plan depends on besides the network, but for the address of X."""
     return threading.get_ident(), threads.get_num_threads(), X.shape, X.strides, X.dtype
 
 
+def _same(one: tuple[Array, ...] | None, other: tuple[Array, ...] | None) -> bool:
+    """Whether two foldings are the same in every value."""
+    if one is None or other is None:
+        return one is other
+    return all(map(np.array_equal, one, other))
+
+
 class NetworkPlan:
     """A region's words for one network and one set of rows.
+
+    It holds addresses: ask `take` or `follow` before each use whether these are still those of the
+    network's arrays, if anybody else may have had the network in hand.
 
     Parameters
     ----------
@@ -124,6 +152,12 @@ class NetworkPlan:
         Targets in the network's dtype, C-contiguous; for `train`.
     batch_size : int, optional
         Rows of a step; without it the plan is for `forward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the network's parameters are not what they have to be, see `check_parameters`; if one of
+        those to be trained shares memory with another, or with the rows.
     """
 
     def __init__(
@@ -134,14 +168,31 @@ class NetworkPlan:
         *,
         batch_size: int | None = None,
     ) -> None:
-        self._sizes, self._dtype = network.layer_sizes, network.dtype
-        # Rows to evaluate may be others in time, see `take`: the caller keeps those.
-        self._keep: list[Any] = [] if y is None else [X, y]
         self.rows = len(X)
         self._row_bytes = X.shape[1] * X.itemsize
         self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
         self.settings = np.zeros(4)
-        sizes = self._sizes
+        # Rows to evaluate may be others in time, see `take`: the caller keeps those.
+        self._data: tuple[Array, ...] = () if y is None else (X, y)
+        self._data_layout = [*map(_layout, self._data)]
+        self._made_for = _circumstances(X)
+        self._training = y is not None
+        self._make(network, X, y)
+
+    def _make(self, network: Network, X: Array, y: Array | None) -> None:
+        """Write the words for what the network is made of now."""
+        sizes, dtype = network.layer_sizes, network.dtype
+        arrays = check_parameters(
+            network.weights, network.biases, sizes, dtype, in_place=self._training
+        )
+        check_width(X, sizes[0])  # the network may have changed since `as_input`
+        if y is not None:
+            _check_outputs(y, sizes[-1], dtype)
+            check_apart(arrays, X, y)
+        self._preprocessing = network._folding()
+        self._one_scale = isinstance(network.input_scale, float)
+        self._sizes, self._dtype = sizes, dtype
+        self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
         contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
         self._narrow = contiguous_rows and _may_be_narrow(sizes)
         words = [0] * p.plan_words(len(sizes) - 1)  # a list is filled several times faster
@@ -153,30 +204,26 @@ class NetworkPlan:
         words[p.SETTINGS] = address_of(self.settings)
         if y is not None:
             words[p.Y] = address_of(y)
-        self._preprocessing = network._folding()
-        folding = self._folding(X)
+        folding = self._folding_of_x = self._folding(X)  # kept alive
         if folding is not None:
             words[p.SCALE], words[p.SHIFT] = (address_of(part) for part in folding)
-            words[p.ONE_SCALE] = int(np.ndim(network.input_scale) == 0)
-        self._fill_layers(network, words)
+            words[p.ONE_SCALE] = int(self._one_scale)
+        self._fill_layers(words)
         self.words = np.array(words, np.int64)
         if self._narrow:
-            self._region = _NARROW_REGIONS[network.dtype, X.dtype, folding is not None]
+            self._region = _NARROW_REGIONS[dtype, X.dtype, folding is not None]
         else:
-            self._region = _WIDE_REGIONS[network.dtype]
+            self._region = _WIDE_REGIONS[dtype]
         self._address = address_of(self.words)
-        self._training = y is not None
         self._by_columns = False
         self._folded = 0  # where in the shared scratch memory FOLDED is
         self._lay_out()
         self._bytes = self._shared + self._private * self._workers + self._layers
         self._prepared: tuple[int, ...] = ()
-        self._made_for = _circumstances(X)
-        self._made_of = [*network.weights, *network.biases]
         self._long_steps = (
             self.batch_size >= _LEAST_LONG_BATCH
             and self._work_of(self.batch_size) > 2 * threads.LONG_WORK
-            and sum(array.nbytes for array in self._made_of) <= _MOST_COPIED
+            and sum(array.nbytes for array in arrays) <= _MOST_COPIED
         )
         self._backup: Backup | None = None
 
@@ -187,15 +234,15 @@ class NetworkPlan:
         if folding is None and self._narrow and unfolded not in _NARROW_REGIONS:
             ones = np.ones(self._sizes[0], self._dtype)
             folding = ones, 0 * ones
-        self._keep.append(folding)
         return folding
 
-    def _fill_layers(self, network: Network, words: list[int]) -> None:
+    def _fill_layers(self, words: list[int]) -> None:
+        layers = len(self._sizes) - 1
         at = p.LAYER
-        for weight, bias in zip(network.weights, network.biases, strict=True):
-            words[at + p.WEIGHT], words[at + p.BIAS] = address_of(weight), address_of(bias)
-            words[at + p.OUTPUTS], words[at + p.INPUTS] = weight.shape
-            self._keep += [weight, bias]
+        for layer, (inputs, outputs) in enumerate(pairwise(self._sizes)):
+            words[at + p.WEIGHT] = self._addresses[layer]
+            words[at + p.BIAS] = self._addresses[layers + layer]
+            words[at + p.OUTPUTS], words[at + p.INPUTS] = outputs, inputs
             at += p.LAYER_WORDS
 
     def _lay_out(self) -> None:
@@ -329,7 +376,7 @@ class NetworkPlan:
             return
         if self._backup is None:
             layers = len(self._sizes) - 1
-            self._backup = Backup(self._made_of[:layers], self._made_of[layers:])
+            self._backup = Backup(self._arrays[:layers], self._arrays[layers:])
         else:
             self._backup.refresh()
         try:
@@ -350,15 +397,50 @@ class NetworkPlan:
         """Multiply-adds, in the time of those of float32, of so many rows' way forward."""
         return rows * _multiply_adds(self._sizes) * self._dtype.itemsize // 4
 
+    def reads_in_place(self, network: Network) -> bool:
+        """Whether there are no copies among what it reads, which would be old at the next call."""
+        return all(map(operator.is_, self._arrays, (*network.weights, *network.biases)))
+
     def take(self, network: Network, X: Array) -> bool:
         """Turn to the rows `X`, if nothing else of the plan has to change: whether that is so."""
-        if (
-            self._made_for != _circumstances(X)
-            or not all(map(operator.is_, (*network.weights, *network.biases), self._made_of))
-            or network._folding() is not self._preprocessing
-        ):
+        if self._made_for != _circumstances(X) or not self._is_of(network):
             return False
         self.words[p.X] = address_of(X)
+        return True
+
+    def follow(self, network: Network) -> None:
+        """Go on training with what the network is made of now.
+
+        Users put other arrays, preprocessing and inner layers into it while `fit` runs, in
+        callbacks above all, and expect that those are trained.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the plan when it is made, and if the rows were changed in shape.
+        """
+        if [*map(_layout, self._data)] != self._data_layout:
+            raise ValueError("X and y must keep their shapes, dtypes and places while fit runs")
+        if not self._is_of(network):
+            self._make(network, *self._data)
+
+    def _is_of(self, network: Network) -> bool:
+        """Whether the network is made of the same arrays, in the same places, as far as counts."""
+        sizes, dtype = network.layer_sizes, network.dtype
+        arrays = check_parameters(
+            network.weights, network.biases, sizes, dtype, in_place=self._training
+        )
+        if sizes != self._sizes or dtype != self._dtype:
+            return False
+        if [*map(address_of, arrays)] != self._addresses:
+            return False
+        folding = network._folding()
+        if folding is not self._preprocessing and (
+            isinstance(network.input_scale, float) != self._one_scale
+            or not _same(folding, self._preprocessing)
+        ):
+            return False
+        self._arrays = arrays  # others of the same memory, perhaps: these keep it alive
         return True
 
 
@@ -366,14 +448,16 @@ def evaluate(network: Network, X: Array, *, sigmoid_out: bool) -> Array:
     """`NetworkPlan.forward` for rows as `as_input` gives them, n >= 1.
 
     The plan for a few rows is kept: making one takes longer than carrying it out. It is of use to
-    the thread that made it, for as many rows, while the network's arrays are the same objects. It
-    is taken away while in use, so that a call that comes between (from a signal handler, or another
+    the thread that made it, for as many rows, while the network's arrays lie where they were. It is
+    taken away while in use, so that a call that comes between (from a signal handler, or another
     thread) makes one of its own.
     """
     plan: NetworkPlan | None = network.__dict__.pop("_plan", None)
+    keep = True
     if plan is None or not plan.take(network, X):
         plan = NetworkPlan(network, X)
+        keep = len(X) <= _FEW_ROWS and plan.reads_in_place(network)
     result = plan.forward(sigmoid_out=sigmoid_out)
-    if len(X) <= _FEW_ROWS:
-        network._plan = plan
+    if keep:
+        network.__dict__["_plan"] = plan  # without the checks of `Network.__setattr__`
     return result

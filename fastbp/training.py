@@ -137,9 +137,18 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        For bad arguments, before anything is changed.
+        For bad arguments, before anything is changed; and before training goes on, if a callback
+        leaves parameters behind that could not be trained at the start.
     KeyboardInterrupt
         On Ctrl-C; the network is then in the state after the last whole step.
+
+    Notes
+    -----
+    The arrays in ``network.weights`` and ``network.biases`` are changed in place. So they must be
+    writable, C-contiguous, aligned and in the machine's byte order, and share no memory with each
+    other, X or y; `predict` and the like can do without. Callbacks may change them, put other
+    arrays in their place, and set ``input_mean``, ``input_scale`` and the inner of
+    ``layer_sizes``: training goes on with what it finds.
     """
     rows, targets = _check_data(network, X, y, "X")
     settings = _check_settings(
@@ -304,6 +313,7 @@ def _train(
     plan = NetworkPlan(network, rows, targets, batch_size=settings.batch_size or len(rows))
     plan.settings[:2] = settings.learning_rate, settings.weight_decay
     n, total = len(rows), len(rows) * settings.epochs
+    watched = bool(hooks) or report is not None  # asking costs as much as a step of a small network
     network.training_settings = {
         "batch_size": settings.batch_size,
         "epochs": settings.epochs,
@@ -316,7 +326,7 @@ def _train(
         order = _epoch_order(n, epoch, settings.shuffle, settings.seed)
         plan.settings[2:] = 0.0
         seconds = 0.0
-        for samples, spent in _chunks(plan, order):
+        for samples, spent in _chunks(plan, order, network if watched else None):
             seconds += spent
             if report is not None:
                 report(epoch * n + samples, total)
@@ -336,8 +346,12 @@ def _train(
     return history
 
 
-def _chunks(plan: NetworkPlan, order: Array | None) -> Iterator[tuple[int, float]]:
+def _chunks(
+    plan: NetworkPlan, order: Array | None, network: Network | None
+) -> Iterator[tuple[int, float]]:
     """Run an epoch in a few calls of compiled code, between which Python sees Ctrl-C.
+
+    With `network`, each call goes on with the arrays that user code has left in it.
 
     Yields the samples done so far and the seconds that the last call took. How the steps are
     divided among the calls changes nothing in the result, as calls are of whole groups.
@@ -345,6 +359,8 @@ def _chunks(plan: NetworkPlan, order: Array | None) -> Iterator[tuple[int, float
     steps = -(-plan.rows // plan.batch_size)
     done = 0
     while done < steps:
+        if network is not None:
+            plan.follow(network)
         last = min(steps, done + plan.steps_at_once)
         start = time.perf_counter()
         plan.train(order, done, last)

@@ -77,6 +77,49 @@ def test_parameters_that_do_not_fit_any_more(sizes):
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_parameters_whose_memory_moves(sizes):
+    network, X = make(sizes), rows()
+    network.weights[0] = weight = np.array(network.weights[0])  # which owns its memory
+    expected = network.predict_proba(X).tobytes()
+    kept = network._plan
+
+    weight.resize((1000, 1000), refcheck=False)
+    others = [np.full((sizes[1], 70), np.nan, np.float32) for _ in range(10)]
+    weight.resize((sizes[1], 70), refcheck=False)
+
+    assert len(others) == 10
+    assert network.predict_proba(X).tobytes() == expected
+    assert network._plan is not kept
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_a_layer_that_shrinks_where_it_lies(sizes):
+    network, X = make(sizes), rows()
+    network.weights = [np.array(weight) for weight in network.weights]  # which own their memory
+    network.biases = [np.array(bias) + np.float32(0.5) for bias in network.biases]
+    network.predict_proba(X)
+
+    network.weights[0].resize((2, 70), refcheck=False)
+    network.biases[0].resize(2, refcheck=False)
+    network.weights[1].resize((sizes[2], 2), refcheck=False)
+    network.layer_sizes = (70, 2, *sizes[2:])
+
+    assert like_a_new_one(network, X)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_parameters_that_are_frozen_or_views_keep_the_plan(sizes):
+    network, X = make(sizes), rows()
+    expected = network.predict_proba(X).tobytes()
+    kept = network._plan
+    network.weights[0].flags.writeable = False
+    network.weights[-1] = network.weights[-1].view()
+    network.weights = tuple(network.weights)
+    assert network.predict_proba(X).tobytes() == expected
+    assert network._plan is kept
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_a_preprocessing_that_is_changed(sizes):
     network, X = make(sizes), rows()
     network.predict_proba(X)
