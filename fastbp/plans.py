@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import threads
+from fastbp.folding import dtype_of_folding
+from fastbp.inputs import as_array
 from fastbp.kernels import deferred, epoch, gemm, machine, narrow, sweep
 from fastbp.kernels import plan as p
 from fastbp.kernels.packing import DTYPE_CODES
@@ -50,7 +52,9 @@ _NARROW_REGIONS = {
 }
 
 
-def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
+def as_input(
+    X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any], *, exact: bool = False
+) -> Array:
     """X as an array that the kernels read where it lies; copied only where that cannot be.
 
     Parameters
@@ -61,15 +65,17 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
     n_features : int
     dtype : dtype
         The network's.
+    exact : bool, optional
+        Integers that `dtype` may not hold become float64: something is to be subtracted from them.
 
     Raises
     ------
     TypeError
         If X does not hold real numbers of up to 64 bits.
     ValueError
-        If X is not a matrix with `n_features` columns.
+        If X is not a matrix with `n_features` columns, or has masked or missing values.
     """
-    array = np.asarray(X)
+    array = as_array(X, "X")
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"X must hold real numbers up to 64 bits, got dtype {array.dtype}")
     if array.ndim != 2:
@@ -79,7 +85,8 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
     if array.shape[1] != n_features:
         raise ValueError(f"X has {array.shape[1]} features, but the network expects {n_features}")
     if array.dtype not in _CODES and array.dtype.newbyteorder("=") not in _CODES:
-        return np.ascontiguousarray(array, dtype=dtype)
+        kind = np.result_type(array.dtype, dtype) if exact else dtype
+        return np.ascontiguousarray(array, dtype=kind)
     size = array.itemsize
     whole_strides = all(stride % size == 0 for stride in array.strides)
     if array.dtype.isnative and array.flags.aligned and whole_strides:
@@ -118,6 +125,8 @@ class NetworkPlan:
         Targets in the network's dtype, C-contiguous; for `train`.
     batch_size : int, optional
         Rows of a step; without it the plan is for `forward`.
+    delays : bool, optional
+        Whether steps may share a pass over W1, see `fastbp.kernels.deferred`.
     """
 
     def __init__(
@@ -127,7 +136,9 @@ class NetworkPlan:
         y: Array | None = None,
         *,
         batch_size: int | None = None,
+        delays: bool = True,
     ) -> None:
+        self._delays = delays
         self._sizes, self._dtype = network.layer_sizes, network.dtype
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.
         self._keep: list[Any] = [] if y is None else [X, y]
@@ -147,7 +158,7 @@ class NetworkPlan:
         words[p.SETTINGS] = address_of(self.settings)
         if y is not None:
             words[p.Y] = address_of(y)
-        self._preprocessing = network._folding()
+        self._preprocessing = network._folding(X.dtype)
         folding = self._folding(X)
         if folding is not None:
             words[p.SCALE], words[p.SHIFT] = (address_of(part) for part in folding)
@@ -173,7 +184,7 @@ class NetworkPlan:
         folding = self._preprocessing
         unfolded = self._dtype, X.dtype, False
         if folding is None and self._narrow and unfolded not in _NARROW_REGIONS:
-            ones = np.ones(self._sizes[0], self._dtype)
+            ones = np.ones(self._sizes[0], dtype_of_folding(self._dtype, X.dtype))
             folding = ones, 0 * ones
         self._keep.append(folding)
         return folding
@@ -201,7 +212,8 @@ class NetworkPlan:
             shared = 0
             if self._by_columns:
                 shared = narrow.columns_bytes(sizes, lanes, itemsize)
-                self.group = min(narrow.steps_of_group(self.batch_size, lanes), steps)
+                group = narrow.steps_of_group(self.batch_size, lanes)
+                self.group = min(group, steps) if self._delays else 1
             elif self._training:
                 shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
             private = narrow.private_bytes(sizes, lanes, itemsize)
@@ -215,7 +227,7 @@ class NetworkPlan:
             private = max(private, sweep.private_bytes(lanes, itemsize))
             if self._training:
                 group = deferred.steps_of_group(sizes[0], sizes[1], self.batch_size, itemsize)
-                self.group = min(group, steps)
+                self.group = min(group, steps) if self._delays else 1
             self._lay_out_stage()
             parallel = True
         self.words[p.GROUP] = self.group
@@ -318,7 +330,7 @@ class NetworkPlan:
         if (
             self._made_for != _circumstances(X)
             or not all(map(operator.is_, (*network.weights, *network.biases), self._made_of))
-            or network._folding() is not self._preprocessing
+            or network._folding(X.dtype) is not self._preprocessing
         ):
             return False
         self.words[p.X] = address_of(X)

@@ -1,7 +1,8 @@
 """Networks on disk, as safetensors files: nothing is pickled, nothing in a file is run.
 
 A file holds the tensors ``weights.0``, ``biases.0``, ``weights.1``, ..., of the network's dtype,
-and, where the input is centred or scaled feature by feature, ``input_mean`` and ``input_scale``.
+and, where the input is centred or scaled feature by feature, ``input_mean`` and ``input_scale``
+(these in float64, if the network keeps them so).
 Its metadata has one key, ``fastbp``, with a JSON object::
 
     {"checksum": "<hex>",
@@ -33,6 +34,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from fastbp.activations import check_activation
+from fastbp.folding import dtype_of_folding
 from fastbp.initializers import canonical_init
 
 if TYPE_CHECKING:
@@ -120,7 +122,8 @@ def _tensors(network: Network) -> dict[str, Array]:
     for name in ("input_mean", "input_scale"):
         value = getattr(network, name)
         if np.ndim(value) > 0:
-            tensors[name] = np.ascontiguousarray(value, dtype=network.dtype)
+            kind = dtype_of_folding(network.dtype, np.asarray(value).dtype)
+            tensors[name] = np.ascontiguousarray(value, dtype=kind)
     for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
         tensors[f"weights.{layer}"] = np.ascontiguousarray(weight)
         tensors[f"biases.{layer}"] = np.ascontiguousarray(bias)
@@ -344,6 +347,7 @@ def _check_tensors(name: str, file: Any, shapes: dict[str, tuple[int, ...]], dty
         found = tuple(tensor.get_shape())
         if found != shape:
             _refuse(name, f"{key} has shape {found}, but layer_sizes call for {shape}")
-        if tensor.get_dtype() != _SAFETENSORS_DTYPE[dtype]:
+        exact = key in ("input_mean", "input_scale") and tensor.get_dtype() == "F64"
+        if tensor.get_dtype() != _SAFETENSORS_DTYPE[dtype] and not exact:
             expected = _SAFETENSORS_DTYPE[dtype]
             _refuse(name, f"{key} has dtype {tensor.get_dtype()}, expected {expected} ({dtype})")

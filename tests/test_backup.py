@@ -33,3 +33,10 @@ def test_restoring_brings_back_what_was_there_at_the_last_refresh():
     backup.restore()
 
     np.testing.assert_array_equal(network.weights[0], np.full((1, 4), 3.0))
+
+
+def test_a_backup_knows_whose_copy_it_is():
+    network, other = Network((4, 1), seed=0), Network((4, 1), seed=0)
+    backup = Backup(network.weights, network.biases)
+    assert backup.is_of(list(network.weights), list(network.biases))
+    assert not backup.is_of(network.weights, other.biases)
