@@ -38,9 +38,10 @@ def holds_nan(out: Array) -> bool:
 @quietly
 def all_finite(arrays: Iterable[Array]) -> bool:
     """Whether no value of C-contiguous arrays is NaN or infinite, in one pass over most of them."""
-    # A sum of finite values may overflow: then it says nothing.
+    # Sums of finite values may overflow: then they say nothing.
     return all(
-        math.isfinite(np.add.reduce(array, axis=None)) or bool(np.isfinite(array).all())
+        math.isfinite(np.vdot(array, array) if array.size <= _FEW else array.sum())
+        or bool(np.isfinite(array).all())
         for array in arrays
     )
 

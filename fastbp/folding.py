@@ -93,8 +93,8 @@ def _make(
         each = np.array(np.broadcast_to(scale, n0), kind)
         shift = -np.multiply(mean, each, dtype=np.float64)
         moved = shift.astype(kind)
-        fits = np.isfinite(shift.astype(dtype)).all()
-    if not fits:
+        rounded = moved if kind == dtype else shift.astype(dtype)
+    if not np.isfinite(rounded).all():
         raise ValueError(f"input_mean * input_scale must be finite in {dtype}")
     return each, moved
 
