@@ -2,8 +2,8 @@
 
 A NaN in the data, or an update that overflows, ends as NaN in the loss or in the weights. The loss
 is looked at after each call. Then the parameters go back to a copy from before, and the steps since
-are made again one by one: training gives the same bits every time, so that the first bad step comes
-back, the steps before it stand, and its rows tell whether the data are to blame.
+are made again, those of a bad call one by one: training gives the same bits every time, so that the
+first bad step comes back. It is undone, and its rows tell whether the data are to blame.
 
 That also serves delayed updates (`fastbp.kernels.deferred`), whose products of rows may overflow
 where plain descent does not: steps are made again plainly, and training stays so if they succeed.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,14 @@ class _Place(NamedTuple):
     correct: float
 
 
+class _Call(NamedTuple):
+    """Steps ``first`` ... ``last`` - 1 of an epoch."""
+
+    epoch: int
+    first: int
+    last: int
+
+
 class Guard:
     """Watches over the training of one network on one set of rows.
 
@@ -105,8 +113,7 @@ class Guard:
         ValueError
             If the data were looked at, and one is NaN or infinite.
         """
-        arrays = [*self._network.weights, *self._network.biases]
-        size = sum(array.nbytes for array in arrays)
+        size = sum(array.nbytes for array in self._arrays())
         if size > max(_SMALL, self._X.nbytes) and self._is_ordinary():
             self._price = size / 4e9
             self._due = time.perf_counter() + self._price / _MOST_OF_THE_TIME
@@ -155,14 +162,14 @@ class Guard:
         if math.isfinite(loss):
             if time.perf_counter() < self._due and (not last or self._backup is None):
                 return
-            if all_finite([*self._network.biases, *self._network.weights]):
+            if all_finite(self._arrays()):
                 if not last:
                     self._save(_Place(epoch, step, loss, correct))
                 return
         self._repeat(epoch, step)
 
     def _repeat(self, epoch: int, step: int) -> None:
-        """Make the steps since the backup again; raise if one of them is bad."""
+        """Make the steps since the copy again; raise if one of them is bad."""
         parameters = self._network.weights, self._network.biases
         if self._backup is None or not self._backup.is_of(*parameters):
             raise DivergenceError(
@@ -172,62 +179,65 @@ class Guard:
                 epoch + 1,
                 step,
             )
-        start = self._at
-        self._restore(start)
+        self._backup.restore()
         check_parameters_finite(self._network)
+        call = self._again(epoch, step, self.plan.steps_at_once)
+        while call is not None:
+            if self.plan.group > 1:
+                self._be_plain()
+            bad = self._again(call.epoch, call.last, 1)
+            if bad is not None:
+                self._blame(bad)
+            call = self._again(epoch, step, self.plan.steps_at_once)
+
+    def _again(self, epoch: int, step: int, at_once: int) -> _Call | None:
+        """Train from the copy to a step of an epoch, in calls of some steps, copying after each.
+
+        A bad call is undone and returned.
+        """
+        plan, start = self.plan, self._at
+        plan.settings[2:4] = start.loss, start.correct
+        steps = -(-plan.rows // plan.batch_size)
+        for now in range(start.epoch, epoch + 1):
+            if now > start.epoch:
+                plan.settings[2:4] = 0.0
+            order = self._order_of(now)
+            end = step if now == epoch else steps
+            for first in range(start.step if now == start.epoch else 0, end, at_once):
+                last = min(end, first + at_once)
+                plan.train(order, first, last)
+                loss, correct = (float(value) for value in plan.settings[2:4])
+                if not math.isfinite(loss) or not all_finite(self._arrays()):
+                    assert self._backup is not None
+                    self._backup.restore()
+                    return _Call(now, first, last)
+                self._save(_Place(now, last, loss, correct))
+        return None
+
+    def _be_plain(self) -> None:
+        """Go on without delayed updates."""
         old = self.plan
         self.plan = NetworkPlan(
             self._network, self._X, self._y, batch_size=old.batch_size, delays=False
         )
-        self.plan.settings[:2] = old.settings[:2]
-        bad = self._advance(start, epoch, step, watch=True)
-        if bad is None:
-            self._save(_Place(epoch, step, *(float(value) for value in self.plan.settings[2:4])))
-            return
-        self._restore(start)
-        self._advance(start, *bad, watch=False)
-        self._blame(*bad)
+        self.plan.settings[:] = old.settings
 
-    def _restore(self, place: _Place) -> None:
-        assert self._backup is not None
-        self._backup.restore()
-        self.plan.settings[2:4] = place.loss, place.correct
+    def _arrays(self) -> list[Array]:
+        return [*self._network.biases, *self._network.weights]
 
-    def _advance(
-        self, start: _Place, epoch: int, step: int, *, watch: bool
-    ) -> tuple[int, int] | None:
-        """Train from ``start`` to a step of an epoch; if watched, to the first bad step."""
-        plan = self.plan
-        plan.settings[2:4] = start.loss, start.correct
-        arrays = [*self._network.biases, *self._network.weights]
-        steps = -(-plan.rows // plan.batch_size)
-        for now in range(start.epoch, epoch + 1):
-            order = self._order_of(now)
-            first = start.step if now == start.epoch else 0
-            last = step if now == epoch else steps
-            if now > start.epoch:
-                plan.settings[2:4] = 0.0
-            at_once = 1 if watch else max(1, plan.steps_at_once)
-            for done in range(first, last, at_once):
-                plan.train(order, done, min(last, done + at_once))
-                good = not watch or (math.isfinite(plan.settings[2]) and all_finite(arrays))
-                if not good:
-                    return now, done
-        return None
-
-    def _blame(self, epoch: int, step: int) -> None:
-        plan = self.plan
-        first = step * plan.batch_size
-        order = self._order_of(epoch)
+    def _blame(self, bad: _Call) -> NoReturn:
+        """Raise for a call of one step, which is undone."""
+        plan, where = self.plan, _words(bad.epoch, bad.first)
+        first = bad.first * plan.batch_size
         rows = np.arange(first, min(first + plan.batch_size, plan.rows))
-        where = _words(epoch, step)
+        order = self._order_of(bad.epoch)
         self._blame_data(rows if order is None else order[rows], f" (first met at {where})")
         raise DivergenceError(
             f"the loss or the weights became NaN or infinite at {where}; the data of that step are"
             " finite, and the network has the weights from before it: try a smaller learning_rate"
             f" than {plan.settings[0]}, or scale the input",
-            epoch + 1,
-            step + 1,
+            bad.epoch + 1,
+            bad.first + 1,
         )
 
     def _blame_data(self, rows: Array, where: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import DivergenceError, Network, training
+from fastbp import DivergenceError, Network, guard, training
 from fastbp.kernels import deferred
 from fastbp.plans import NetworkPlan
 from tests.training import bits
@@ -120,6 +120,36 @@ def test_validation_data_that_are_not_finite_are_named():
     bad[4, 7] = np.nan
     with pytest.raises(ValueError, match="validation X holds nan in row 4, column 7"):
         Network(NARROW, seed=0).fit(X, y, epochs=1, validation_data=(bad, y))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 24])
+@pytest.mark.parametrize("sizes", [NARROW, WIDE, (3000, 3, 1)], ids=str)
+def test_steps_of_several_epochs_are_made_again_to_the_bit(sizes, batch_size):
+    X, y = data(sizes)
+    network, other = Network(sizes, seed=1), Network(sizes, seed=1)
+    plan = NetworkPlan(network, X, y[:, None], batch_size=batch_size)
+    plan.settings[:2] = 0.5, 0.01
+    orders = [batch_order(epoch, batch_size) for epoch in range(3)]
+    watch = guard.Guard(network, X, y[:, None], plan, orders.__getitem__)
+    watch.begin()
+    for order in orders:
+        plan.settings[2:] = 0.0
+        plan.train(order, 0, 24 // batch_size)
+    network.weights[0][0, 0] = np.nan  # by whomever
+
+    watch.look(2, 24 // batch_size, last=True)
+
+    history = other.fit(
+        X, y, batch_size=batch_size, epochs=3, learning_rate=0.5, weight_decay=0.01, seed=7
+    )
+    assert bits(network) == bits(other)
+    assert plan.settings[2] / 24 == history.loss[-1]
+    assert watch.plan is plan
+
+
+def batch_order(epoch, batch_size):
+    """The order of rows in an epoch of `fit` with seed 7."""
+    return np.concatenate(training.batch_indices(24, batch_size, seed=7, epoch=epoch))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
