@@ -31,6 +31,16 @@ __all__ = ["ActivationStats", "Network"]
 
 Array = npt.NDArray[Any]
 
+_CLOSE = 1e-6  # to 0: sigmoids of float32 round to 0.5 from -6e-8 on
+
+
+def _labels(z: Array) -> Array:
+    """Whether sigmoid(z) is at least 0.5: seldom not what the sign says, and then by rounding."""
+    labels = z >= 0
+    if (labels != (z > -_CLOSE)).any():
+        return np.asarray(sigmoid(z) >= 0.5)
+    return labels
+
 
 class ActivationStats(NamedTuple):
     """Mean and standard deviation, over rows and units, of a layer's Z and A."""
@@ -254,7 +264,7 @@ class Network:
         if len(rows) == 0:
             raise ValueError("X has no rows: loss and accuracy need at least one")
         z = self._output(rows, sigmoid_out=False, name=name)
-        right = ((sigmoid(z) >= 0.5) == (targets >= 0.5)).all(axis=1)
+        right = (_labels(z) == (targets >= 0.5)).all(axis=1)
         return log_loss(z, targets), float(right.mean())
 
     def _layers(self, X: Array) -> tuple[list[Array], list[Array]]:
