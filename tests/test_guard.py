@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 
 import numpy as np
 import pytest
@@ -170,3 +171,8 @@ def test_products_of_rows_that_overflow_are_left_to_plain_steps(sizes, batch_siz
         assert not np.isfinite(X[:1] @ X[1:2].T).any()
     assert all(np.isfinite(weight).all() for weight in networks[0].weights)
     assert bits(networks[0]) == bits(networks[1])
+
+
+def test_a_divergence_error_survives_pickling():
+    error = pickle.loads(pickle.dumps(DivergenceError("too fast", 3, 5)))
+    assert (str(error), error.epoch, error.step) == ("too fast", 3, 5)
