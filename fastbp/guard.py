@@ -37,6 +37,9 @@ _MOST_OF_THE_TIME = 0.005
 # Parameters of so many bytes are copied in less than 0.1 ms. Larger ones are not copied for a short
 # training on few data, see `Guard.begin`: to copy 50 MB takes 15 ms, a step on 256 rows 70.
 _SMALL = 1 << 20
+# Larger ones are not copied at all, for the sake of memory; beside their arithmetic a look at each
+# row of the data is little.
+_LARGE = 32 << 20
 _ORDINARY = 1e12  # a learning rate and data below it overflow nothing, nor do products of rows
 
 
@@ -106,7 +109,8 @@ class Guard:
         """Copy the parameters, or see that a short training can do without.
 
         Of large parameters and few data the data are looked at instead, which is cheaper: finite
-        ones of ordinary size overflow nothing. The first copy is then made once it pays.
+        ones of ordinary size overflow nothing. The first copy is then made once it pays, or never
+        where the parameters are very large.
 
         Raises
         ------
@@ -114,9 +118,11 @@ class Guard:
             If the data were looked at, and one is NaN or infinite.
         """
         size = sum(array.nbytes for array in self._arrays())
-        if size > max(_SMALL, self._X.nbytes) and self._is_ordinary():
+        few = _SMALL < size > self._X.nbytes
+        if (few or size > _LARGE) and self._is_ordinary():
             self._price = size / 4e9
-            self._due = time.perf_counter() + self._price / _MOST_OF_THE_TIME
+            wait = self._price / _MOST_OF_THE_TIME if size <= _LARGE else math.inf
+            self._due = time.perf_counter() + wait
         else:
             self._save(self._at)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp.cli.console import UserError, compile_kernels, progress_bar, say, working
 from fastbp.cli.pictures import PICTURE_SIZE, PictureModel, Pictures, load_pictures
+from fastbp.guard import DivergenceError
 from fastbp.report import Run, save_report
 
 if TYPE_CHECKING:
@@ -56,12 +57,11 @@ class EpochLines:
         self.completed = 0
 
     def on_epoch_end(self, epoch: int, network: Network, history: History) -> bool:
-        """Print loss, accuracies and speed of the epoch; stop if there is no loss to lower."""
+        """Print loss, accuracies and speed of the epoch."""
         self.completed = epoch
-        diverged = not math.isfinite(history.loss[-1])
-        if epoch == 1 or epoch % self.every == 0 or epoch == self.epochs or diverged:
+        if epoch == 1 or epoch % self.every == 0 or epoch == self.epochs:
             say(self._line(epoch, history))
-        return diverged
+        return False
 
     def _line(self, epoch: int, history: History) -> str:
         line = (
@@ -127,11 +127,11 @@ def train_network(
         except KeyboardInterrupt:
             # fit leaves the network as it was after its last whole step: worth keeping.
             return TrainedNetwork(network, None, lines.completed)
-    if not math.isfinite(history.loss[-1]):
-        raise UserError(
-            f"training diverged (loss {history.loss[-1]}): "
-            f"use a smaller --learning-rate than {plan.learning_rate}; nothing was saved"
-        )
+        except DivergenceError as error:
+            raise UserError(
+                f"training diverged in epoch {error.epoch}: "
+                f"use a smaller --learning-rate than {plan.learning_rate}; nothing was saved"
+            ) from None
     return TrainedNetwork(network, history, history.epochs)
 
 
