@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import memory, scratch, threads
+from fastbp.inputs import as_array
 from fastbp.kernels import elementwise, writeback
 from fastbp.products import COMPUTED, DIRECT, plain_product, product, readable, writable_rows
 
@@ -31,7 +32,7 @@ _LONG_ELEMENTS = 1 << 27  # from which on a call looks out for signals: some 0.1
 
 def _numeric(x: npt.ArrayLike, name: str) -> Array:
     """``x`` as an array of real numbers."""
-    array = np.asarray(x)
+    array = as_array(x, name)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name} must hold real numbers up to 64 bits, got dtype {array.dtype}")
     return array
@@ -48,6 +49,12 @@ def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], function:
         raise ValueError(f"out of {function} is read-only")
 
 
+def _put(target: Array, values: Array) -> None:
+    """Round values into ``target``, where many may become 0."""
+    with np.errstate(under="ignore"):
+        np.copyto(target, values, casting="same_kind")
+
+
 def _multiply(a: Array, b: Array, c: Array, dtype: np.dtype[Any]) -> None:
     """c[...] = a @ b for matrices of any layout, computed in ``dtype``."""
     if c.dtype == dtype and writable_rows(c, (a, b)):
@@ -57,7 +64,7 @@ def _multiply(a: Array, b: Array, c: Array, dtype: np.dtype[Any]) -> None:
     else:
         computed = np.empty(c.shape, dtype)
         product(a, b, computed)
-        np.copyto(c, computed, casting="same_kind")
+        _put(c, computed)
 
 
 def _is_plain(x: npt.ArrayLike) -> TypeGuard[Array]:
@@ -179,7 +186,7 @@ def _multiply_stacks(
         # One product may overwrite what the next one reads.
         whole = np.empty(target.shape, dtype)
         _multiply_stacks(left, right, whole, stack, dtype)
-        np.copyto(target, whole, casting="same_kind")
+        _put(target, whole)
         return
     left = np.broadcast_to(left, stack + left.shape[-2:])
     right = np.broadcast_to(right, stack + right.shape[-2:])
@@ -222,10 +229,13 @@ def _elementwise(x: npt.ArrayLike, out: Array | None, code: int, function: str) 
         finally:
             space.give_back()
     if out is None:
-        result = target if computed == result_dtype else target.astype(result_dtype)
+        result = target
+        if computed != result_dtype:
+            result = np.empty(source.shape, result_dtype)
+            _put(result, target)
         return result[()] if result.ndim == 0 else result
     if target is not out:
-        np.copyto(out, target, casting="same_kind")
+        _put(out, target)
     return out
 
 
@@ -349,9 +359,10 @@ def linear(
     product(a, c, target, kind=kind, bias=added)
     result = target.reshape(shape)
     if out is None:
-        return result.astype(result_dtype, copy=False)
+        with np.errstate(under="ignore"):
+            return result.astype(result_dtype, copy=False)
     if not np.shares_memory(result, out):
-        np.copyto(out, result, casting="same_kind")
+        _put(out, result)
     return out
 
 

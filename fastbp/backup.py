@@ -6,6 +6,7 @@ copy from before brings them back.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,11 @@ class Backup:
     def __init__(self, weights: Sequence[Array], biases: Sequence[Array]) -> None:
         self._arrays = [*weights, *biases]
         self._copies = [array.copy() for array in self._arrays]
+
+    def is_of(self, weights: Sequence[Array], biases: Sequence[Array]) -> bool:
+        """Whether these are the arrays that are copied."""
+        arrays = [*weights, *biases]
+        return len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
 
     def refresh(self) -> None:
         """Copy the values of now."""

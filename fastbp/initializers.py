@@ -191,8 +191,8 @@ def _normal(
     for start in range(0, flat.size, _BLOCK_VALUES):
         block = flat[start : start + _BLOCK_VALUES]
         drawn = rng.standard_normal(block.size)
-        drawn *= std
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
+            drawn *= std
             block[:] = drawn
     if std > 1.0 and not np.isfinite(weight).all():
         raise ValueError(f"init with standard deviation {std!r} overflows {dtype.name}")
@@ -210,7 +210,7 @@ def _called(
         raise ValueError(f"init returned an array of shape {made.shape}, expected {shape}")
     if made.dtype.kind not in "biuf":
         raise TypeError(f"init returned an array of dtype {made.dtype}, expected real numbers")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         weight = memory.empty(shape, dtype)
         weight[...] = made  # a copy: the caller may keep its own
     if not np.isfinite(weight).all():

@@ -1,8 +1,8 @@
 """The log loss, the L2 term and the checks on targets.
 
 The log loss is computed from pre-activations, so that it stays finite and accurate for any
-finite z: log(sigmoid(z)) taken in two steps is -inf already at z = -746 (float64) or -104
-(float32).
+finite z, and right for infinite ones: log(sigmoid(z)) taken in two steps is -inf already at
+z = -746 (float64) or -104 (float32).
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.inputs import as_array, quietly
+
 __all__ = ["check_targets", "l2_penalty", "log_loss"]
 
 Array = npt.NDArray[Any]
 
 
+@quietly
 def log_loss(z: npt.ArrayLike, y: npt.ArrayLike) -> float:
     """Mean over rows of the log loss summed over outputs, from pre-activations.
 
     With p = sigmoid(z), one output of one row costs
     ``-(1 - y) log(1 - p) - y log p = softplus(z) - y z``, where
-    ``softplus(z) = log(1 + exp(z)) = max(z, 0) + log1p(exp(-abs(z)))``.
+    ``softplus(z) = log(1 + exp(z)) = max(z, 0) + log1p(exp(-abs(z)))``. It is computed as
+    ``abs(z) abs(y - [z >= 0]) + log1p(exp(-abs(z)))``, in which nothing cancels: a sure and right
+    output keeps its tiny loss, and for infinite z it is 0 or infinite.
 
     Parameters
     ----------
@@ -48,11 +53,13 @@ def log_loss(z: npt.ArrayLike, y: npt.ArrayLike) -> float:
         raise ValueError(f"z has shape {z.shape}, but y has shape {y.shape}")
     if z.ndim == 0 or z.shape[0] == 0:
         raise ValueError(f"the mean loss needs at least one row, got z of shape {z.shape}")
-    # In this order a sure and right output keeps its tiny loss: z - 1*z is exactly 0.
-    terms = (np.maximum(z, 0.0) - y * z) + np.log1p(np.exp(-np.abs(z)))
+    far, distance = np.abs(z), np.abs(y - (z >= 0))
+    wrong = np.multiply(far, distance, out=np.zeros_like(z), where=distance > 0)
+    terms = wrong + np.log1p(np.exp(-far))
     return float(terms.sum() / z.shape[0])
 
 
+@quietly
 def l2_penalty(weights: Sequence[Array], weight_decay: float) -> float:
     """Return weight_decay / 2 times the sum of the squares of all weights.
 
@@ -80,6 +87,7 @@ def l2_penalty(weights: Sequence[Array], weight_decay: float) -> float:
     return 0.5 * float(weight_decay) * total
 
 
+@quietly
 def check_targets(
     y: npt.ArrayLike, n_rows: int, n_outputs: int, dtype: npt.DTypeLike = np.float32
 ) -> Array:
@@ -107,9 +115,9 @@ def check_targets(
     TypeError
         If `y` does not hold real numbers (strings, objects, complex).
     ValueError
-        If the shape does not fit, or a value is NaN or outside [0, 1].
+        If the shape does not fit, or a value is NaN, outside [0, 1], masked or missing.
     """
-    y = np.asarray(y)
+    y = as_array(y, "y")
     if y.dtype.kind not in "biuf":
         raise TypeError(
             f"y must hold 0 and 1 or probabilities (bool, int or float), got dtype {y.dtype}"
@@ -124,7 +132,8 @@ def check_targets(
     if y.size and y.dtype.kind != "b":
         smallest, largest = y.min(), y.max()  # both NaN if any value is
         if np.isnan(smallest):
-            raise ValueError("y contains NaN")
+            place = ", column ".join(str(int(i)) for i in np.argwhere(np.isnan(y))[0])
+            raise ValueError(f"y contains NaN, first in row {place}")
         if smallest < 0 or largest > 1:
             raise ValueError(f"y must lie in [0, 1], got values from {smallest} to {largest}")
     return np.ascontiguousarray(y.reshape(n_rows, n_outputs), dtype=dtype)

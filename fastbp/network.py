@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from fastbp.activations import check_activation
 from fastbp.arrays import sigmoid
+from fastbp.finite import holds_nan, nan_error
 from fastbp.folding import check_folding, scale_and_shift
 from fastbp.initializers import Init, canonical_init, initialize
+from fastbp.inputs import quietly
 from fastbp.kernels import writeback
 from fastbp.losses import check_targets, l2_penalty, log_loss
 from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
@@ -31,6 +33,15 @@ Array = npt.NDArray[Any]
 
 _PREPROCESSING = {"input_mean", "input_scale"}
 _CHECKS: dict[str, Callable[[Any], Any]] = {"layer_sizes": check_sizes, "dtype": check_dtype}
+_CLOSE = 1e-6  # to 0: sigmoids of float32 round to 0.5 from -6e-8 on
+
+
+def _labels(z: Array) -> Array:
+    """Whether sigmoid(z) is at least 0.5: seldom not what the sign says, and then by rounding."""
+    labels = z >= 0
+    if (labels != (z > -_CLOSE)).any():
+        return np.asarray(sigmoid(z) >= 0.5)
+    return labels
 
 
 class ActivationStats(NamedTuple):
@@ -64,7 +75,9 @@ class Network:
     seed : int, optional
         Makes the initial weights, and `fit` without a seed of its own, repeatable.
     input_mean, input_scale : float or array_like of shape (n_0,), default 0.0 and 1.0
-        The preprocessing that is part of the network, in units of X.
+        The preprocessing that is part of the network, in units of X. Arrays are kept in the
+        network's dtype if that holds them exactly, else in float64, in which X of float64 is
+        shifted and scaled.
 
     Attributes
     ----------
@@ -117,7 +130,7 @@ class Network:
         n0 = self.layer_sizes[0]
         self.input_mean = check_folding(input_mean, "input_mean", n0, self.dtype)
         self.input_scale = check_folding(input_scale, "input_scale", n0, self.dtype)
-        self._folding()  # to refuse what does not fit the dtype
+        self._folding(self.dtype)  # to refuse what does not fit the dtype
         self.weights, self.biases = initialize(
             self.layer_sizes, init, seed=self.seed, dtype=self.dtype
         )
@@ -153,13 +166,18 @@ class Network:
         return arrays[:layers], arrays[layers:]
 
     def _input(self, X: npt.ArrayLike) -> Array:
-        return as_input(X, self.layer_sizes[0], self.dtype)
+        mean = self.input_mean
+        centred = not (isinstance(mean, int | float) and mean == 0)
+        return as_input(X, self.layer_sizes[0], self.dtype, exact=centred)
 
-    def _output(self, X: npt.ArrayLike, *, sigmoid_out: bool) -> Array:
+    def _output(self, X: npt.ArrayLike, *, sigmoid_out: bool, name: str = "X") -> Array:
         rows = self._input(X)
         if len(rows) == 0:
             return np.empty((0, self.layer_sizes[-1]), self.dtype)
-        return evaluate(self, rows, sigmoid_out=sigmoid_out)
+        out = evaluate(self, rows, sigmoid_out=sigmoid_out)
+        if holds_nan(out):
+            raise nan_error(self, rows, out, name)
+        return out
 
     def predict_proba(self, X: npt.ArrayLike) -> Array:
         """Probability that each output is 1.
@@ -179,12 +197,17 @@ class Network:
         TypeError
             If X does not hold real numbers.
         ValueError
-            If X is not a matrix with n_0 columns.
+            If X is not a matrix with n_0 columns, has masked or missing values, or if an output is
+            NaN: by a NaN in X, in weights or biases, or by infinities that cancel. An infinity
+            alone may pass for a very large number, and is not looked for.
         """
         return self._output(X, sigmoid_out=True)
 
     def predict(self, X: npt.ArrayLike) -> Array:
-        """Labels 0 and 1, at a threshold of 0.5 (itself 1).
+        """Labels 0 and 1: whether what `predict_proba` gives is at least 0.5.
+
+        That includes pre-activations so little below 0 that their sigmoid rounds to 0.5. `score`
+        and the accuracy that `fit` reports go by the same rule.
 
         Parameters
         ----------
@@ -195,8 +218,13 @@ class Network:
         -------
         ndarray of int64
             Shape (n,) with one output unit, (n, n_L) with more.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `predict_proba`.
         """
-        labels = (self._output(X, sigmoid_out=False) >= 0).astype(np.int64)
+        labels = (self._output(X, sigmoid_out=True) >= 0.5).astype(np.int64)
         return labels[:, 0] if self.layer_sizes[-1] == 1 else labels
 
     def score(self, X: npt.ArrayLike, y: npt.ArrayLike) -> float:
@@ -234,28 +262,29 @@ class Network:
         Returns
         -------
         float
-            In nats. From pre-activations, so finite however sure the network is.
+            In nats. From pre-activations, so finite however sure the network is; infinite if an
+            infinite pre-activation is on the wrong side.
 
         Raises
         ------
         TypeError
             If X or y does not hold real numbers.
         ValueError
-            If shapes do not fit, there are no rows, y lies outside [0, 1], or `weight_decay` is
-            negative or not finite.
+            If shapes do not fit, there are no rows, y lies outside [0, 1], `weight_decay` is
+            negative or not finite, or an output is NaN (see `predict_proba`).
         """
         if not 0 <= weight_decay < math.inf:
             raise ValueError(f"weight_decay must be finite and >= 0, got {weight_decay!r}")
         return self._evaluate(X, y)[0] + l2_penalty(self._parameters()[0], weight_decay)
 
-    def _evaluate(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[float, float]:
-        """Log loss and accuracy."""
+    def _evaluate(self, X: npt.ArrayLike, y: npt.ArrayLike, name: str = "X") -> tuple[float, float]:
+        """Log loss and accuracy on X, which messages call ``name``."""
         rows = self._input(X)
         targets = check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
         if len(rows) == 0:
             raise ValueError("X has no rows: loss and accuracy need at least one")
-        z = self._output(rows, sigmoid_out=False)
-        right = ((z >= 0) == (targets >= 0.5)).all(axis=1)
+        z = self._output(rows, sigmoid_out=False, name=name)
+        right = (_labels(z) == (targets >= 0.5)).all(axis=1)
         return log_loss(z, targets), float(right.mean())
 
     def _layers(
@@ -263,8 +292,7 @@ class Network:
     ) -> tuple[list[Array], list[Array]]:
         """Z and A of every layer."""
         check_width(X, weights[0].shape[1])  # the network may have changed since `as_input`
-        folding = self._folding()
-        below, Z, A = X, [], []
+        below, folding, Z, A = X, self._folding(X.dtype), [], []
         for weight, bias in zip(weights, biases, strict=True):
             z = np.empty((len(X), len(weight)), self.dtype)
             product(below, weight.T, z, kind=writeback.BIAS, bias=bias, folding=folding)
@@ -273,10 +301,12 @@ class Network:
             A.append(below)
         return Z, A
 
-    def _folding(self) -> tuple[Array, Array] | None:
+    def _folding(self, data_dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
         """Scale and shift of each feature, so that the input is X * scale + shift; or None."""
-        return scale_and_shift(self.input_mean, self.input_scale, self.layer_sizes[0], self.dtype)
+        mean, scale = self.input_mean, self.input_scale
+        return scale_and_shift(mean, scale, self.layer_sizes[0], self.dtype, data_dtype)
 
+    @quietly
     def gradients(self, X: npt.ArrayLike, y: npt.ArrayLike) -> list[tuple[Array, Array]]:
         """dJ/dW and dJ/db of every layer, layer 1 first, by the chain rule.
 
@@ -306,6 +336,8 @@ class Network:
             raise ValueError("X has no rows: a gradient needs at least one")
         weights, biases = self._parameters()
         _, A = self._layers(rows, weights, biases)
+        if holds_nan(A[-1]):
+            raise nan_error(self, rows, A[-1], "X")
         delta = (A[-1] - targets) / self.dtype.type(len(rows))
         slopes: list[tuple[Array, Array]] = []
         for layer in range(len(weights) - 1, -1, -1):
@@ -325,8 +357,9 @@ class Network:
 
     def _first_slope(self, delta: Array, X: Array, slope: Array) -> None:
         """Set slope to delta^T ((X - mean) * scale), the folding done as X is read."""
-        product(delta.T, X, slope, folding_of_b=self._folding())
+        product(delta.T, X, slope, folding_of_b=self._folding(X.dtype))
 
+    @quietly
     def activation_stats(self, X: npt.ArrayLike) -> list[ActivationStats]:
         """Mean and standard deviation of Z and A in each layer, layer 1 first.
 
@@ -345,6 +378,9 @@ class Network:
         if len(rows) == 0:
             raise ValueError("X has no rows: statistics need at least one")
         wide = np.float64
+        Z, A = self._layers(rows, *self._parameters())
+        if holds_nan(A[-1]):
+            raise nan_error(self, rows, A[-1], "X")
         return [
             ActivationStats(
                 float(z.mean(dtype=wide)),
@@ -352,7 +388,7 @@ class Network:
                 float(a.mean(dtype=wide)),
                 float(a.std(dtype=wide)),
             )
-            for z, a in zip(*self._layers(rows, *self._parameters()), strict=True)
+            for z, a in zip(Z, A, strict=True)
         ]
 
     def fit(

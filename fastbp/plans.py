@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from fastbp import scratch, threads
 from fastbp.backup import Backup
+from fastbp.folding import dtype_of_folding
+from fastbp.inputs import as_array
 from fastbp.kernels import deferred, epoch, gemm, machine, narrow, sweep
 from fastbp.kernels import plan as p
 from fastbp.kernels.packing import DTYPE_CODES
@@ -57,7 +59,9 @@ _NARROW_REGIONS = {
 }
 
 
-def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
+def as_input(
+    X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any], *, exact: bool = False
+) -> Array:
     """X as an array that the kernels read where it lies; copied only where that cannot be.
 
     Parameters
@@ -68,15 +72,17 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
     n_features : int
     dtype : dtype
         The network's.
+    exact : bool, optional
+        Integers that `dtype` may not hold become float64: something is to be subtracted from them.
 
     Raises
     ------
     TypeError
         If X does not hold real numbers of up to 64 bits.
     ValueError
-        If X is not a matrix with `n_features` columns.
+        If X is not a matrix with `n_features` columns, or has masked or missing values.
     """
-    array = np.asarray(X)
+    array = as_array(X, "X")
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"X must hold real numbers up to 64 bits, got dtype {array.dtype}")
     if array.ndim != 2:
@@ -85,7 +91,8 @@ def as_input(X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any]) -> Array:
         )
     check_width(array, n_features)
     if array.dtype not in _CODES and array.dtype.newbyteorder("=") not in _CODES:
-        return np.ascontiguousarray(array, dtype=dtype)
+        kind = np.result_type(array.dtype, dtype) if exact else dtype
+        return np.ascontiguousarray(array, dtype=kind)
     size = array.itemsize
     whole_strides = all(stride % size == 0 for stride in array.strides)
     if array.dtype.isnative and array.flags.aligned and whole_strides:
@@ -152,6 +159,8 @@ class NetworkPlan:
         Targets in the network's dtype, C-contiguous; for `train`.
     batch_size : int, optional
         Rows of a step; without it the plan is for `forward`.
+    delays : bool, optional
+        Whether steps may share a pass over W1, see `fastbp.kernels.deferred`.
 
     Raises
     ------
@@ -167,7 +176,9 @@ class NetworkPlan:
         y: Array | None = None,
         *,
         batch_size: int | None = None,
+        delays: bool = True,
     ) -> None:
+        self._delays = delays
         self.rows = len(X)
         self._row_bytes = X.shape[1] * X.itemsize
         self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
@@ -189,7 +200,8 @@ class NetworkPlan:
         if y is not None:
             _check_outputs(y, sizes[-1], dtype)
             check_apart(arrays, X, y)
-        self._preprocessing = network._folding()
+        self._x_dtype = X.dtype
+        self._preprocessing = network._folding(X.dtype)
         self._one_scale = isinstance(network.input_scale, float)
         self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
@@ -232,7 +244,7 @@ class NetworkPlan:
         folding = self._preprocessing
         unfolded = self._dtype, X.dtype, False
         if folding is None and self._narrow and unfolded not in _NARROW_REGIONS:
-            ones = np.ones(self._sizes[0], self._dtype)
+            ones = np.ones(self._sizes[0], dtype_of_folding(self._dtype, X.dtype))
             folding = ones, 0 * ones
         return folding
 
@@ -260,7 +272,8 @@ class NetworkPlan:
             shared = 0
             if self._by_columns:
                 shared = narrow.columns_bytes(sizes, lanes, itemsize)
-                self.group = min(narrow.steps_of_group(self.batch_size, lanes), steps)
+                group = narrow.steps_of_group(self.batch_size, lanes)
+                self.group = min(group, steps) if self._delays else 1
             elif self._training:
                 shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
             private = narrow.private_bytes(sizes, lanes, itemsize)
@@ -274,7 +287,7 @@ class NetworkPlan:
             private = max(private, sweep.private_bytes(lanes, itemsize))
             if self._training:
                 group = deferred.steps_of_group(sizes[0], sizes[1], self.batch_size, itemsize)
-                self.group = min(group, steps)
+                self.group = min(group, steps) if self._delays else 1
             self._lay_out_stage()
             parallel = True
         self.words[p.GROUP] = self.group
@@ -434,7 +447,7 @@ class NetworkPlan:
             return False
         if [*map(address_of, arrays)] != self._addresses:
             return False
-        folding = network._folding()
+        folding = network._folding(self._x_dtype)
         if folding is not self._preprocessing and (
             isinstance(network.input_scale, float) != self._one_scale
             or not _same(folding, self._preprocessing)

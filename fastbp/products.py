@@ -169,7 +169,8 @@ def product(
     bias : ndarray of shape (n,), optional
         Of C's dtype, contiguous; needed by the write-backs with a bias.
     folding : tuple of two ndarrays of shape (k,), optional
-        Scale and shift of A's columns, of C's dtype: A is taken as A * scale + shift.
+        Scale and shift of A's columns, of C's dtype, or float64 if A is: A is taken as
+        A * scale + shift.
     folding_of_b : tuple of two ndarrays of shape (n,), optional
         The same for B.
     """

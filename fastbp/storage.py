@@ -1,7 +1,8 @@
 """Networks on disk, as safetensors files: nothing is pickled, nothing in a file is run.
 
 A file holds the tensors ``weights.0``, ``biases.0``, ``weights.1``, ..., of the network's dtype,
-and, where the input is centred or scaled feature by feature, ``input_mean`` and ``input_scale``.
+and, where the input is centred or scaled feature by feature, ``input_mean`` and ``input_scale``
+(these in float64, if the network keeps them so).
 Its metadata has one key, ``fastbp``, with a JSON object::
 
     {"checksum": "<hex>",
@@ -108,7 +109,7 @@ def _copy(network: Network) -> tuple[Record, dict[str, Array]]:
     with np.errstate(all="ignore"):  # what overflows is refused, whatever NumPy is told to say
         mean = check_folding(network.input_mean, "input_mean", sizes[0], dtype)
         scale = check_folding(network.input_scale, "input_scale", sizes[0], dtype)
-        scale_and_shift(mean, scale, sizes[0], dtype)
+        scale_and_shift(mean, scale, sizes[0], dtype, dtype)
     weights = _copies("weights", network.weights)
     biases = _copies("biases", network.biases)
     check_parameters(weights, biases, sizes, dtype)
@@ -260,7 +261,8 @@ def _read_network(file: BinaryIO, header: Header, record: Record, checksum: str)
     for key in FOLDING:
         folding[key] = record[key]
         if folding[key] is None:
-            folding[key] = read(key, np.empty(sizes[0], dtype))
+            exact = header.tensors[key].dtype == DTYPES["float64"]
+            folding[key] = read(key, np.empty(sizes[0], np.float64 if exact else dtype))
             if not np.isfinite(folding[key]).all():
                 raise ValueError(f"{key} is not finite")
     with np.errstate(all="ignore"):  # as in `_copy`

@@ -182,10 +182,12 @@ def read_tensor(file: BinaryIO, tensor: Tensor, out: Array) -> None:
 def write_tensors(
     file: BinaryIO, tensors: Mapping[str, Array], metadata: Mapping[str, str]
 ) -> None:
-    """Write C-contiguous arrays of one dtype; a header that `read_header` refuses is refused."""
+    """Write C-contiguous arrays; a header that `read_header` refuses is refused."""
     document: dict[str, Any] = {_METADATA: dict(metadata)}
     end = 0
-    for name in sorted(tensors):
+    # The larger dtype first, so that all are aligned.
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    for name in names:
         tensor = tensors[name]
         begin, end = end, end + tensor.nbytes
         document[name] = {
@@ -200,7 +202,7 @@ def write_tensors(
     _check_memory(header, _LENGTH + len(header) + end)
     file.write(len(header).to_bytes(_LENGTH, "little"))
     file.write(header.encode("ascii"))
-    for name in sorted(tensors):
+    for name in names:
         file.write(little_endian_bytes(tensors[name]))
 
 

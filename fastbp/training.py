@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import scratch
+from fastbp.guard import Guard
 from fastbp.losses import check_targets
 from fastbp.plans import NetworkPlan
 
@@ -25,6 +27,8 @@ __all__ = ["Callback", "History", "Progress", "batch_indices", "fit"]
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
 
+_ROWS_OF_SAMPLE = 16
+_LARGE_BYTE = 31  # counts and categories may well be bytes; pixels go up to 255
 _SECONDS_BETWEEN_SIGNALS = 0.1  # Ctrl-C and progress wait this long for compiled code, about
 
 
@@ -105,7 +109,8 @@ def fit(
     network : Network
         Changed in place.
     X : array_like of shape (n, n_0)
-        uint8, float32 and float64 are read as they are.
+        uint8, float32 and float64 are read as they are. Bytes as large as pixels want a network
+        with an input_scale: without, there is a UserWarning.
     y : array_like of shape (n,) or (n, n_L)
         Targets in [0, 1].
     batch_size : int or None, default 32
@@ -139,6 +144,15 @@ def fit(
     TypeError, ValueError
         For bad arguments, before anything is changed; and before training goes on, if a callback
         leaves parameters behind that could not be trained at the start.
+    ValueError
+        If a NaN or infinity in X, named by row and column, made the loss or the weights NaN or
+        infinite. Data that are fine are not looked at: training runs into what is not, and ends
+        with the call of compiled code in which it did (a tenth of a second, about). The network
+        then has the parameters from before the step that met it. So too if X of `validation_data`
+        makes an output NaN.
+    DivergenceError
+        If they became so though the data are finite: by too large a learning rate, or parameters
+        or data that are. The network has the parameters from before that step.
     KeyboardInterrupt
         On Ctrl-C; the network is then in the state after the last whole step.
 
@@ -157,6 +171,7 @@ def fit(
     validation = None
     if validation_data is not None:
         validation = _check_data(network, *_pair(validation_data), "validation X")
+    _warn_of_bytes(network, rows)
     hooks = list(callbacks)
     for hook in hooks:
         if not callable(getattr(hook, "on_epoch_end", None)):
@@ -225,6 +240,22 @@ def _check_data(
     if len(rows) == 0:
         raise ValueError(f"{name} has no rows")
     return rows, check_targets(y, len(rows), network.layer_sizes[-1], network.dtype)
+
+
+def _warn_of_bytes(network: Network, X: Array) -> None:
+    """Say so if X are bytes as large as pixels are, and nothing makes them smaller."""
+    scale = network.input_scale
+    if X.dtype != np.uint8 or not isinstance(scale, int | float) or scale != 1:
+        return
+    largest = int(X[:: -(-len(X) // _ROWS_OF_SAMPLE)].max())
+    if largest > _LARGE_BYTE:
+        warnings.warn(
+            f"X holds bytes up to {largest}, and the network's input_scale is 1: its sigmoids"
+            " saturate, and it hardly learns; for pixels give it input_scale=1/255 (and"
+            " input_mean)",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _integer(value: Any, name: str, smallest: int) -> int:
@@ -314,6 +345,12 @@ def _train(
     plan.settings[:2] = settings.learning_rate, settings.weight_decay
     n, total = len(rows), len(rows) * settings.epochs
     watched = bool(hooks) or report is not None  # asking costs as much as a step of a small network
+
+    def order_of(epoch: int) -> Array | None:
+        return _epoch_order(n, epoch, settings.shuffle, settings.seed)
+
+    guard = Guard(network, rows, targets, plan, order_of)
+    guard.begin()
     network.training_settings = {
         "batch_size": settings.batch_size,
         "epochs": settings.epochs,
@@ -323,19 +360,23 @@ def _train(
         "seed": settings.seed,
     }
     for epoch in range(settings.epochs):
-        order = _epoch_order(n, epoch, settings.shuffle, settings.seed)
-        plan.settings[2:] = 0.0
+        guard.plan.settings[2:] = 0.0
+        if hooks and epoch > 0:
+            guard.follow(epoch, 0)
+            guard.renew(epoch)  # callbacks may have changed parameters in place
         seconds = 0.0
-        for samples, spent in _chunks(plan, order, network if watched else None):
+        for samples, spent in _chunks(guard, epoch, order_of(epoch), watched=watched):
             seconds += spent
             if report is not None:
                 report(epoch * n + samples, total)
-        history.loss.append(float(plan.settings[2]) / n)
-        history.accuracy.append(float(plan.settings[3]) / n)
+        if hooks or epoch + 1 == settings.epochs:
+            guard.look(epoch, -(-n // guard.plan.batch_size), last=True)
+        history.loss.append(float(guard.plan.settings[2]) / n)
+        history.accuracy.append(float(guard.plan.settings[3]) / n)
         history.seconds.append(seconds)
         history.samples_per_second.append(n / max(seconds, 1e-9))
         if validation is not None:
-            loss, accuracy = network._evaluate(*validation)
+            loss, accuracy = network._evaluate(*validation, "validation X")
             history.val_loss.append(loss)
             history.val_accuracy.append(accuracy)
         # Every hook is called, whatever the ones before it have answered.
@@ -347,20 +388,21 @@ def _train(
 
 
 def _chunks(
-    plan: NetworkPlan, order: Array | None, network: Network | None
+    guard: Guard, epoch: int, order: Array | None, *, watched: bool
 ) -> Iterator[tuple[int, float]]:
     """Run an epoch in a few calls of compiled code, between which Python sees Ctrl-C.
 
-    With `network`, each call goes on with the arrays that user code has left in it.
+    If ``watched``, each call goes on with the arrays that user code has left in the network.
 
     Yields the samples done so far and the seconds that the last call took. How the steps are
     divided among the calls changes nothing in the result, as calls are of whole groups.
     """
+    plan = guard.plan
     steps = -(-plan.rows // plan.batch_size)
     done = 0
     while done < steps:
-        if network is not None:
-            plan.follow(network)
+        if watched:
+            guard.follow(epoch, done)
         last = min(steps, done + plan.steps_at_once)
         start = time.perf_counter()
         plan.train(order, done, last)
@@ -369,4 +411,6 @@ def _chunks(
         groups = min(4 * plan.steps_at_once, fitting) // plan.group
         plan.steps_at_once = max(1, groups) * plan.group
         done = last
+        guard.look(epoch, done)
+        plan = guard.plan  # another one, where groups of steps overflowed
         yield min(done * plan.batch_size, plan.rows), spent

@@ -50,6 +50,7 @@ def test_other_rows(sizes):
         assert like_a_new_one(network, X.copy(order="K"))
 
 
+@pytest.mark.filterwarnings("ignore:X holds bytes")
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_parameters_that_are_changed_and_replaced(sizes):
     network, X = make(sizes), rows()

@@ -41,6 +41,16 @@ def test_log_loss_stays_finite_and_accurate_far_out(size, dtype):
     assert right == pytest.approx(np.exp(-size), rel=4 * EPS, abs=0.0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_log_loss_of_infinite_z_is_zero_or_infinite(dtype):
+    z = np.array([[np.inf], [-np.inf]], dtype)
+    with np.errstate(all="raise"):
+        assert log_loss(z, [[1], [0]]) == 0.0
+        assert log_loss(z, [[0], [1]]) == np.inf
+        assert log_loss(z[:1], [[0.999]]) == np.inf
+        assert np.isnan(log_loss([[np.nan]], [[0]]))
+
+
 def test_log_loss_of_float32_accumulates_in_float64():
     # One loss of 2**24, then ten thousand of 1/16 each: adding one of those to 2**24 in float32
     # changes nothing at all.

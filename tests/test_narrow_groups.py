@@ -40,6 +40,7 @@ def test_any_width_of_the_first_layer(data_dtype, batch_size, width):
     )
 
 
+@pytest.mark.filterwarnings("ignore:X holds bytes")
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4])
 def test_bytes_as_they_are(batch_size):
     problem = make_problem((1030, 3), 30, dtype="float64", data_dtype="uint8")

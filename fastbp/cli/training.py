@@ -57,12 +57,11 @@ class EpochLines:
         self.completed = 0
 
     def on_epoch_end(self, epoch: int, network: Network, history: History) -> bool:
-        """Print loss, accuracies and speed of the epoch; stop if there is no loss to lower."""
+        """Print loss, accuracies and speed of the epoch."""
         self.completed = epoch
-        diverged = not math.isfinite(history.loss[-1])
-        if epoch == 1 or epoch % self.every == 0 or epoch == self.epochs or diverged:
+        if epoch == 1 or epoch % self.every == 0 or epoch == self.epochs:
             say(self._line(epoch, history))
-        return diverged
+        return False
 
     def _line(self, epoch: int, history: History) -> str:
         line = (

@@ -18,7 +18,8 @@ Monte Carlo: McDaniel et al., "Delayed Slater determinant update algorithms for 
 quantum Monte Carlo" (2017).
 
 Products of rows with rows may overflow where those with W1 do not: in float32, for inputs of some
-1e17 and more.
+1e17 and more. A Z that they made infinite or NaN says so by a loss of NaN, and `fit` makes these
+steps again, one pass over W1 for each.
 
 Groups begin at steps that are multiples of s, so that the bits do not depend on the calls that an
 epoch is divided into, as long as these begin there too.
@@ -26,6 +27,7 @@ epoch is divided into, as long as these begin there too.
 
 from __future__ import annotations
 
+import math
 from collections import namedtuple
 
 from numba import float64, int64
@@ -48,6 +50,7 @@ from fastbp.kernels.vectors import (
     load_part,
     moved,
     pointer,
+    reduce_add,
     splat,
     store_part,
     zeros,
@@ -71,6 +74,7 @@ _MOST_ROWS = 128  # 144 and 192 are no faster for any layer
 # cache.
 _LEAST_WHILE_NEAR = 1024
 _LEAST_OUTPUTS = 6  # fewer are less work than rows with rows; 12288-6 on 1 row gains 2 %
+_NAN = math.nan
 _COLUMNS_OF_TASK = 64  # of layer 1's outputs: four vectors of float32 at a time
 
 Group = namedtuple("Group", ["x", "z", "deltas", "gram", "ldz", "ldg", "rows"])
@@ -213,6 +217,18 @@ def _take_delta(plan, group, at, rows, j0, count, dtype):
 
 
 @jit
+def _is_finite(z, ldz, rows, count, dtype):
+    """Whether all of a (rows, count) matrix is."""
+    lanes = lanes_of(dtype)
+    doubt = zeros(dtype)
+    for i in range(rows):
+        for j in range(0, count, lanes):
+            value = load_part(z, i * ldz + j, min(lanes, count - j), dtype)
+            doubt += value - value  # 0, or NaN
+    return reduce_add(doubt) == 0
+
+
+@jit
 def begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
     """Activations of layer 1 for rows ``at`` ... of the group, in its ACTIVATION.
 
@@ -246,6 +262,8 @@ def begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
                     moved(group.gram, (at + i) * group.ldg), group.ldg, j0, count, at, None,
                     min(OUTPUTS, rows - i), factor, dtype(-rate), none, none, none,
                 )  # fmt: skip
+            if not _is_finite(moved(a, j0), n1, rows, count, dtype):
+                pointer(plan[p.SETTINGS], float64)[p.LOSS] = _NAN
         write_back(kind, moved(a, j0), n1, rows, j0, count, bias, a, int64(0), dtype)
         task = next_task(space.team, phase, tasks, True)
     return phase

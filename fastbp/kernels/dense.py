@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from numba import float64, int64
 
-from fastbp.kernels.functions import sigmoid, softplus
+from fastbp.kernels.functions import log_loss, sigmoid
 from fastbp.kernels.gemm import Ending, gemm
 from fastbp.kernels.jit import jit
 from fastbp.kernels.packing import matrix
@@ -88,32 +88,35 @@ def update(weight, bias, x, delta, rows, outputs, inputs, rate, keep, space, pha
 
 @jit
 def _delta_of_rows(z, delta, rows, outputs, share, tally, dtype):
-    """In place: delta <- (sigmoid(z) - delta) * share; tally <- loss, correct."""
+    """In place: z <- sigmoid(z), delta <- (sigmoid(z) - delta) * share; tally <- loss, correct."""
     lanes = lanes_of(dtype)
     loss = zeros(dtype)
-    right = int64(0)
-    for i in range(rows):
-        wrong = False
-        for o in range(outputs):
-            wrong |= (z[i * outputs + o] >= 0) != (delta[i * outputs + o] >= 0.5)
-        right += not wrong
-    scale = splat(share, dtype)
     n = rows * outputs
     whole = n // lanes * lanes
     for j in range(0, whole, lanes):
         x = load(z, j, dtype)
-        y = load(delta, j, dtype)
-        loss += softplus(x, dtype) - y * x
-        store(delta, j, (sigmoid(x, dtype) - y) * scale)
+        loss += log_loss(x, load(delta, j, dtype), dtype)
+        store(z, j, sigmoid(x, dtype))
     total = float64(reduce_add(loss))
     if whole < n:
         rest = n - whole
         x = load_part(z, whole, rest, dtype)
         y = load_part(delta, whole, rest, dtype)
-        store_part(delta, whole, rest, (sigmoid(x, dtype) - y) * scale)
-        store_part(tally, 2, rest, softplus(x, dtype) - y * x)
+        store_part(z, whole, rest, sigmoid(x, dtype))
+        store_part(tally, 2, rest, log_loss(x, y, dtype))
         for j in range(rest):
             total += tally[2 + j]
+    right = int64(0)
+    for i in range(rows):
+        wrong = False
+        for o in range(outputs):
+            wrong |= (z[i * outputs + o] >= 0.5) != (delta[i * outputs + o] >= 0.5)
+        right += not wrong
+    scale = splat(share, dtype)
+    for j in range(0, n, lanes):
+        rest = min(lanes, n - j)
+        error = load_part(z, j, rest, dtype) - load_part(delta, j, rest, dtype)
+        store_part(delta, j, rest, error * scale)
     tally[0] = dtype(total)
     tally[1] = dtype(right)
 
@@ -122,6 +125,7 @@ def _delta_of_rows(z, delta, rows, outputs, share, tally, dtype):
 def output_delta(z, delta, y, index, start, rows, outputs, totals, space, phase, dtype):
     """Begin: delta <- (sigmoid(z) - y) / rows; totals[0] += log loss, totals[1] += rows all right.
 
+    An output is right if sigmoid(z) and y are on the same side of 0.5; ``z`` becomes sigmoid(z).
     ``y`` points to the targets (all rows, outputs), of which row i of the batch is row
     index[start + i], or start + i if the address ``index`` is 0. The shared buffer is used.
     """

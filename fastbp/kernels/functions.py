@@ -1,4 +1,4 @@
-"""exp, the logistic function, its derivative and the softplus, on vectors of float32 or float64.
+"""exp, the logistic function, its derivative and the log loss, on vectors of float32 or float64.
 
 One exponential serves all: exp(-|x|), which cannot overflow. Range reduction after Cody and
 Waite: x = k ln 2 + r with |r| <= ln(2) / 2, ln 2 split in two so that r is exact to the last bit
@@ -25,7 +25,7 @@ from fastbp.kernels.vectors import (
     zeros,
 )
 
-__all__ = ["exp_of_negative", "log1p_of_fraction", "sigmoid", "sigmoid_derivative", "softplus"]
+__all__ = ["exp_of_negative", "log1p_of_fraction", "log_loss", "sigmoid", "sigmoid_derivative"]
 
 _LOG2_E = 1.0 / math.log(2.0)
 # ln 2 in two parts: the first has zeros in its last bits, so that k times it is exact.
@@ -140,7 +140,14 @@ def _log1p_overload(x, dtype):
 
 
 @jit
-def softplus(x, dtype):
-    """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)): finite wherever x is."""
-    e = exp_of_negative(zeros(dtype) - absolute(x), dtype)
-    return maximum(zeros(dtype), x) + log1p_of_fraction(e, dtype)
+def log_loss(x, y, dtype):
+    """-(1 - y) log(1 - p) - y log p, p = sigmoid(x), as |x| |y - [x >= 0]| + log(1 + exp(-|x|)).
+
+    Nothing cancels: an answer that is sure and right keeps its tiny loss, as max(x, 0) - y x does
+    not beside log(1 + exp(-|x|)). For infinite x it is 0 if y agrees, else infinite; NaN stays.
+    """
+    zero, one = zeros(dtype), splat(1.0, dtype)
+    far = absolute(x)
+    distance = absolute(y - select_less(x, zero, zero, one))
+    wrong = select_less(zero, distance, far * distance, zero)
+    return wrong + log1p_of_fraction(exp_of_negative(zero - far, dtype), dtype)

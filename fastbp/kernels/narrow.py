@@ -34,7 +34,7 @@ from fastbp.kernels.narrow_groups import steps_of_group
 from fastbp.kernels.narrow_partial import columns_elements, columns_shares
 from fastbp.kernels.narrow_scratch import private_bytes, scratch
 from fastbp.kernels.narrow_shards import CHUNK, forward, shard_count, train_in_shards
-from fastbp.kernels.vectors import pointer
+from fastbp.kernels.vectors import folding_pointer, pointer
 
 __all__ = [
     "MOST_OUTPUTS",
@@ -126,8 +126,8 @@ def _run(context, worker, source, dtype):
 def _run_folded(context, worker, source, dtype):
     plan = pointer(context, int64)
     x = pointer(plan[p.X], source)
-    shift = pointer(plan[p.SHIFT], dtype)
-    scale = pointer(plan[p.SCALE], dtype)
+    shift = folding_pointer(plan[p.SHIFT], x, dtype)
+    scale = folding_pointer(plan[p.SCALE], x, dtype)
     if plan[p.OPERATION] == p.TRAIN:
         _train(plan, x, shift, scale, worker, dtype)
     else:

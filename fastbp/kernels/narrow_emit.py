@@ -51,24 +51,28 @@ class Rows:
     ):
         self.builder, self.x, self.shift, self.scale, self.kind = builder, x, shift, scale, kind
         self.raw = ir.VectorType(x.type.pointee, kind.count)
+        if shift is not None:
+            self.statistic = ir.VectorType(shift.type.pointee, kind.count)
 
     def statistics(self, j: ir.Value, count: ir.Value | None) -> tuple[Any, Any]:
         """shift[j:] and scale[j:], or Nones."""
         if self.shift is None:
             return None, None
         return tuple(
-            load_at(self.builder, values, j, count, self.kind)
+            load_at(self.builder, values, j, count, self.statistic)
             for values in (self.shift, self.scale)
         )
 
     def load(self, offset: ir.Value, j: ir.Value, count: ir.Value | None, folds: Any) -> ir.Value:
-        """Row at ``offset``, columns j and on: x * scale + shift in the type of the product."""
+        """Row at ``offset``, columns j and on: x * scale + shift in the type of the product.
+
+        Computed in the type of shift and scale, see `vectors.folding_pointer`.
+        """
         builder = self.builder
         raw = load_at(builder, self.x, builder.add(offset, j), count, self.raw)
-        value = convert(builder, raw, self.kind)
         if folds[0] is not None:
-            value = vector_fma(builder, value, folds[1], folds[0])
-        return value
+            raw = vector_fma(builder, convert(builder, raw, self.statistic), folds[1], folds[0])
+        return convert(builder, raw, self.kind)
 
 
 def load_at(

@@ -11,6 +11,7 @@ tell each other both kinds of partial products once a group; then each makes the
 A task of a share is the update of W1 by all steps of the last group and the forward pass of the
 next one, chunk by chunk. Of 12288-3-2-1 from bytes, steps on 1 row that passed over W1 one by one
 took 3.4 us, and 5.7 where the cores have no cache in common; so they take 1.7 and 2.3.
+Where a product of rows overflows the loss is NaN, as in `deferred`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,16 @@ from fastbp.kernels.narrow_weights import PAIRS, multiply_group
 from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.shares import publish
-from fastbp.kernels.vectors import lanes_of, load, moved, pointer, reduce_add, store, zeros
+from fastbp.kernels.vectors import (
+    folding_pointer,
+    lanes_of,
+    load,
+    moved,
+    pointer,
+    reduce_add,
+    store,
+    zeros,
+)
 
 __all__ = ["groups_of", "is_grouped", "run_group", "steps_of_group"]
 
@@ -111,8 +121,9 @@ def _first_layer(plan, own, products, first, rows, power, dtype):
     """own.act[:n1] <- Z of the first layer for a step's rows, ``first`` and on of the group.
 
     ``products`` are of rows with W(0), and then with each other; W is by now power * W(0) and the
-    own.changes of rows before ``first``.
+    own.changes of rows before ``first``. Returns 0, or NaN if these made Z infinite or NaN.
     """
+    doubt = dtype(0)
     lanes = lanes_of(dtype)
     n1 = layer_word(plan, 0, p.OUTPUTS)
     b = layer_pointer(plan, 0, p.BIAS, dtype)
@@ -125,6 +136,9 @@ def _first_layer(plan, own, products, first, rows, power, dtype):
                 pair = products[n1 * GROUP + r * (r - 1) // 2 + u]
                 z += own.changes[o * GROUP + u] * pair
             own.act[o * lanes + i] = z
+            if first > 0:
+                doubt += z - z
+    return doubt
 
 
 @jit
@@ -148,8 +162,9 @@ def _make_steps(plan, own, common, number, chunks, dtype):
     for step in range(group.steps):
         first = step * plan[p.BATCH]
         rows = min(plan[p.BATCH], group.rows - first)
-        _first_layer(plan, own, products, first, rows, power, dtype)
+        doubt = _first_layer(plan, own, products, first, rows, power, dtype)
         clear_tally(plan, own.tally, dtype)
+        own.tally[0] = doubt
         z = layers_above(plan, own, dtype)
         delta = moved(own.delta, (units(plan) - outputs) * lanes)
         output_delta(plan, z, delta, group.start + first, rows, int64(0), rows, own.tally, dtype)
@@ -182,7 +197,8 @@ def _forward(plan, x, own, partial, j0, count, dtype):
         pairs = moved(own.sums, n1 * GROUP * lanes)
         multiply_group(
             moved(own.sums, o * GROUP * lanes), pairs if o == 0 and plan[p.GROUP] > 1 else none, x,
-            own.ahead, pointer(plan[p.SHIFT], dtype), pointer(plan[p.SCALE], dtype),
+            own.ahead, folding_pointer(plan[p.SHIFT], x, dtype),
+            folding_pointer(plan[p.SCALE], x, dtype),
             moved(w, o * n0), n0, j0, count, min(OUTPUTS, n1 - o),
             own.asked if o == 0 else own.ahead,
         )  # fmt: skip

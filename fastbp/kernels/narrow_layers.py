@@ -11,7 +11,7 @@ from __future__ import annotations
 from numba import int64
 
 from fastbp.kernels import plan as p
-from fastbp.kernels.functions import sigmoid, softplus
+from fastbp.kernels.functions import log_loss, sigmoid
 from fastbp.kernels.jit import jit
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.vectors import (
@@ -105,6 +105,7 @@ def output_delta(plan, z, delta, start, rows, lane, batch_rows, tally, dtype):
         for i in range(rows):
             delta[o * lanes + lane + i] = y[row_number(plan, start + i) * outputs + o]
     one = splat(1.0, dtype)
+    half = splat(0.5, dtype)
     zero = zeros(dtype)
     weight = splat(1.0 / batch_rows, dtype)  # of a row in the mean
     loss = zero
@@ -112,11 +113,12 @@ def output_delta(plan, z, delta, start, rows, lane, batch_rows, tally, dtype):
     for o in range(outputs):
         target = load(delta, o * lanes, dtype)
         x = load(z, o * lanes, dtype)
-        loss += softplus(x, dtype) - target * x
-        answer = select_less(x, zero, zero, one)
-        truth = select_less(target, splat(0.5, dtype), zero, one)
+        loss += log_loss(x, target, dtype)
+        probability = sigmoid(x, dtype)
+        answer = select_less(probability, half, zero, one)
+        truth = select_less(target, half, zero, one)
         right *= one - (answer - truth) * (answer - truth)
-        store(delta, o * lanes, (sigmoid(x, dtype) - target) * weight)
+        store(delta, o * lanes, (probability - target) * weight)
         clear_outside(delta, o * lanes, lane, rows, dtype)
     _add_to(tally, int64(0), loss, lane, rows, dtype)
     _add_to(tally, lanes, right, lane, rows, dtype)

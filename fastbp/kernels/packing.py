@@ -26,9 +26,11 @@ from fastbp.kernels.emit import convert, vector_load, vector_store
 from fastbp.kernels.jit import jit
 from fastbp.kernels.vectors import (
     address_of,
-    fma,
+    folded_element,
+    folding_pointer,
     lanes_of,
     load,
+    load_folded,
     load_part,
     moved,
     pointer,
@@ -44,7 +46,6 @@ __all__ = [
     "block_of",
     "code_of",
     "copy_rows",
-    "fold",
     "is_along_k",
     "is_by_columns",
     "item_bytes",
@@ -68,8 +69,9 @@ Operand = namedtuple("Operand", ["address", "dtype", "row", "column", "index", "
 address, and dtype as one of DTYPE_CODES; element (i, j) lies at address[i * row + j * column]
 (strides in elements, of any sign). If index is not 0 it is the address of int64 row numbers, and
 row i of the operand is row index[i] of the matrix. If shift is not 0, shift and scale are the
-addresses of one value for each column, in the type of the product, and the operand is
-matrix * scale + shift: (matrix - mean) * scale with shift = -mean * scale, one multiply-add.
+addresses of one value for each column, in the type of the product, or float64 for a matrix of
+float64 (`vectors.folding_pointer`), and the operand is matrix * scale + shift: (matrix - mean) *
+scale with shift = -mean * scale, one multiply-add.
 
 In the transpose of a gathered or folded matrix (see `transposed`) the numbers are those of columns,
 and there is a shift and a scale for each row; only `pack_b` knows how to read that.
@@ -131,19 +133,8 @@ def _transpose(typingctx: Any, src: Any, src_step: Any, dst: Any, dst_step: Any,
 
 
 @jit
-def fold(x, shift, scale, j, dtype):
-    """The vector x scale[j:] + shift[j:] for columns j, j + 1, ... in x."""
-    return fma(x, load(scale, j, dtype), load(shift, j, dtype))
-
-
-@jit
-def _fold_part(x, shift, scale, j, count, dtype):
-    return fma(x, load_part(scale, j, count, dtype), load_part(shift, j, count, dtype))
-
-
-@jit
 def _copy_row(dst, src, shift, scale, folded, j0, count, dtype):
-    """dst[:count] = fold(src[:count]), columns j0 and on.
+    """dst[:count] = src[:count], columns j0 and on; shifted and scaled if ``folded``.
 
     dst is written up to a full vector, with zeros.
     """
@@ -151,10 +142,9 @@ def _copy_row(dst, src, shift, scale, folded, j0, count, dtype):
     whole = count // lanes * lanes
     if folded:
         for j in range(0, whole, lanes):
-            store(dst, j, fold(load(src, j, dtype), shift, scale, j0 + j, dtype))
+            store(dst, j, load_folded(src, j, shift, scale, j0 + j, None, dtype))
         if whole < count:
-            rest = load_part(src, whole, count - whole, dtype)
-            rest = _fold_part(rest, shift, scale, j0 + whole, count - whole, dtype)
+            rest = load_folded(src, whole, shift, scale, j0 + whole, count - whole, dtype)
             store(dst, whole, rest)
     else:
         for j in range(0, whole, lanes):
@@ -167,14 +157,16 @@ def _copy_row(dst, src, shift, scale, folded, j0, count, dtype):
 def _copy_elements(dst, dst_row, dst_column, src, operand, i0, rows, j0, columns, dtype):
     """The general case, element by element: dst[i, j] = operand[i0 + i, j0 + j]."""
     index = pointer(operand.index, int64)
-    shift = pointer(operand.shift, dtype)
-    scale = pointer(operand.scale, dtype)
+    shift = folding_pointer(operand.shift, src, dtype)
+    scale = folding_pointer(operand.scale, src, dtype)
     for i in range(rows):
         row = index[i0 + i] if operand.index != 0 else i0 + i
         for j in range(columns):
-            x = dtype(src[row * operand.row + (j0 + j) * operand.column])
+            at = row * operand.row + (j0 + j) * operand.column
             if operand.shift != 0:
-                x = x * scale[j0 + j] + shift[j0 + j]
+                x = folded_element(src, at, shift, scale, j0 + j, dtype)
+            else:
+                x = dtype(src[at])
             dst[i * dst_row + j * dst_column] = x
 
 
@@ -184,8 +176,8 @@ def _copy_rows(dst, step, src, operand, i0, rows, k0, k, dtype):
     folded = operand.shift != 0
     if operand.column == 1:
         index = pointer(operand.index, int64)
-        shift = pointer(operand.shift, dtype)
-        scale = pointer(operand.scale, dtype)
+        shift = folding_pointer(operand.shift, src, dtype)
+        scale = folding_pointer(operand.scale, src, dtype)
         for i in range(rows):
             row = index[i0 + i] if operand.index != 0 else i0 + i
             line = moved(src, row * operand.row + k0)
@@ -215,8 +207,8 @@ def _pack_b(dst, nr, src, operand, k0, k, j0, columns, dtype):
     folded = operand.shift != 0
     if operand.column == 1:
         index = pointer(operand.index, int64)
-        shift = pointer(operand.shift, dtype)
-        scale = pointer(operand.scale, dtype)
+        shift = folding_pointer(operand.shift, src, dtype)
+        scale = folding_pointer(operand.scale, src, dtype)
         for p in range(k):
             row = index[k0 + p] if operand.index != 0 else k0 + p
             line = moved(src, row * operand.row + j0)
