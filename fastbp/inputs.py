@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["as_array", "quietly"]
+from fastbp.kernels.packing import DTYPE_CODES
+
+__all__ = ["CODES", "as_array", "as_input", "check_width", "quietly"]
 
 Array = npt.NDArray[Any]
+
+CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
+"""What compiled code calls the dtypes that it reads; looking up their names takes a microsecond."""
 
 quietly = np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
 """Decorator: NumPy's arithmetic in a function is silent, whatever ``numpy.seterr`` says.
@@ -70,3 +75,50 @@ def _without_missing(value: Any, name: str) -> Array:
 def _place(index: Sequence[int] | Array) -> str:
     words = ("in row", "column")
     return ", ".join(f"{word} {int(i)}" for word, i in zip(words, index, strict=False))
+
+
+def as_input(
+    X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any], *, exact: bool = False
+) -> Array:
+    """X as an array that the kernels read where it lies; copied only where that cannot be.
+
+    Parameters
+    ----------
+    X : array_like of shape (n, n_features)
+        uint8, float32 and float64 are read as they are, at any strides. Other integers, bool and
+        float16 are converted to `dtype`.
+    n_features : int
+    dtype : dtype
+        The network's.
+    exact : bool, optional
+        Integers that `dtype` may not hold become float64: something is to be subtracted from them.
+
+    Raises
+    ------
+    TypeError
+        If X does not hold real numbers of up to 64 bits.
+    ValueError
+        If X is not a matrix with `n_features` columns, or has masked or missing values.
+    """
+    array = as_array(X, "X")
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"X must hold real numbers up to 64 bits, got dtype {array.dtype}")
+    if array.ndim != 2:
+        raise ValueError(
+            f"X must have 2 dimensions (samples, features), got an array of shape {array.shape}"
+        )
+    check_width(array, n_features)
+    if array.dtype not in CODES and array.dtype.newbyteorder("=") not in CODES:
+        kind = np.result_type(array.dtype, dtype) if exact else dtype
+        return np.ascontiguousarray(array, dtype=kind)
+    size = array.itemsize
+    whole_strides = all(stride % size == 0 for stride in array.strides)
+    if array.dtype.isnative and array.flags.aligned and whole_strides:
+        return array
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def check_width(X: Array, n_features: int) -> None:
+    """That the matrix X has as many columns as there are features."""
+    if X.shape[1] != n_features:
+        raise ValueError(f"X has {X.shape[1]} features, but the network expects {n_features}")

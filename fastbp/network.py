@@ -16,11 +16,11 @@ from fastbp.arrays import sigmoid
 from fastbp.finite import holds_nan, nan_error
 from fastbp.folding import check_folding, scale_and_shift
 from fastbp.initializers import Init, canonical_init, initialize
-from fastbp.inputs import quietly
+from fastbp.inputs import as_input, check_width, quietly
 from fastbp.kernels import writeback
 from fastbp.losses import check_targets, l2_penalty, log_loss
 from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
-from fastbp.plans import as_input, check_width, evaluate
+from fastbp.plans import evaluate
 from fastbp.products import product
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from fastbp import scratch, threads
 from fastbp.backup import Backup
 from fastbp.folding import dtype_of_folding
-from fastbp.inputs import as_array
+from fastbp.inputs import CODES, check_width
 from fastbp.kernels import deferred, epoch, gemm, machine, narrow, sweep
 from fastbp.kernels import plan as p
 from fastbp.kernels.packing import DTYPE_CODES
@@ -28,7 +28,7 @@ from fastbp.parameters import check_apart, check_parameters
 if TYPE_CHECKING:
     from fastbp.network import Network
 
-__all__ = ["NetworkPlan", "as_input", "check_width", "evaluate"]
+__all__ = ["NetworkPlan", "evaluate"]
 
 Array = npt.NDArray[Any]
 
@@ -51,59 +51,11 @@ _MOST_COPIED = 32 << 20
 _SERIAL_WORK_BY_COLUMNS = 60_000
 _ROWS_OF_A_PASS = 3
 # By dtype: looking up its name takes a microsecond.
-_CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
 _WIDE_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
 _NARROW_REGIONS = {
     (np.dtype(network), np.dtype(data), folded): region
     for (network, data, folded), region in narrow.regions.items()
 }
-
-
-def as_input(
-    X: npt.ArrayLike, n_features: int, dtype: np.dtype[Any], *, exact: bool = False
-) -> Array:
-    """X as an array that the kernels read where it lies; copied only where that cannot be.
-
-    Parameters
-    ----------
-    X : array_like of shape (n, n_features)
-        uint8, float32 and float64 are read as they are, at any strides. Other integers, bool and
-        float16 are converted to `dtype`.
-    n_features : int
-    dtype : dtype
-        The network's.
-    exact : bool, optional
-        Integers that `dtype` may not hold become float64: something is to be subtracted from them.
-
-    Raises
-    ------
-    TypeError
-        If X does not hold real numbers of up to 64 bits.
-    ValueError
-        If X is not a matrix with `n_features` columns, or has masked or missing values.
-    """
-    array = as_array(X, "X")
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise TypeError(f"X must hold real numbers up to 64 bits, got dtype {array.dtype}")
-    if array.ndim != 2:
-        raise ValueError(
-            f"X must have 2 dimensions (samples, features), got an array of shape {array.shape}"
-        )
-    check_width(array, n_features)
-    if array.dtype not in _CODES and array.dtype.newbyteorder("=") not in _CODES:
-        kind = np.result_type(array.dtype, dtype) if exact else dtype
-        return np.ascontiguousarray(array, dtype=kind)
-    size = array.itemsize
-    whole_strides = all(stride % size == 0 for stride in array.strides)
-    if array.dtype.isnative and array.flags.aligned and whole_strides:
-        return array
-    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
-
-
-def check_width(X: Array, n_features: int) -> None:
-    """That the matrix X has as many columns as there are features."""
-    if X.shape[1] != n_features:
-        raise ValueError(f"X has {X.shape[1]} features, but the network expects {n_features}")
 
 
 @functools.cache
@@ -154,7 +106,7 @@ class NetworkPlan:
     network : Network
         Its parameters are read, and changed by `train`, where they lie.
     X : ndarray of shape (n, n_0)
-        As `as_input` gives it; n >= 1.
+        As `fastbp.inputs.as_input` gives it; n >= 1.
     y : ndarray of shape (n, n_L), optional
         Targets in the network's dtype, C-contiguous; for `train`.
     batch_size : int, optional
@@ -210,7 +162,7 @@ class NetworkPlan:
         words = [0] * p.plan_words(len(sizes) - 1)  # a list is filled several times faster
         words[p.LAYERS] = len(sizes) - 1
         words[p.BATCH], words[p.ROWS] = self.batch_size, self.rows
-        words[p.X], words[p.X_DTYPE] = address_of(X), _CODES[X.dtype]
+        words[p.X], words[p.X_DTYPE] = address_of(X), CODES[X.dtype]
         row, column = (stride // X.itemsize for stride in X.strides)
         words[p.X_ROW], words[p.X_COLUMN] = row, column if X.shape[1] > 1 else 1
         words[p.SETTINGS] = address_of(self.settings)

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from fastbp import scratch, threads
 from fastbp.companion import companion
+from fastbp.inputs import CODES
 from fastbp.kernels import epoch, gemm, plan, thin, writeback
 from fastbp.kernels.jit import Region
-from fastbp.kernels.packing import DTYPE_CODES
 from fastbp.kernels.product import run_helped, start_product
 from fastbp.memory import address_of
 
@@ -80,7 +80,6 @@ _SHARED = {4: gemm.shared_bytes(4), 8: gemm.shared_bytes(8)}
 _PRIVATE = {
     size: -(-max(gemm.private_bytes(size), thin.private_bytes(size)) // 64) * 64 for size in (4, 8)
 }
-_CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
 _REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
 _THIN_REGIONS = {np.dtype(name): region for name, region in thin.regions.items()}
 
@@ -133,7 +132,7 @@ def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, .
         column = size  # a stride that no element uses may be anything; this one packs fastest
     elif rows == 1:
         row = columns * size
-    address, code = address_of(matrix), _CODES[matrix.dtype]
+    address, code = address_of(matrix), CODES[matrix.dtype]
     if folding is None:
         return address, code, row // size, column // size, 0, 0, 0
     scale, shift = folding
@@ -243,7 +242,7 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
     try:
         address, words = space.address(shared + private * max(workers, 2)), space.product[4]
         helped = start_product(
-            region.address, words, address, shared, private, workers, mailbox, _CODES[dtype],
+            region.address, words, address, shared, private, workers, mailbox, CODES[dtype],
             at_a, a_by_rows, at_b, b_by_rows, at_c, m, n, k,
         )  # fmt: skip
         if helped:

@@ -138,19 +138,19 @@ def test_what_is_too_much_for_this_machine_is_called_so(
     assert capsys.readouterr().err == "fastbp: not enough memory\n"
 
 
-def test_what_fit_says_of_a_loss_is_said_with_the_remedy(
+def test_divergence_is_told_with_the_remedy(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
 
     def fit(*arguments: Any, **options: Any) -> None:
-        raise ValueError("the loss is infinite")
+        raise fastbp.DivergenceError("the loss is infinite", 2, 3)
 
     monkeypatch.setattr(training, "compile_kernels", lambda *_: None)  # which fits too
     monkeypatch.setattr(fastbp.Network, "fit", fit)
     assert run(["train", "pictures", "--out", "new"]) == 2
     said = capsys.readouterr().err
-    assert "diverged (the loss is infinite): use a smaller --learning-rate than 0.1" in said
+    assert "diverged in epoch 2, step 3: use a smaller --learning-rate than 0.1" in said
     assert not (folder / "new").exists()
 
 

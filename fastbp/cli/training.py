@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,19 +126,12 @@ def train_network(
         except KeyboardInterrupt:
             # fit leaves the network as it was after its last whole step: worth keeping.
             return TrainedNetwork(network, None, lines.completed)
-        except ValueError as error:
-            # The options are checked and pictures are bytes: what it refuses is the loss.
-            raise _diverged(plan, str(error)) from error
-    if not math.isfinite(history.loss[-1]):
-        raise _diverged(plan, f"loss {history.loss[-1]}")
+        except fastbp.DivergenceError as error:
+            raise UserError(
+                f"training diverged in epoch {error.epoch}, step {error.step}: "
+                f"use a smaller --learning-rate than {plan.learning_rate}; nothing was saved"
+            ) from error
     return TrainedNetwork(network, history, history.epochs)
-
-
-def _diverged(plan: TrainingPlan, reason: str) -> UserError:
-    return UserError(
-        f"training diverged ({reason}): "
-        f"use a smaller --learning-rate than {plan.learning_rate}; nothing was saved"
-    )
 
 
 def run_training(
