@@ -197,11 +197,14 @@ def product(
             address_of(c), c.strides[0] // itemsize, m, n, k, factors,
             kind, 0 if bias is None else address_of(bias), alpha, beta,
         )  # fmt: skip
+        if work > _LONG_PRODUCT:
+            threads.run(region, words, workers, long=space)
+            return
         if mailbox:
             if run_helped(region.address, words, workers, mailbox):
                 return
             companion.missed()
-        threads.run(region, words, workers, long=space if work > _LONG_PRODUCT else None)
+        threads.run(region, words, workers)
     finally:
         space.give_back()
 

@@ -87,7 +87,7 @@ def test_shards_of_rows_have_the_same_bits_whoever_takes_them(rows, monkeypatch)
 def test_one_thread_does_the_work_of_those_that_do_not_come(
     fold, batch_size, who_comes, monkeypatch
 ):
-    def run(region, context, workers, *, brief):
+    def run(region, context, workers, **how):
         region.serial(context, who_comes if workers > 1 else 0)
 
     problem = make_problem((12_288, 3, 2, 1), 133, data_dtype="uint8", fold=fold)

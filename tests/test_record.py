@@ -126,7 +126,7 @@ def replaced(name: str, value: Any) -> fastbp.Network:
     if layer:
         getattr(network, kind)[int(layer)] = value
     else:
-        setattr(network, kind, value)
+        network.__dict__[kind] = value  # past the checks of assignment
     return network
 
 

@@ -10,6 +10,9 @@ import pytest
 
 from fastbp import Network, plans, threads
 
+# Some changes leave the preprocessing out.
+pytestmark = pytest.mark.filterwarnings("ignore:X holds bytes")
+
 SIZES = [(70, 3, 2, 1), (70, 20, 1)]  # a narrow first layer, and one that is not
 X = np.random.default_rng(0).integers(0, 256, (25, 70)).astype(np.uint8)
 y = (X[:, 0] > 127).astype(np.float32)

@@ -108,7 +108,7 @@ def test_the_work_of_threads_that_never_come_is_done(
     set_num_threads(2)
     asked = []
 
-    def start_one_only(region, context, workers, *, brief):
+    def start_one_only(region, context, workers, **how):
         asked.append(workers)
         region.serial(context, 0)
 
