@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastbp.kernels import cache, machine
+from fastbp.kernels import machine
+from fastbp.kernels.cache import _fingerprint
 from tests.processes import run_python
 
 
@@ -70,7 +71,7 @@ def test_a_fact_that_cannot_be_is_refused_by_name(monkeypatch, name, value, expe
 
 def test_kernels_of_machines_that_differ_are_kept_apart(monkeypatch):
     monkeypatch.setattr(machine, "tiles", machine.tiles.__wrapped__)  # computed, not remembered
-    found = [cache._fingerprint.__wrapped__()]
+    found = [_fingerprint.__wrapped__()]
     for name, other in [
         ("VECTOR_BITS", 64),
         ("VECTOR_REGISTERS", 8),
@@ -79,7 +80,7 @@ def test_kernels_of_machines_that_differ_are_kept_apart(monkeypatch):
     ]:
         with monkeypatch.context() as patch:
             patch.setattr(machine, name, other)
-            found.append(cache._fingerprint.__wrapped__())
+            found.append(_fingerprint.__wrapped__())
     assert len(set(found)) == len(found)
 
 
