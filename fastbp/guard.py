@@ -34,6 +34,7 @@ __all__ = ["DivergenceError", "Guard"]
 Array = npt.NDArray[Any]
 
 _MOST_OF_THE_TIME = 0.005
+_SHORTEST = 0.05  # seconds between two copies at the least: the first costs less than those to come
 # Parameters of so many bytes are copied in less than 0.1 ms. Larger ones are not copied for a short
 # training on few data, see `Guard.begin`: to copy 50 MB takes 15 ms, a step on 256 rows 70.
 _SMALL = 1 << 20
@@ -141,8 +142,9 @@ class Guard:
         seen = (largest + float(np.max(np.abs(mean)))) * float(np.max(np.abs(scale)))
         return max(seen, float(self.plan.settings[0])) < _ORDINARY
 
-    def _save(self, place: _Place) -> None:
-        start = time.perf_counter()
+    def _save(self, place: _Place, since: float | None = None) -> None:
+        """Copy the parameters; ``since`` some moment, that is when looking at them began."""
+        start = time.perf_counter() if since is None else since
         if self._backup is not None and self._is_copied():
             self._backup.refresh()
         else:
@@ -150,7 +152,7 @@ class Guard:
         self._at = place
         end = time.perf_counter()
         self._price = max(self._price, end - start)
-        self._due = end + self._price / _MOST_OF_THE_TIME
+        self._due = end + max(self._price / _MOST_OF_THE_TIME, _SHORTEST)
 
     def follow(self, epoch: int, step: int) -> None:
         """Go on, from a step of an epoch, with what user code has left in the network.
@@ -183,11 +185,12 @@ class Guard:
         """
         loss, correct = (float(value) for value in self.plan.settings[2:4])
         if math.isfinite(loss):
-            if time.perf_counter() < self._due and (not last or self._backup is None):
+            start = time.perf_counter()
+            if start < self._due and (not last or self._backup is None):
                 return
             if all_finite(self._arrays()):
                 if not last:
-                    self._save(_Place(epoch, step, loss, correct))
+                    self._save(_Place(epoch, step, loss, correct), start)
                 return
         self._repeat(epoch, step)
 
