@@ -7,6 +7,7 @@ copy from before brings them back.
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,31 @@ import numpy.typing as npt
 __all__ = ["Backup"]
 
 Array = npt.NDArray[Any]
+
+
+_MOST_KEPT = 16 << 20  # bytes of the largest array, whose memory a thread keeps for the next copy
+
+
+class _Kept(threading.local):
+    """Memory of the last copy of this thread, while no other has it: a list of one, or none."""
+
+    free: list[Array]
+
+
+_kept = _Kept()
+
+
+def _memory(nbytes: int) -> tuple[list[Array], Array]:
+    """So many bytes, and the list that they go back to.
+
+    Pages that the system has just handed out take longer to touch than a copy takes.
+    """
+    try:
+        free = _kept.free
+    except AttributeError:
+        free = _kept.free = []
+    memory = free.pop() if free else np.empty(0, np.uint8)
+    return free, memory if memory.nbytes >= nbytes else np.empty(nbytes, np.uint8)
 
 
 class Backup:
@@ -29,7 +55,15 @@ class Backup:
 
     def __init__(self, weights: Sequence[Array], biases: Sequence[Array]) -> None:
         self._arrays = [*weights, *biases]
-        self._copies = [array.copy() for array in self._arrays]
+        first, *others = self._arrays
+        self._free, self._memory = _memory(first.nbytes)
+        copy = self._memory[: first.nbytes].view(first.dtype).reshape(first.shape)
+        self._copies = [copy, *map(np.empty_like, others)]
+        self.refresh()
+
+    def __del__(self) -> None:
+        if not self._free and self._memory.nbytes <= _MOST_KEPT:
+            self._free.append(self._memory)
 
     def is_of(self, weights: Sequence[Array], biases: Sequence[Array]) -> bool:
         """Whether these are the arrays that are copied."""
