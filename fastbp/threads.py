@@ -210,17 +210,17 @@ def _run_beside(space: Workspace, work: Callable[[], None]) -> None:
 
     The main thread alone sees signals, and not while it is in compiled code.
     """
-    ready, ended = threading.Lock(), threading.Lock()
-    ready.acquire()
+    go, ended = [True], threading.Lock()  # who takes what is in `go` decides: in one step
     ended.acquire()
     errors: list[BaseException] = []
 
     def other() -> None:
-        with ready:
-            wanted = not errors
         try:
-            if wanted:
-                work()
+            go.pop()
+        except IndexError:  # nobody waits any more
+            return
+        try:
+            work()
         except BaseException as error:
             errors.append(error)
         finally:
@@ -234,15 +234,13 @@ def _run_beside(space: Workspace, work: Callable[[], None]) -> None:
         except RuntimeError:  # at the system's limit
             work()
             return
-        ready.release()
         # A signal that comes just before the waiting begins does not end it.
         while not ended.acquire(timeout=_LONGEST_WAIT):
             pass
-    except BaseException as error:
-        if ready.locked():  # it has not begun, and will not
-            errors.append(error)
-            ready.release()
-        else:
+    except BaseException:
+        try:
+            go.pop()
+        except IndexError:  # it is at work
             _abandon(space, ended)
         raise
     if errors:

@@ -103,10 +103,12 @@ def main(number: str = "500") -> None:
         with tempfile.TemporaryDirectory() as folder:  # which Numba reads when it is imported
             environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
             command = [sys.executable, "-m", "tests.trials.damaged_caches", number, folder]
-            os.spawnve(os.P_WAIT, sys.executable, command, environment)
-        return
-    for (kind, outcome), times in sorted(trials(int(number), sys.argv[2]).items()):
-        print(f"{times:5} {kind:20} {outcome}")
+            status = os.spawnve(os.P_WAIT, sys.executable, command, environment)
+        sys.exit(status)
+    outcomes = trials(int(number), sys.argv[2])
+    for (kind, outcome), times in sorted(outcomes.items()):
+        print(f"{times:5} {kind:20} {outcome}", flush=True)
+    sys.exit(any(outcome != "right" for _, outcome in outcomes))
 
 
 if __name__ == "__main__":
