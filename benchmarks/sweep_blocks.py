@@ -4,10 +4,11 @@
     python benchmarks/sweep_blocks.py --kc 256,384,512 --strip 1,2,4 --grid
     python benchmarks/sweep_blocks.py --tile 8x3,6x4,12x2 --threads 1 --dtype float64
 
-The rule in ``fastbp/kernels/machine.py`` is checked with this; nothing in the package changes.
-Every setting runs in processes of its own, which replace `machine.tiles` before the kernels are
-imported and keep what they compile in a folder of this run. The processes take turns (--rounds).
-Prints GFLOP/s, medians, for each shape and their geometric mean, the best setting first.
+The rule in ``fastbp/kernels/compile/machine.py`` is checked with this; nothing in the package
+changes. Every setting runs in processes of its own, which replace `machine.tiles` before the
+kernels are imported and keep what they compile in a folder of this run. The processes take turns
+(--rounds). Prints GFLOP/s, medians, for each shape and their geometric mean, the best setting
+first.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def import_with(setting: Setting) -> Any:
     package = types.ModuleType("fastbp")
     package.__path__ = [str(ROOT / "fastbp")]
     sys.modules["fastbp"] = package
-    from fastbp.kernels import machine
+    from fastbp.kernels.compile import machine
 
     tiles = {itemsize: replaced_tiles(machine, setting, itemsize) for itemsize in (4, 8)}
     machine.tiles = tiles.__getitem__

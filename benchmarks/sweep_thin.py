@@ -3,11 +3,11 @@
     python benchmarks/sweep_thin.py                            # float32
     python benchmarks/sweep_thin.py --dtype float64 --quick
 
-Checks from which shapes on ``fastbp/kernels/thin.py`` is worth it: `MOST` and the least depths.
-Each system runs in a process of its own, one after the other (--rounds times). Prints, for each
-number of vectors and depth k, how often NumPy's time and that of `fastbp.kernels.gemm` fastbp's
-contains: geometric means over matrices of several sizes from either side, first of those whose rows
-are contiguous, then of those whose columns are; and the least.
+Checks from which shapes on ``fastbp/kernels/linalg/thin.py`` is worth it: `MOST` and the least
+depths. Each system runs in a process of its own, one after the other (--rounds times). Prints, for
+each number of vectors and depth k, how often NumPy's time and that of `fastbp.kernels.linalg.gemm`
+fastbp's contains: geometric means over matrices of several sizes from either side, first of those
+whose rows are contiguous, then of those whose columns are; and the least.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def product_of(system: str):
     if system == "numpy":
         return np.matmul
     import fastbp
-    from fastbp import products
+    from fastbp.engine import products
 
     if system == "gemm":
         products._LEAST_THIN = 1 << 62

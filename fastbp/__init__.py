@@ -4,10 +4,10 @@ from fastbp import datasets
 from fastbp._config import show_config, warmup
 from fastbp._version import __version__
 from fastbp.arrays import linear, linear_update, matmul, sigmoid, sigmoid_derivative
+from fastbp.engine.threads import get_num_threads, set_num_threads
 from fastbp.guard import DivergenceError
 from fastbp.network import Network
 from fastbp.storage import load
-from fastbp.threads import get_num_threads, set_num_threads
 from fastbp.training import History
 
 __all__ = [

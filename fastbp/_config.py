@@ -10,10 +10,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import threads
 from fastbp._version import __version__
-from fastbp.kernels import machine
-from fastbp.kernels.cache import cache_folder
+from fastbp.engine import threads
+from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.cache import cache_folder
 from fastbp.network import Network
 
 __all__ = ["Config", "show_config", "warmup"]

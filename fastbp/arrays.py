@@ -15,10 +15,11 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import memory, scratch, threads
-from fastbp.inputs import as_array
-from fastbp.kernels import elementwise, writeback
-from fastbp.products import COMPUTED, DIRECT, plain_product, product, readable, writable_rows
+from fastbp.engine import memory, scratch, threads
+from fastbp.engine.inputs import as_array
+from fastbp.engine.products import COMPUTED, DIRECT, plain_product, product, readable, writable_rows
+from fastbp.kernels.functions import elementwise
+from fastbp.kernels.linalg import epilogue as writeback
 
 __all__ = ["linear", "linear_update", "matmul", "sigmoid", "sigmoid_derivative"]
 

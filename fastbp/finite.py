@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.inputs import quietly
+from fastbp.engine.inputs import quietly
 
 if TYPE_CHECKING:
     from fastbp.network import Network

@@ -5,8 +5,9 @@ is looked at after each call. Then the parameters go back to a copy from before,
 are made again, those of a bad call one by one: training gives the same bits every time, so that the
 first bad step comes back. It is undone, and its rows tell whether the data are to blame.
 
-That also serves delayed updates (`fastbp.kernels.deferred`), whose products of rows may overflow
-where plain descent does not: steps are made again plainly, and training stays so if they succeed.
+That also serves delayed updates (`fastbp.kernels.wide.delayed`), whose products of rows may
+overflow where plain descent does not: steps are made again plainly, and training stays so if they
+succeed.
 
 Copies and looks at all weights take time, so that they are made at most so often that they cost
 half a percent.
@@ -23,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.backup import Backup
+from fastbp.engine.plan import NetworkPlan
 from fastbp.finite import all_finite, bad_entry, check_parameters_finite
-from fastbp.plans import NetworkPlan
 
 if TYPE_CHECKING:
     from fastbp.network import Network

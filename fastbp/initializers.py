@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import memory
+from fastbp.engine import memory
 
 __all__ = ["INITIALIZERS", "Init", "canonical_init", "initialize"]
 

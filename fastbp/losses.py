@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.inputs import as_array, quietly
+from fastbp.engine.inputs import as_array, quietly
 
 __all__ = ["check_targets", "l2_penalty", "log_loss"]
 

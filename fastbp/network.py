@@ -13,18 +13,18 @@ import numpy.typing as npt
 
 from fastbp.activations import check_activation
 from fastbp.arrays import sigmoid
+from fastbp.engine.inputs import as_input, check_width, quietly
+from fastbp.engine.plan import evaluate
+from fastbp.engine.products import product
 from fastbp.finite import holds_nan, nan_error
-from fastbp.folding import check_folding, scale_and_shift
 from fastbp.initializers import Init, canonical_init, initialize
-from fastbp.inputs import as_input, check_width, quietly
-from fastbp.kernels import writeback
+from fastbp.kernels.linalg import epilogue as writeback
 from fastbp.losses import check_targets, l2_penalty, log_loss
 from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
-from fastbp.plans import evaluate
-from fastbp.products import product
+from fastbp.preprocessing import check_folding, scale_and_shift
 
 if TYPE_CHECKING:
-    from fastbp.plans import NetworkPlan
+    from fastbp.engine.plan import NetworkPlan
     from fastbp.training import Callback, History, Progress
 
 __all__ = ["ActivationStats", "Network"]
@@ -109,7 +109,7 @@ class Network:
     36878
     """
 
-    _plan: NetworkPlan | None = None  # of the last evaluation, see `fastbp.plans.evaluate`
+    _plan: NetworkPlan | None = None  # of the last evaluation, see `fastbp.engine.plan.evaluate`
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import byte_bounds
 
-from fastbp.memory import address_of
+from fastbp.engine.memory import address_of
 
 __all__ = ["check_apart", "check_dtype", "check_parameters", "check_seed", "check_sizes"]
 

@@ -30,8 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.files import AnyPath, check_target, named_after, open_file, replace_file
-from fastbp.folding import check_folding, scale_and_shift
 from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
+from fastbp.preprocessing import check_folding, scale_and_shift
 from fastbp.record import (
     FOLDING,
     Kind,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import scratch
+from fastbp.engine import scratch
+from fastbp.engine.plan import NetworkPlan
 from fastbp.guard import Guard
 from fastbp.losses import check_targets
-from fastbp.plans import NetworkPlan
 
 if TYPE_CHECKING:
     from fastbp.network import Network

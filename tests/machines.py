@@ -1,8 +1,9 @@
 """Tests whose sizes follow the machine, run as on other machines: ``python -m tests.machines``.
 
 Such tests have the marker "machine". Each of the MACHINES runs them in a process of its own, with
-kernels compiled for it: see `fastbp.kernels.machine` for what it is told. Two run at a time, as
-most of it is compiling. Names of machines may be given, and after ``--`` arguments for pytest.
+kernels compiled for it: see `fastbp.kernels.compile.machine` for what it is told. Two run at a
+time, as most of it is compiling. Names of machines may be given, and after ``--`` arguments for
+pytest.
 """
 
 from __future__ import annotations

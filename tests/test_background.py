@@ -10,7 +10,7 @@ import threading
 import pytest
 from numba.core.compiler_lock import global_compiler_lock
 
-from fastbp.kernels.background import in_background
+from fastbp.kernels.compile.background import in_background
 from tests.processes import PATIENCE, run_python
 
 # The first pass of each function that is compiled, and what to do at the first of all.
@@ -104,7 +104,8 @@ except KeyboardInterrupt:
 def test_a_process_that_ends_does_not_wait_for_what_it_compiles(tmp_path):
     code = """
 import atexit, time
-from fastbp.kernels import background, elementwise
+from fastbp.kernels.compile import background
+from fastbp.kernels.functions import elementwise
 
 def interrupt_and_wait_for_the_end():
     interrupt()

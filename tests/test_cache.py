@@ -15,8 +15,8 @@ import pytest
 from numba import int64
 from numba.core import config
 
-from fastbp.kernels import cache, jit
-from fastbp.kernels.vectors import pointer
+from fastbp.kernels.compile import cache, jit
+from fastbp.kernels.simd.vectors import pointer
 from tests.processes import run_python
 from tests.trials import damaged_caches
 

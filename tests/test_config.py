@@ -82,7 +82,8 @@ def test_the_threading_layer_is_unknown_before_the_first_parallel_call(tmp_path)
 WARM = """
 import sys
 import numpy as np, fastbp
-from fastbp.kernels import epoch, narrow
+from fastbp.kernels.wide import region as epoch
+from fastbp.kernels.narrow import region as narrow
 
 def ready():  # what this process has compiled or loaded from the disk
     tables = {"narrow": narrow.regions, "wide": epoch.regions}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import memory, plans, products, threads
+from fastbp.engine import memory, products, threads
+from fastbp.engine import plan as plans
 from tests.problems import make_problem
 from tests.test_matmul import random_matrix, tiles
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fastbp
-from fastbp.kernels import machine
-from fastbp.kernels.elementwise import BLOCK
+from fastbp.kernels.compile import machine
+from fastbp.kernels.functions.elementwise import BLOCK
 from tests import oracle
 from tests.layouts import LAYOUTS
 from tests.tolerance import assert_within

@@ -14,7 +14,7 @@ PRODUCTS = """
 import sys
 import numpy as np
 import fastbp
-from fastbp.kernels import machine
+from fastbp.kernels.compile import machine
 from tests.fences import fenced
 
 dtype = np.dtype(sys.argv[1])
@@ -43,7 +43,7 @@ TRAINING = """
 import sys
 import numpy as np
 import fastbp
-from fastbp.kernels import machine
+from fastbp.kernels.compile import machine
 from tests.fences import fenced
 
 t = machine.tiles(4)

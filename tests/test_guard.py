@@ -10,8 +10,8 @@ import pytest
 
 import fastbp
 from fastbp import DivergenceError, Network, guard, training
-from fastbp.kernels import deferred
-from fastbp.plans import NetworkPlan
+from fastbp.engine.plan import NetworkPlan
+from fastbp.kernels.wide import delayed as deferred
 from tests.training import bits
 
 NARROW, WIDE = (30, 3, 1), (30, 40, 1)

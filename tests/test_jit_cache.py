@@ -11,7 +11,7 @@ import pytest
 from numba.core import config
 
 import fastbp
-from fastbp.kernels import cache, jit, machine
+from fastbp.kernels.compile import cache, jit, machine
 from tests.processes import run_python
 
 PACKAGE = Path(fastbp.__file__).resolve().parent
@@ -19,7 +19,7 @@ PACKAGE = Path(fastbp.__file__).resolve().parent
 # The element-wise kernels are the smallest: half a second to compile.
 RUN = """
 import numpy as np, fastbp
-from fastbp.kernels import elementwise
+from fastbp.kernels.functions import elementwise
 print(fastbp.sigmoid(np.float32([0, 1, -3])).tolist())
 """
 CACHE_HITS = """
@@ -151,7 +151,7 @@ def test_the_second_process_loads_what_the_first_compiled(tmp_path):
 def test_a_kernel_with_a_changed_constant_elsewhere_is_compiled_anew(tmp_path, package):
     variables = {"package_at": package, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     before = run_python(RUN + CACHE_HITS, **variables).splitlines()
-    constants = package / "fastbp" / "kernels" / "functions.py"
+    constants = package / "fastbp" / "kernels" / "functions" / "activations.py"
     assert "\n_TAYLOR = " in constants.read_text(encoding="utf-8")
     with constants.open("a", encoding="utf-8") as file:
         file.write("\n_TAYLOR = (1.0, 1.0) + (0.0,) * 12  # exp(r) is 1 + r\n")
@@ -166,9 +166,11 @@ def test_a_kernel_with_a_changed_constant_elsewhere_is_compiled_anew(tmp_path, p
 @pytest.mark.parametrize(
     ("source", "matters"),
     [
-        ("kernels/vectors.py", True),
-        ("kernels/machine.py", True),
-        ("kernels/gemm.py", True),
+        ("kernels/simd/vectors.py", True),
+        ("kernels/compile/machine.py", True),
+        ("kernels/linalg/gemm.py", True),
+        ("kernels/linalg/row_ir.py", True),  # imports no decorator
+        ("kernels/plan.py", True),
         ("datasets/rendering.py", True),  # holds compiled code of its own
         ("arrays.py", False),
         ("network.py", False),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbp
-from fastbp.kernels import machine
+from fastbp.kernels.compile import machine
 from tests import oracle
 from tests.layouts import LAYOUTS
 from tests.tolerance import SIGMOID_ROUNDOFFS, assert_within, gamma

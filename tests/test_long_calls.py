@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import arrays, plans, products, threads
-from fastbp.kernels.team import ABANDONED
+from fastbp import arrays
+from fastbp.engine import plan as plans
+from fastbp.engine import products, threads
+from fastbp.kernels.threads.team import ABANDONED
 from tests.processes import run_python
 
 pytestmark = pytest.mark.skipif(

@@ -1,11 +1,11 @@
-"""What the machine has, as it is found and as it is told (fastbp.kernels.machine)."""
+"""What the machine has, as it is found and as it is told (fastbp.kernels.compile.machine)."""
 
 from __future__ import annotations
 
 import pytest
 
-from fastbp.kernels import machine
-from fastbp.kernels.cache import _fingerprint
+from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.cache import _fingerprint
 from tests.processes import run_python
 
 
@@ -23,7 +23,7 @@ def linux_caches(folder, *caches):
 
 def test_every_fact_can_be_told():
     printed = run_python(
-        "from fastbp.kernels.machine import *\n"
+        "from fastbp.kernels.compile.machine import *\n"
         "print(VECTOR_BITS, VECTOR_REGISTERS, CORES, CACHES.l1, CACHES.l2, CACHES.l3)",
         FASTBP_VECTOR_BITS="256",
         FASTBP_VECTOR_REGISTERS="16",

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fastbp
-from fastbp.kernels import machine, thin
+from fastbp.kernels.compile import machine
+from fastbp.kernels.linalg import thin
 from tests.layouts import LAYOUTS
 from tests.tolerance import assert_within, gamma
 
@@ -183,7 +184,7 @@ def test_every_edge_of_a_product_cut_along_k(dtype, transposition):
 @pytest.mark.machine
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_what_is_near_enough_to_leave_a_in_its_place(dtype, monkeypatch):
-    monkeypatch.setattr("fastbp.threads.get_num_threads", lambda: 1)
+    monkeypatch.setattr("fastbp.engine.threads.get_num_threads", lambda: 1)
     shape = tiles(dtype)
     most = shape.near // shape.kc
     for n in range(most // shape.nr * shape.nr - 1, most + 2):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.kernels import machine
+from fastbp.kernels.compile import machine
 from tests.layouts import LAYOUTS
 from tests.test_matmul import DTYPES, assert_product, random_matrix
 

@@ -78,7 +78,8 @@ def test_only_the_command_line_prints():
 
 
 def test_nothing_is_pickled():
-    # Numba's compiled functions are: fastbp/kernels/cache.py reads none that others can write.
+    # Numba's compiled functions are: fastbp/kernels/compile/cache.py reads none that others can
+    # write.
     paths = [path for path in SOURCE.rglob("*.py") if path.name != "cache.py"]
     text = "".join(path.read_text(encoding="utf-8") for path in paths)
     assert re.findall(r"^\s*(?:import|from) (?:pickle|joblib|shelve)", text, re.MULTILINE) == []

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import plans, products, scratch, threads
-from fastbp.scratch import MOST_KEPT, borrow
+from fastbp.engine import plan as plans
+from fastbp.engine import products, scratch, threads
+from fastbp.engine.scratch import MOST_KEPT, borrow
 from tests.processes import run_python
 
 EXBIBYTE = 1 << 60

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import products
-from fastbp.kernels import gemm, machine, thin, writeback
+from fastbp.engine import products
+from fastbp.kernels.compile import machine
+from fastbp.kernels.linalg import epilogue as writeback
+from fastbp.kernels.linalg import gemm, thin
 from tests import oracle
 from tests.layouts import LAYOUTS
 from tests.test_matmul import (

@@ -63,7 +63,7 @@ import os, sys, threading
 
 import numpy as np
 import fastbp
-from fastbp import threads
+from fastbp.engine import threads
 
 rng = np.random.default_rng(0)
 a, b = (rng.normal(size=(300, 300)).astype(np.float32) for _ in range(2))
@@ -143,7 +143,7 @@ print(threads.threading_layer())
 
 PROBE = """
 import numba
-from fastbp import threads
+from fastbp.engine import threads
 
 threads._load_tbb()
 try:

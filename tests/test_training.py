@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastbp.kernels import machine
+from fastbp.kernels.compile import machine
 from tests.problems import NARROW, ONE_OF_EACH, WIDE, make_problem
 from tests.training import (
     assert_parameters_follow_the_oracle,

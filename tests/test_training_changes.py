@@ -8,7 +8,9 @@ import weakref
 import numpy as np
 import pytest
 
-from fastbp import Network, plans, threads
+from fastbp import Network
+from fastbp.engine import plan as plans
+from fastbp.engine import threads
 
 # Some changes leave the preprocessing out.
 pytestmark = pytest.mark.filterwarnings("ignore:X holds bytes")

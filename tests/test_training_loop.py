@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fastbp import History, Network, threads
+from fastbp import History, Network
+from fastbp.engine import threads
 from fastbp.training import batch_indices
 from tests.problems import ONE_OF_EACH, make_problem
 from tests.tolerance import assert_within

@@ -12,7 +12,7 @@ import re
 import llvmlite.binding as llvm
 import pytest
 
-from fastbp.kernels import machine
+from fastbp.kernels.compile import machine
 from tests.processes import run_python
 
 X86 = platform.machine().lower() in {"x86_64", "amd64"}
@@ -27,8 +27,9 @@ CHECKS = """
 import numpy as np
 
 import fastbp
-from fastbp.kernels import deferred, epoch, machine
-from fastbp.kernels.narrow_shards import shard_count
+from fastbp.kernels.wide import delayed as deferred, region as epoch
+from fastbp.kernels.compile import machine
+from fastbp.kernels.narrow.shards import shard_count
 from tests import oracle
 from tests.problems import make_problem
 from tests.test_linear import assert_update
@@ -175,7 +176,7 @@ def test_what_an_arm_cpu_would_run(tmp_path):
     except RuntimeError:
         pytest.skip("this LLVM knows no Arm CPU")
     code = run_python(
-        "from fastbp.kernels import epoch\n"
+        "from fastbp.kernels.wide import region as epoch\n"
         "print(epoch.regions['float32']._compiled._library.get_llvm_str())",
         **environment(tmp_path, "128"),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import Network
-from fastbp.plans import NetworkPlan
+from fastbp.engine.plan import NetworkPlan
 from fastbp.training import batch_indices
 from tests.problems import Problem
 from tests.tolerance import assert_within

@@ -12,10 +12,10 @@ from numba import float32, float64, int64
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastbp.kernels import machine
-from fastbp.kernels.emit import emit_loop, vector_fma, vector_load, vector_store
-from fastbp.kernels.jit import jit, region
-from fastbp.kernels.vectors import lanes_of, load, moved, pointer, store, vector_of
+from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.jit import jit, region
+from fastbp.kernels.simd.ir import emit_loop, vector_fma, vector_load, vector_store
+from fastbp.kernels.simd.vectors import lanes_of, load, moved, pointer, store, vector_of
 
 __all__ = ["ACCUMULATORS", "READ_STEP", "multiply_add_regions", "read_region"]
 

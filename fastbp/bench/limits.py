@@ -12,7 +12,7 @@ way, and no more:
 * weights: read once and written once in a training step, read once in a prediction, and not at
   all where all of them fit in the level-2 caches of the cores in use, as they then stay there; a
   system that makes several steps in one pass over its weights (as fastbp does for small batches,
-  see `fastbp.kernels.deferred`) can come out above 100 %;
+  see `fastbp.kernels.wide.delayed`) can come out above 100 %;
 * a product's operands once each, if operands and result do not fit in those caches.
 
 Activations stay in a cache in all workloads here. See Williams, Waterman and Patterson, "Roofline:

@@ -79,7 +79,7 @@ def measure(threads: int, seconds: float, megabytes: int) -> dict[str, Any]:
         multiply-add being two), ``read_bytes`` (bytes a second) and ``cpu_share``, the part of the
         threads' time that they got to run while multiplying: less than 1 if others took the cores.
     """
-    from fastbp.kernels import machine
+    from fastbp.kernels.compile import machine
 
     array = _aligned((megabytes << 20) // 4, "float32")
     found = {}
@@ -117,9 +117,9 @@ def _best(run: Callable[[], None], seconds: float) -> tuple[float, float]:
 
 
 def _peak(dtype: str, workers: int, seconds: float) -> tuple[float, float]:
-    from fastbp import threads
     from fastbp.bench import kernels
-    from fastbp.kernels import machine
+    from fastbp.engine import threads
+    from fastbp.kernels.compile import machine
 
     lanes = machine.VECTOR_BITS // 8 // np.dtype(dtype).itemsize
     used = (kernels.ACCUMULATORS + 2) * lanes
@@ -138,8 +138,8 @@ def _peak(dtype: str, workers: int, seconds: float) -> tuple[float, float]:
 
 
 def _read(array: npt.NDArray[np.float32], workers: int, seconds: float) -> float:
-    from fastbp import threads
     from fastbp.bench import kernels
+    from fastbp.engine import threads
 
     count = array.size // workers // kernels.READ_STEP * kernels.READ_STEP
     sums = _aligned(workers * kernels.READ_STEP, "float32")

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.edges import ramp, stripe
-from fastbp.kernels.jit import jit
+from fastbp.kernels.compile.jit import jit
 
 __all__ = ["face_axes", "paint_ball"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from fastbp.kernels.jit import jit
+from fastbp.kernels.compile.jit import jit
 
 __all__ = ["ramp", "stripe"]
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from fastbp.datasets.balls import NO_BALL, paint_ball
 from fastbp.datasets.edges import ramp, stripe
-from fastbp.kernels.jit import jit
+from fastbp.kernels.compile.jit import jit
 
 __all__ = ["WORKSPACE", "render"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from numba import int64
 
-from fastbp.kernels.jit import jit
-from fastbp.kernels.packing import Operand
-from fastbp.kernels.vectors import pointer
+from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.linalg.packing import Operand
+from fastbp.kernels.simd.vectors import pointer
 
 __all__ = ["layer_pointer", "layer_word", "operand_of_x", "plan_words"]
 

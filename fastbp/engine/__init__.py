@@ -1,0 +1,1 @@
+"""From Python to compiled code: plans, scratch memory, threads. No mathematics."""

@@ -1,0 +1,433 @@
+"""From a network and its data to the plan that compiled code carries out.
+
+Chooses the path by the shape of the network alone, lays out the scratch memory, and keeps every
+array that the plan points to alive.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import threading
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.backup import Backup
+from fastbp.engine import scratch, threads
+from fastbp.engine.inputs import CODES, check_width
+from fastbp.engine.memory import address_of
+from fastbp.kernels import plan as p
+from fastbp.kernels.compile import machine
+from fastbp.kernels.linalg import gemm
+from fastbp.kernels.linalg.packing import DTYPE_CODES
+from fastbp.kernels.narrow import region as narrow
+from fastbp.kernels.wide import delayed as deferred
+from fastbp.kernels.wide import region as epoch
+from fastbp.kernels.wide import sweep
+from fastbp.parameters import check_apart, check_parameters
+from fastbp.preprocessing import dtype_of_folding
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+__all__ = ["NetworkPlan", "evaluate"]
+
+Array = npt.NDArray[Any]
+
+_FEW_ROWS = 256  # whose evaluation takes so little time that making the plan counts
+_FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in scratch memory
+# Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
+# as long with two threads as with one, on 8 rows two thirds of it.
+_SERIAL_WORK = 1 << 17
+_FIRST_WORK = 1 << 26  # 4 ms here, some 0.1 s at most; calls of 1, 4 and 16 steps cost 0.3 ms
+_BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time: some 0.1 ms
+# A step may be abandoned for a signal only if there is a copy of the parameters: from so many rows
+# on, of which a step takes a hundred times as long as the copy, and up to so many bytes, so that
+# training needs little memory whatever the network.
+_LEAST_LONG_BATCH = 512
+_MOST_COPIED = 32 << 20
+# The first for steps by columns, where passing over the weights is as much work as 3 rows: below
+# it a step, or a group of steps, takes less than 2.5 us, and as long with two threads, which wait
+# for each other. Groups on 4 rows gain from 1,024 columns on, or from 4,096 where the cores have no
+# cache in common.
+_SERIAL_WORK_BY_COLUMNS = 60_000
+_ROWS_OF_A_PASS = 3
+# By dtype: looking up its name takes a microsecond.
+_WIDE_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
+_NARROW_REGIONS = {
+    (np.dtype(network), np.dtype(data), folded): region
+    for (network, data, folded), region in narrow.regions.items()
+}
+
+
+@functools.cache
+def _may_be_narrow(sizes: tuple[int, ...]) -> bool:
+    """Whether the one-pass path is for networks of these sizes: see `fastbp.kernels.narrow`."""
+    above = sum((a + 1) * b for a, b in pairwise(sizes[1:]))
+    return sizes[1] <= narrow.MOST_OUTPUTS and above <= narrow.MOST_PARAMETERS_ABOVE
+
+
+@functools.cache
+def _multiply_adds(sizes: tuple[int, ...]) -> int:
+    """Of one row's way through the network."""
+    return sum(a * b for a, b in pairwise(sizes))
+
+
+def _layout(array: Array) -> tuple[Any, ...]:
+    return address_of(array), array.shape, array.strides, array.dtype
+
+
+def _check_outputs(y: Array, n_outputs: int, dtype: np.dtype[Any]) -> None:
+    """A network may have changed since its targets were checked."""
+    if y.shape[1] != n_outputs:
+        raise ValueError(f"y has {y.shape[1]} outputs, but the network has {n_outputs}")
+    if y.dtype != dtype:
+        raise ValueError(f"the network's dtype must stay {y.dtype} while fit runs, got {dtype}")
+
+
+def _circumstances(X: Array) -> tuple[Any, ...]:
+    """What a plan depends on besides the network, but for the address of X."""
+    return threading.get_ident(), threads.get_num_threads(), X.shape, X.strides, X.dtype
+
+
+def _same(one: tuple[Array, ...] | None, other: tuple[Array, ...] | None) -> bool:
+    """Whether two foldings are the same in every value."""
+    if one is None or other is None:
+        return one is other
+    return all(map(np.array_equal, one, other))
+
+
+class NetworkPlan:
+    """A region's words for one network and one set of rows.
+
+    It holds addresses: ask `take` or `follow` before each use whether these are still those of the
+    network's arrays, if anybody else may have had the network in hand.
+
+    Parameters
+    ----------
+    network : Network
+        Its parameters are read, and changed by `train`, where they lie.
+    X : ndarray of shape (n, n_0)
+        As `fastbp.engine.inputs.as_input` gives it; n >= 1.
+    y : ndarray of shape (n, n_L), optional
+        Targets in the network's dtype, C-contiguous; for `train`.
+    batch_size : int, optional
+        Rows of a step; without it the plan is for `forward`.
+    delays : bool, optional
+        Whether steps may share a pass over W1, see `fastbp.kernels.wide.delayed`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the network's parameters are not what they have to be, see `check_parameters`; if one of
+        those to be trained shares memory with another, or with the rows.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        X: Array,
+        y: Array | None = None,
+        *,
+        batch_size: int | None = None,
+        delays: bool = True,
+    ) -> None:
+        self._delays = delays
+        self.rows = len(X)
+        self._row_bytes = X.shape[1] * X.itemsize
+        self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
+        self.settings = np.zeros(4)
+        # Rows to evaluate may be others in time, see `take`: the caller keeps those.
+        self._data: tuple[Array, ...] = () if y is None else (X, y)
+        self._data_layout = [*map(_layout, self._data)]
+        self._made_for = _circumstances(X)
+        self._training = y is not None
+        self._make(network, X, y)
+
+    def _make(self, network: Network, X: Array, y: Array | None) -> None:
+        """Write the words for what the network is made of now."""
+        sizes, dtype = network.layer_sizes, network.dtype
+        arrays = check_parameters(
+            network.weights, network.biases, sizes, dtype, in_place=self._training
+        )
+        check_width(X, sizes[0])  # the network may have changed since `as_input`
+        if y is not None:
+            _check_outputs(y, sizes[-1], dtype)
+            check_apart(arrays, X, y)
+        self._x_dtype = X.dtype
+        self._preprocessing = network._folding(X.dtype)
+        self._one_scale = isinstance(network.input_scale, float)
+        self._sizes, self._dtype = sizes, dtype
+        self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
+        contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
+        self._narrow = contiguous_rows and _may_be_narrow(sizes)
+        words = [0] * p.plan_words(len(sizes) - 1)  # a list is filled several times faster
+        words[p.LAYERS] = len(sizes) - 1
+        words[p.BATCH], words[p.ROWS] = self.batch_size, self.rows
+        words[p.X], words[p.X_DTYPE] = address_of(X), CODES[X.dtype]
+        row, column = (stride // X.itemsize for stride in X.strides)
+        words[p.X_ROW], words[p.X_COLUMN] = row, column if X.shape[1] > 1 else 1
+        words[p.SETTINGS] = address_of(self.settings)
+        if y is not None:
+            words[p.Y] = address_of(y)
+        folding = self._folding_of_x = self._folding(X)  # kept alive
+        if folding is not None:
+            words[p.SCALE], words[p.SHIFT] = (address_of(part) for part in folding)
+            words[p.ONE_SCALE] = int(self._one_scale)
+        self._fill_layers(words)
+        self.words = np.array(words, np.int64)
+        if self._narrow:
+            self._region = _NARROW_REGIONS[dtype, X.dtype, folding is not None]
+        else:
+            self._region = _WIDE_REGIONS[dtype]
+        self._address = address_of(self.words)
+        self._by_columns = False
+        self._folded = 0  # where in the shared scratch memory FOLDED is
+        self._lay_out()
+        self._bytes = self._shared + self._private * self._workers + self._layers
+        self._prepared: tuple[int, ...] = ()
+        self._long_steps = (
+            self.batch_size >= _LEAST_LONG_BATCH
+            and self._work_of(self.batch_size) > 2 * threads.LONG_WORK
+            and sum(array.nbytes for array in arrays) <= _MOST_COPIED
+        )
+        self._backup: Backup | None = None
+
+    def _folding(self, X: Array) -> tuple[Array, Array] | None:
+        """Scale and shift of X's columns, if the region needs any."""
+        folding = self._preprocessing
+        unfolded = self._dtype, X.dtype, False
+        if folding is None and self._narrow and unfolded not in _NARROW_REGIONS:
+            ones = np.ones(self._sizes[0], dtype_of_folding(self._dtype, X.dtype))
+            folding = ones, 0 * ones
+        return folding
+
+    def _fill_layers(self, words: list[int]) -> None:
+        layers = len(self._sizes) - 1
+        at = p.LAYER
+        for layer, (inputs, outputs) in enumerate(pairwise(self._sizes)):
+            words[at + p.WEIGHT] = self._addresses[layer]
+            words[at + p.BIAS] = self._addresses[layers + layer]
+            words[at + p.OUTPUTS], words[at + p.INPUTS] = outputs, inputs
+            at += p.LAYER_WORDS
+
+    def _lay_out(self) -> None:
+        """Decide how much scratch memory each part needs."""
+        itemsize = self._dtype.itemsize
+        sizes = self._sizes
+        lanes = self._lanes = machine.tiles(itemsize).lanes
+        self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
+        steps = -(-self.rows // self.batch_size)
+        if self._narrow:
+            self._by_columns = self._training and narrow.is_by_columns(
+                sizes[0], self.batch_size, self._row_bytes
+            )
+            self.words[p.BY_COLUMNS] = int(self._by_columns)
+            shared = 0
+            if self._by_columns:
+                shared = narrow.columns_bytes(sizes, lanes, itemsize)
+                group = narrow.steps_of_group(self.batch_size, lanes)
+                self.group = min(group, steps) if self._delays else 1
+            elif self._training:
+                shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
+            private = narrow.private_bytes(sizes, lanes, itemsize)
+            if self.words[p.SCALE] and self.words[p.X_DTYPE] == DTYPE_CODES["uint8"]:
+                self._folded = shared = -(-shared // 64) * 64
+                shared += narrow.folded_bytes(sizes, itemsize)
+            rows_at_once = self.batch_size if self._training else self.rows
+            parallel = rows_at_once > lanes or self._by_columns
+        else:
+            shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
+            private = max(private, sweep.private_bytes(lanes, itemsize))
+            if self._training:
+                group = deferred.steps_of_group(sizes[0], sizes[1], self.batch_size, itemsize)
+                self.group = min(group, steps) if self._delays else 1
+            self._lay_out_stage()
+            parallel = True
+        self.words[p.GROUP] = self.group
+        self._shared = -(-shared // 64) * 64
+        self._private = -(-private // 64) * 64
+        rows = self.batch_size if self._training else min(self.rows, _FORWARD_ROWS)
+        together, least = self.group * rows, _SERIAL_WORK
+        if self._by_columns:
+            together, least = together + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
+        work = together * _multiply_adds(sizes)
+        self._work = work // self.group
+        # How many steps `fit` makes in one call: so many at first, then as it has found.
+        self.steps_at_once = max(1, _FIRST_WORK // work) * self.group
+        self._workers = threads.get_num_threads() if parallel and work > least else 1
+        self._layers = 0
+        if not self._narrow:
+            copies = 2 if self._training else 1
+            self._layers = self._staged + self._deferred
+            self._layers += sum(-(-rows * n * itemsize // 64) * 64 for n in sizes[1:]) * copies
+
+    def _lay_out_stage(self) -> None:
+        """How many bytes the rows that are staged take, and what a group of steps takes beside."""
+        n0, n1 = self._sizes[:2]
+        itemsize = self._dtype.itemsize
+        rows = self.group * self.batch_size
+        few = self.batch_size <= sweep.MOST_ROWS
+        if self.group == 1:
+            worth = few and (self._training or len(self._sizes) > 2)
+            rows = 2 * self.batch_size if worth else 0
+        self._staged = -(-sweep.staged_bytes(n0, itemsize, rows) // 64) * 64
+        self._deferred = deferred.group_bytes(n1, rows, itemsize) if self.group > 1 else 0
+
+    def _run(self, operation: int, steps: int = 1, *, long: bool = False) -> None:
+        space = scratch.borrow()
+        try:
+            setting = operation, steps, space.address(self._bytes), threads.get_num_threads()
+            if setting != self._prepared:
+                self._prepared = ()  # until all words are there
+                self._prepare(*setting)
+                self._prepared = setting
+            self.words[p.TEAM] = space.new_team()
+            brief = steps * self._work <= _BRIEF_WORK
+            threads.run(
+                self._region, self._address, self._started, brief=brief,
+                long=space if long else None,
+            )  # fmt: skip
+            if not self._training:
+                space.trim()  # `fit` does when it ends
+        finally:
+            space.give_back()
+
+    def _prepare(self, operation: int, steps: int, base: int, most: int) -> None:
+        """Write how many threads work, where, and on how much at a time."""
+        words = self.words
+        workers = min(self._workers, most)
+        if steps * self._work <= _SERIAL_WORK:
+            workers = 1
+        words[p.OPERATION] = operation
+        if self._narrow:
+            shares = 1
+            if self._by_columns:  # a thread without a share would only get in the way
+                workers = shares = narrow.columns_shares(self._sizes[0], workers)
+            words[p.TILE] = narrow.tile_rows(self._row_bytes, self._lanes, self.batch_size, shares)
+            words[p.AHEAD] = narrow.rows_ahead(self._row_bytes, shares)
+        words[p.WORKERS] = self._started = workers
+        words[p.SHARED] = base
+        words[p.FOLDED] = base + self._folded
+        words[p.PRIVATE] = base + self._shared
+        words[p.PRIVATE_STEP] = self._private
+        if not self._narrow:
+            self._place_activations(base + self._shared + self._private * self._workers)
+
+    def _place_activations(self, address: int) -> None:
+        rows = self.batch_size
+        sizes, itemsize = self._sizes, self._dtype.itemsize
+        if self._staged:
+            self.words[p.STAGED] = address
+            address += self._staged
+            self.words[p.DEFERRED] = address
+            address += self._deferred
+        fields = (p.ACTIVATION, p.DELTA) if self._training else (p.ACTIVATION,)
+        for layer, n in enumerate(sizes[1:]):
+            for field in fields:
+                self.words[p.LAYER + layer * p.LAYER_WORDS + field] = address
+                address += -(-rows * n * itemsize // 64) * 64
+
+    def train(self, order: Array | None, first: int, last: int) -> None:
+        """Make steps ``first`` ... ``last`` - 1 of an epoch over the rows in ``order``.
+
+        ``order`` holds int64 row numbers, or is None for the rows as they come. The learning rate
+        and the weight decay are ``settings[0]`` and ``[1]``; the log loss and the number of right
+        answers are added to ``settings[2]`` and ``[3]``. The bits do not depend on how an epoch is
+        divided among calls that begin at multiples of ``group`` steps.
+        """
+        self.words[p.ORDER] = 0 if order is None else address_of(order)
+        self.words[p.FIRST], self.words[p.LAST] = first, last
+        if not self._long_steps:
+            self._run(p.TRAIN, last - first)
+            return
+        if self._backup is None:
+            layers = len(self._sizes) - 1
+            self._backup = Backup(self._arrays[:layers], self._arrays[layers:])
+        else:
+            self._backup.refresh()
+        try:
+            self._run(p.TRAIN, last - first, long=True)
+        except BaseException:
+            self._backup.restore()  # half of a step may have been made
+            raise
+
+    def forward(self, *, sigmoid_out: bool) -> Array:
+        """The output layer's activation for every row, or its pre-activation: (n, n_L)."""
+        out = np.empty((self.rows, self._sizes[-1]), self._dtype)
+        self.words[p.OUT] = address_of(out)
+        self.words[p.SIGMOID_OUT] = int(sigmoid_out)
+        self._run(p.FORWARD, long=self._work_of(self.rows) > threads.LONG_WORK)
+        return out
+
+    def _work_of(self, rows: int) -> int:
+        """Multiply-adds, in the time of those of float32, of so many rows' way forward."""
+        return rows * _multiply_adds(self._sizes) * self._dtype.itemsize // 4
+
+    def reads_in_place(self, network: Network) -> bool:
+        """Whether there are no copies among what it reads, which would be old at the next call."""
+        return all(map(operator.is_, self._arrays, (*network.weights, *network.biases)))
+
+    def take(self, network: Network, X: Array) -> bool:
+        """Turn to the rows `X`, if nothing else of the plan has to change: whether that is so."""
+        if self._made_for != _circumstances(X) or not self._is_of(network):
+            return False
+        self.words[p.X] = address_of(X)
+        return True
+
+    def follow(self, network: Network) -> None:
+        """Go on training with what the network is made of now.
+
+        Users put other arrays, preprocessing and inner layers into it while `fit` runs, in
+        callbacks above all, and expect that those are trained.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the plan when it is made, and if the rows were changed in shape.
+        """
+        if [*map(_layout, self._data)] != self._data_layout:
+            raise ValueError("X and y must keep their shapes, dtypes and places while fit runs")
+        if not self._is_of(network):
+            self._make(network, *self._data)
+
+    def _is_of(self, network: Network) -> bool:
+        """Whether the network is made of the same arrays, in the same places, as far as counts."""
+        sizes, dtype = network.layer_sizes, network.dtype
+        arrays = check_parameters(
+            network.weights, network.biases, sizes, dtype, in_place=self._training
+        )
+        if sizes != self._sizes or dtype != self._dtype:
+            return False
+        if [*map(address_of, arrays)] != self._addresses:
+            return False
+        folding = network._folding(self._x_dtype)
+        if folding is not self._preprocessing and (
+            isinstance(network.input_scale, float) != self._one_scale
+            or not _same(folding, self._preprocessing)
+        ):
+            return False
+        self._arrays = arrays  # others of the same memory, perhaps: these keep it alive
+        return True
+
+
+def evaluate(network: Network, X: Array, *, sigmoid_out: bool) -> Array:
+    """`NetworkPlan.forward` for rows as `as_input` gives them, n >= 1.
+
+    The plan for a few rows is kept: making one takes longer than carrying it out. It is of use to
+    the thread that made it, for as many rows, while the network's arrays lie where they were. It is
+    taken away while in use, so that a call that comes between (from a signal handler, or another
+    thread) makes one of its own.
+    """
+    plan: NetworkPlan | None = network.__dict__.pop("_plan", None)
+    keep = True
+    if plan is None or not plan.take(network, X):
+        plan = NetworkPlan(network, X)
+        keep = len(X) <= _FEW_ROWS and plan.reads_in_place(network)
+    result = plan.forward(sigmoid_out=sigmoid_out)
+    if keep:
+        network.__dict__["_plan"] = plan  # without the checks of `Network.__setattr__`
+    return result

@@ -1,0 +1,1 @@
+"""From functions in Python to machine code that is kept: the machine, the decorators, the cache."""

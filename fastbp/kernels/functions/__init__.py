@@ -1,0 +1,1 @@
+"""Activations and losses on vectors, and over whole arrays."""

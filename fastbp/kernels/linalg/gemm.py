@@ -1,0 +1,390 @@
+"""The matrix product: blocking, and the write-backs that plug into it.
+
+    C <- write-back(beta * C + alpha * A B),      A (m, k), B (k, n), C (m, n) with contiguous rows
+
+The loops are those of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
+(2008), and of BLIS, with one choice added: the larger operand is packed by errands that a thread
+runs while it multiplies the block before (see `interleave`), so that waiting for memory and
+multiplying overlap:
+
+    phase: for each task, a rectangle of C:
+        for each chunk of the task's columns (or rows), and of k, that fits the near buffer:
+            pack the chunk of the smaller operand
+            for each strip of the task's rows (or columns):
+                for each kc in the chunk:
+                    for each panel of B, for each row tile of A:
+                        micro-kernel, and errands for the next block of the larger operand, or the
+                    lines of the next chunk of the smaller one
+
+Threads share nothing but C's rectangles, see `_cut`: to read half of a chunk that another thread
+packed, from that thread's cache, takes as long as to pack it, and both would wait for each other
+before and after. A tile of C belongs to one task, and k runs in order in pieces of kc: the bits
+depend on neither the threads nor the blocks. Where k is long and C small the work is cut along k
+instead, see `split_k`.
+
+A write-back is applied to a strip when its last k is done, while it lies in the cache. With
+alpha = -learning rate and beta = 1 - learning rate * weight decay, C is a weight matrix that is
+updated in place: its gradient never exists anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from numba import int64
+
+from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.linalg import interleave as errand
+from fastbp.kernels.linalg.epilogue import NOTHING, write_back
+from fastbp.kernels.linalg.macrokernel import (
+    SHALLOW,
+    block_product,
+    even_share,
+    everything,
+    is_packed,
+    own_buffers,
+    panel_rows,
+    private_bytes,
+    round_up,
+    swapped,
+)
+from fastbp.kernels.linalg.packing import (
+    block_of,
+    code_of,
+    pack_a,
+    pack_b,
+    pitch_of,
+    tile_constant,
+    transposed,
+)
+from fastbp.kernels.linalg.split_k import product_by_depth, shard_count, sum_parts
+from fastbp.kernels.simd.vectors import lanes_of, moved, pointer
+from fastbp.kernels.threads.team import claim_near, first_near_task, following_task, is_abandoned
+
+__all__ = ["Ending", "Workspace", "gemm", "private_bytes", "shared_bytes"]
+
+_PACKING = 8
+"""What packing an element costs in multiply-adds, about: 4 cycles for a vector. On Zen 5 it took
+0.07 ns an element from the near caches, which is that, and 0.2 from memory."""
+
+_BORDER = 2048
+"""What a line of C that two threads write costs in multiply-adds: it goes from one's cache to the
+other's. On Zen 4 squares of 80 and 96 lost 900 where the two have a level-3 cache in common, and
+3900 where not. Where A is packed too, C is larger, and ends of rows are little of it."""
+
+_LONG = 8
+"""How many times n, C's columns, k is at the least, where C is computed as its transpose to be cut
+along k. On Zen 4 (NN, k = 12288) 128 x 256 took 8.4 ms instead of 9.0 in float64, 4.0 instead of
+4.2 in float32; between cores without a common level-3 cache 8.5 instead of 10.4, and 64 x 256 4.6
+instead of 6.0. But 32 x 2048 with k = 4096 took 9 ms instead of 7."""
+
+_SMALL = 16
+"""Such a C times this has room where the parts are: (100, 100000) by (100000, 1000) in float32 lost
+4 %."""
+
+Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
+"""A write-back: one of `epilogue`'s kinds, and typed pointers to what it reads."""
+
+Workspace = namedtuple("Workspace", ["team", "shared", "private", "worker", "workers"])
+"""Typed pointers to the team's words, the shared buffer, and this thread's own buffer; then this
+thread's number, and how many threads there are, which must be the same number for all of them."""
+
+
+def shared_bytes(itemsize: int) -> int:
+    """Bytes of the buffer that all threads of a product share."""
+    return machine.tiles(itemsize).parts * itemsize
+
+
+@jit
+def _piece(n, pieces, step):
+    """The size of one of ``pieces`` of n, in whole steps."""
+    return round_up((n + pieces - 1) // pieces, step)
+
+
+@jit
+def _is_near(a, m, n, k, dtype):
+    """Whether A's rows can be read where they lie: A and B are small, and B alone is packed."""
+    near = tile_constant(dtype, "near")
+    panels = round_up(n, tile_constant(dtype, "nr"))  # the last one takes as much room as any
+    contiguous = a.column == 1 and a.row > 0 and a.dtype == code_of(dtype)
+    plain = a.index == 0 and a.shift == 0
+    whole = m % tile_constant(dtype, "row_step") == 0
+    return (
+        contiguous and plain and whole
+        and k <= tile_constant(dtype, "kc") and m * k <= near and panels * k <= near
+    )  # fmt: skip
+
+
+@jit
+def _cut(m, n, k, workers, packs_a, dtype):
+    """Cut C into rectangles, one for each worker or fewer: the rows and columns of one.
+
+    The cheapest for the one with most to do: its multiply-adds, what it packs for itself, and, in
+    small products, the lines of C in which its rows end and the next rectangle's begin.
+    """
+    mr = tile_constant(dtype, "mr")
+    nr = tile_constant(dtype, "nr")
+    packing_of_a = _PACKING if packs_a else 0
+    rows, columns, least = m, n, (m + _PACKING) * (n + packing_of_a) * k
+    for down in range(1, workers + 1):
+        tall = min(_piece(m, down, mr), m)
+        wide = min(_piece(n, workers // down, nr), n)
+        cost = (tall + _PACKING) * (wide + packing_of_a) * k
+        if wide < n and not packs_a:
+            cost += tall * _BORDER
+        if cost < least:
+            rows, columns, least = tall, wide, cost
+    return rows, columns
+
+
+@jit
+def _strip_width(shares_b, n, k, pitch, dtype):
+    """Rows or columns of C whose operand is packed as one block: what the buffer has room for."""
+    nr = tile_constant(dtype, "nr")
+    kc = tile_constant(dtype, "kc")
+    if shares_b:
+        step = panel_rows(pitch, dtype)
+        return even_share(n, tile_constant(dtype, "strip") // step * step, step)
+    widest = tile_constant(dtype, "own") // kc
+    if k <= SHALLOW:  # as wide as the block has room for
+        widest = widest * kc // k
+    pieces = 1
+    while pieces * nr < n:
+        pieces *= 2
+    if pieces <= 8:  # so few that they had better be equal, if narrower than a panel
+        return round_up((n + pieces - 1) // pieces, lanes_of(dtype))
+    return even_share(n, widest // nr * nr, nr)
+
+
+Part = namedtuple("Part", ["row", "rows", "column", "columns"])
+"""A rectangle of C."""
+
+
+@jit
+def _next_strip(at, many, lc, deep, depth, k, more):
+    """Where the block begins that comes after a strip, and where its chunk of k ends.
+
+    That is the strip ``at``, or the first one of the next chunk of k, or of the smaller operand if
+    there are ``more``; or ``many`` if there is none.
+    """
+    if at < many:
+        return at, lc, lc + deep
+    if lc + deep < k:
+        return int64(0), lc + deep, min(lc + deep + depth, k)
+    return int64(0) if more else many, int64(0), min(depth, k)
+
+
+@jit
+def _next_chunk(more_strips, start, extent, few, most, lc, deep, depth, k, q, kc):
+    """Block q of the chunk of the smaller operand that is packed after the present one.
+
+    The rows (or columns) and the stretch of k, as a Part; empty unless this is the last strip.
+    """
+    zero = int64(0)
+    at, p, end = start, lc + deep, min(lc + deep + depth, k)
+    if p >= k:
+        at, extent, p, end = start + most, min(most, few - start - most), zero, min(depth, k)
+    p += q * kc
+    if more_strips or p >= end or extent <= 0:
+        return Part(zero, zero, zero, zero)
+    return Part(at, extent, p, min(kc, end - p))
+
+
+@jit
+def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, team, dtype):
+    """What one thread does of `_product`: the loops at the top of this module."""
+    kc = tile_constant(dtype, "kc")
+    near = tile_constant(dtype, "near")
+    pitch = pitch_of(a, k, dtype)
+    deepest = min(kc, k) if pitch == 0 else pitch
+    shares_b = part.columns <= part.rows
+    if shares_b:  # the smaller operand, along the edge of the rectangle that it lies on
+        few, many, small, large = part.columns, part.rows, b, a
+        step, deepest = tile_constant(dtype, "nr"), min(kc, k)
+        few_from, many_from = part.column, part.row
+    else:
+        few, many, small, large = part.rows, part.columns, a, b
+        step = panel_rows(pitch, dtype)
+        few_from, many_from = part.row, part.column
+    strip = _strip_width(shares_b, many, k, pitch, dtype)
+    most = even_share(few, near // deepest // step * step, step)
+    nowhere = pointer(int64(0), dtype)
+    ready = False
+    for start in range(0, few, most):
+        extent = min(most, few - start)
+        block_size = round_up(extent, step) * deepest
+        depth = even_share(k, near // block_size * kc, kc)
+        for lc in range(0, k, depth):
+            deep = min(depth, k - lc)
+            blocks = (deep + kc - 1) // kc
+            for q in range(blocks):
+                p = lc + q * kc
+                block = block_of(not shares_b, few_from + start, extent, p, min(kc, lc + deep - p))
+                to = moved(own.near, q * block_size)
+                if shares_b:
+                    pack_b(to, small, block, turned, own.way, dtype)
+                else:
+                    pack_a(to, pitch, small, block, dtype)
+            for at in range(0, many, strip):
+                if is_abandoned(team):
+                    return
+                breadth = min(strip, many - at)
+                if shares_b:
+                    i, rows, j, columns = part.row + at, breadth, part.column + start, extent
+                else:
+                    i, rows, j, columns = part.row + start, extent, part.column + at, breadth
+                corner = moved(c, i * ldc + j)
+                for q in range(blocks):
+                    p = lc + q * kc
+                    length = min(kc, lc + deep - p)
+                    if not ready:
+                        block = block_of(shares_b, many_from + at, breadth, p, length)
+                        if shares_b:
+                            pack_a(own.here, pitch, large, block, dtype)
+                        else:
+                            pack_b(own.here, large, block, turned, own.way, dtype)
+                    then, p_then, end = at, p + kc, lc + deep
+                    if q + 1 == blocks:
+                        then, p_then, end = _next_strip(
+                            at + strip, many, lc, deep, depth, k, start + most < few
+                        )
+                    wanted = max(min(strip, many - then), 0)
+                    block = block_of(
+                        shares_b, many_from + then, wanted, p_then, min(kc, end - p_then)
+                    )
+                    coming = errand.Coming(shares_b, pitch, large, turned, block, own.there)
+                    chunk = _next_chunk(
+                        at + strip < many, start, extent, few, most, lc, deep, depth, k, q, kc
+                    )
+                    block = block_of(
+                        not shares_b, few_from + chunk.row, chunk.rows, chunk.column, chunk.columns
+                    )
+                    after = errand.Coming(not shares_b, pitch, small, turned, block, nowhere)
+                    common = moved(own.near, q * block_size)
+                    keep = beta if p == 0 else dtype(1)
+                    left, right = (own.here, common) if shares_b else (common, own.here)
+                    block_product(
+                        left, pitch, right, length, corner, ldc, rows, columns, everything(),
+                        alpha, keep, own, coming, after, dtype,
+                    )  # fmt: skip
+                    ready = is_packed(coming, dtype)
+                    if ready:
+                        own = swapped(own)
+                if lc + deep == k:
+                    write_back(
+                        ending.kind, corner, ldc, rows, j, columns, ending.bias,
+                        moved(ending.other, i * ending.ld_other + j), ending.ld_other, dtype,
+                    )  # fmt: skip
+
+
+@jit
+def _near_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype):
+    """The same where A `_is_near`: nothing is worth overlapping."""
+    i, j = part.row, part.column
+    block = block_of(False, j, part.columns, int64(0), k)
+    pack_b(own.near, b, block, turned, own.way, dtype)
+    block = block_of(False, j, int64(0), int64(0), k)
+    nothing = errand.Coming(False, int64(0), b, turned, block, own.there)
+    corner = moved(c, i * ldc + j)
+    block_product(
+        moved(pointer(a.address, dtype), i * a.row), a.row, own.near, k, corner, ldc, part.rows,
+        part.columns, everything(), alpha, beta, own, nothing, nothing, dtype,
+    )  # fmt: skip
+    write_back(
+        ending.kind, corner, ldc, part.rows, j, part.columns, ending.bias,
+        moved(ending.other, i * ending.ld_other + j), ending.ld_other, dtype,
+    )  # fmt: skip
+
+
+@jit
+def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, dtype):
+    """The phase at the top of this module; see `gemm`, and `pack_b` for ``turned``."""
+    is_near = _is_near(a, m, n, k, dtype)
+    rows, columns = _cut(m, n, k, space.workers, not is_near, dtype)
+    across = (n + columns - 1) // columns
+    tasks = (m + rows - 1) // rows * across
+    own = own_buffers(space.private, dtype)
+    phase += 1
+    home = space.worker * tasks // space.workers % tasks
+    task = first_near_task(space.team, phase, tasks, home)
+    while task >= 0:
+        i = task // across * rows
+        j = task % across * columns
+        part = Part(i, min(rows, m - i), j, min(columns, n - j))
+        if is_near:
+            _near_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype)
+        else:
+            _part_product(
+                c, ldc, part, k, a, b, turned, alpha, beta, ending, own, space.team, dtype
+            )
+        upcoming = claim_near(space.team, phase, tasks, home)
+        task = following_task(space.team, phase, tasks, upcoming)
+    return phase
+
+
+@jit
+def _is_turned(a, b, m, n, k, dtype):
+    """Whether the transpose of a small C that is wider than tall is computed, from B^T and A^T.
+
+    Where both matrices lie along k, the one that is packed as B has to be transposed on the way:
+    let that be the smaller one, and the larger one be A, so that it can be packed by errands.
+    Others gain if that lets the work be cut along k, and k is long beside n.
+    """
+    if m < lanes_of(dtype) or m * n > tile_constant(dtype, "parts"):
+        return False
+    if a.column == 1 and b.row == 1 and b.column != 1:
+        return True
+    plain = a.index == 0 and a.shift == 0 and b.index == 0 and b.shift == 0
+    small = m * n <= tile_constant(dtype, "parts") // _SMALL
+    return plain and small and k >= _LONG * n and shard_count(n, m, k, dtype) > 0
+
+
+@jit
+def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
+    """C <- write-back(beta C + alpha A B), shared by the threads of a region.
+
+    Parameters
+    ----------
+    c : pointer to ``dtype``
+        C, (m, n); its rows are contiguous and ``ldc`` elements apart. It must not overlap A or B.
+    m, n, k : int64
+        All at least 1.
+    a, b : Operand
+        A (m, k) and B (k, n).
+    alpha, beta : dtype
+        beta = 0 means that C is not read.
+    ending : Ending
+    space : Workspace
+    phase : int64
+        The number of the phase that came before.
+
+    Returns
+    -------
+    phase : int64
+        The number of the last phase that was used.
+    """
+    turned = n > m and beta == 0 and _is_turned(a, b, m, n, k, dtype)
+    parts = space.shared
+    target, ld, tall, wide, left, right, last = c, ldc, m, n, a, b, ending
+    if turned:
+        tall, wide, left, right = n, m, transposed(b), transposed(a)
+    shards = int64(0)
+    if wide <= tall and beta == 0:
+        shards = shard_count(tall, wide, k, dtype)
+    if shards > 0:
+        phase = product_by_depth(
+            tall, wide, k, left, right, turned, everything(), alpha, shards, parts, space, phase,
+            dtype,
+        )  # fmt: skip
+    else:
+        if turned:
+            target, ld, last = parts, m, Ending(int64(NOTHING), ending.bias, ending.other, ldc)
+        phase = _product(
+            target, ld, tall, wide, k, left, right, turned, alpha, beta, last, space, phase, dtype
+        )
+    if shards > 0 or turned:
+        phase = sum_parts(
+            c, ldc, m, n, everything(), parts, max(shards, 1), turned, ending, space, phase, dtype
+        )
+    return phase

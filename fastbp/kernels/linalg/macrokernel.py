@@ -1,0 +1,291 @@
+"""Products of packed blocks: the inner loops of the matrix product, and a thread's own buffer."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from numba import int64
+
+from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.linalg import interleave as errand
+from fastbp.kernels.linalg.microkernel import UNROLL, tile_product
+from fastbp.kernels.linalg.packing import (
+    block_of,
+    is_along_k,
+    pack_columns,
+    panel_columns,
+    row_of,
+    tile_constant,
+)
+from fastbp.kernels.simd.vectors import (
+    address_of,
+    fma,
+    lanes_of,
+    load,
+    load_part,
+    moved,
+    recast,
+    splat,
+    store_part,
+)
+
+__all__ = [
+    "SHALLOW",
+    "Wanted",
+    "block_product",
+    "even_share",
+    "everything",
+    "is_packed",
+    "own_buffers",
+    "panel_rows",
+    "private_bytes",
+    "round_up",
+    "swapped",
+    "wanted_columns",
+]
+
+_PIECE = 256
+"""Rows of a piece: those of 16 columns of float32 and 512 rows would fill a level-1 cache of 32 KiB
+before they are packed."""
+
+Wanted = namedtuple("Wanted", ["step", "skip"])
+"""Of row i of C the columns before (i + skip) // step * step are wanted, or all if step is 0."""
+
+SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth keeping near
+
+Own = namedtuple("Own", ["here", "there", "near", "spare", "way", "list"])
+"""A thread's own buffer: the block of the larger operand that it multiplies, the one that it packs
+meanwhile, the smaller operand's chunk, a tile of C, rows on their way to be transposed, and the
+list of errands."""
+
+
+def private_bytes(itemsize: int) -> int:
+    """Bytes of the buffer that each thread needs: see `Own`."""
+    shape = machine.tiles(itemsize)
+    elements = 2 * shape.own + shape.near + shape.mr * shape.nr + shape.lanes * shape.kc
+    return elements * itemsize + errand.list_bytes(shape.own // shape.lanes)
+
+
+@jit
+def round_up(n, step):
+    """The least multiple of ``step`` that is not below n."""
+    return (n + step - 1) // step * step
+
+
+@jit
+def panel_rows(pitch, dtype):
+    """Rows of A that belong together when it is packed: a tile, or a panel if by columns."""
+    return tile_constant(dtype, "pw") if pitch == 0 else tile_constant(dtype, "mr")
+
+
+@jit
+def even_share(n, most, step):
+    """Cut n into as few pieces as ``most`` allows; the size of one, a multiple of ``step``.
+
+    ``most`` is a multiple of ``step`` too, or the pieces might be larger.
+    """
+    pieces = (n + most - 1) // most
+    return round_up((n + pieces - 1) // pieces, step)
+
+
+@jit
+def _ragged_tile(
+    a, a_row, a_column, b, k, c, ldc, rows, columns, alpha, beta, errands, spare, dtype
+):
+    """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
+    lanes = lanes_of(dtype)
+    nr = tile_constant(dtype, "nr")
+    vectors = (columns + lanes - 1) // lanes
+    whole_rows = round_up(rows, tile_constant(dtype, "row_step"))
+    tile_product(
+        a, a_row, a_column, b, k, spare, nr, dtype(1), dtype(0), errands, whole_rows, vectors
+    )
+    factor = splat(alpha, dtype)
+    keep = splat(beta, dtype)
+    for i in range(rows):
+        for j in range(0, columns, lanes):
+            count = min(lanes, columns - j)
+            x = load(spare, i * nr + j, dtype)
+            if beta != 0:  # rounded as the micro-kernel does: the bits do not tell the tile
+                x = fma(factor, x, keep * load_part(c, i * ldc + j, count, dtype))
+            else:
+                x = factor * x
+            store_part(c, i * ldc + j, count, x)
+
+
+@jit
+def own_buffers(private, dtype):
+    """The parts of a thread's own buffer, which ``private`` points to."""
+    size = tile_constant(dtype, "own")
+    there = moved(private, size)
+    near = moved(there, size)
+    spare = moved(near, tile_constant(dtype, "near"))
+    way = moved(spare, tile_constant(dtype, "mr") * tile_constant(dtype, "nr"))
+    rows = recast(moved(way, lanes_of(dtype) * tile_constant(dtype, "kc")), int64)
+    return Own(private, there, near, spare, way, rows)
+
+
+@jit
+def _tiles_of(coming, after, tiles):
+    """In how many of the ``tiles`` the block ``coming`` is packed; ``after`` is in the others."""
+    first = coming.block.rows * coming.block.columns
+    second = after.block.rows * after.block.columns
+    if second <= 0 or tiles < 2:
+        return tiles
+    return min(max(tiles * first // (first + second), 1), tiles - 1)
+
+
+@jit
+def _is_by_pieces(coming, dtype):
+    """Whether a block is packed by `_pack_until`, after tiles."""
+    if coming.is_a or address_of(coming.target) == 0 or errand.is_direct(coming, dtype):
+        return False
+    return is_along_k(coming.operand, coming.turned)
+
+
+@jit
+def is_packed(coming, dtype):
+    """Whether `block_product` packs a block, and does not only ask for its lines."""
+    return errand.is_direct(coming, dtype) or _is_by_pieces(coming, dtype)
+
+
+@jit
+def _pieces_across(block):
+    """Into how many pieces the rows of a block are cut that is packed by pieces."""
+    return max((block.rows + _PIECE - 1) // _PIECE, 1)
+
+
+@jit
+def _pieces_until(coming, tile, tiles, dtype):
+    """Pieces of a block that are to be packed when ``tile`` of ``tiles`` are done."""
+    if coming.block.rows <= 0:
+        return int64(0)
+    lanes = lanes_of(dtype)
+    pieces = (coming.block.columns + lanes - 1) // lanes * _pieces_across(coming.block)
+    return pieces * tile // tiles
+
+
+@jit
+def _pieces(block, begin, end, dtype):
+    """The least block of B that holds pieces ``begin`` ... ``end`` of a block."""
+    lanes = lanes_of(dtype)
+    across = _pieces_across(block)
+    first, last = begin // across, (end - 1) // across
+    column = first * lanes
+    columns = min((last + 1) * lanes, block.columns) - column if end > begin else int64(0)
+    row, rows = int64(0), block.rows
+    if first == last:
+        row = begin % across * _PIECE
+        rows = min(((end - 1) % across + 1) * _PIECE, rows) - row
+    return block_of(False, block.column + column, columns, block.row + row, rows)
+
+
+@jit
+def _pack_until(coming, packed, upto, spare, dtype):
+    """Pack pieces ``packed`` ... ``upto`` of a block; returns the latter."""
+    block = coming.block
+    across = _pieces_across(block)
+    for piece in range(packed, upto):
+        top = piece % across * _PIECE
+        pack_columns(
+            coming.target, coming.operand, block, piece // across * lanes_of(dtype), top,
+            min(_PIECE, block.rows - top), coming.turned, spare, dtype,
+        )  # fmt: skip
+    return upto
+
+
+@jit
+def everything():
+    """All of C."""
+    return Wanted(int64(0), int64(0))
+
+
+@jit
+def wanted_columns(wanted, row, columns, dtype):
+    """How many of C's first columns are computed for a tile that ends with a row."""
+    if wanted.step == 0:
+        return columns
+    before = (row + wanted.skip) // wanted.step * wanted.step
+    return min(round_up(before, lanes_of(dtype)), columns)
+
+
+@jit
+def block_product(
+    a, pitch, b, k, c, ldc, rows, columns, wanted, alpha, beta, own, coming, after, dtype
+):
+    """C <- beta C + alpha A B for a packed block of A and packed panels of B, all k deep.
+
+    Of C, what is `Wanted` and a little more.
+
+    Deep blocks go down C panel by panel, so that a panel of B stays near. In shallow ones C itself
+    is most of what is moved: they go along its rows.
+
+    Meanwhile the block ``coming`` and then the block ``after`` are packed, if `is_packed` says so:
+    by errands in the micro-kernel, or, where vectors have to be transposed, some columns after each
+    tile, in which their lines have been asked for.
+    """
+    mr = tile_constant(dtype, "mr")
+    lanes = lanes_of(dtype)
+    step = tile_constant(dtype, "row_step")
+    tall = (rows + mr - 1) // mr
+    nr = tile_constant(dtype, "nr")
+    most = panel_columns(columns, dtype)
+    wide = (columns + most - 1) // most
+    shallow = k <= SHALLOW
+    turns = k // UNROLL
+    a_row, a_column = pitch, int64(1)
+    if pitch == 0:
+        a_row, a_column = int64(1), tile_constant(dtype, "pw")
+    work, first, end = coming, int64(0), _tiles_of(coming, after, tall * wide)
+    for _ in range(2):
+        by_pieces = _is_by_pieces(work, dtype)
+        errands = errand.write(own.list, (end - first) * turns, work, dtype)
+        packed = int64(0)
+        for t in range(first, end):
+            if shallow:
+                i = t // wide
+                j = t % wide
+            else:
+                i = t % tall
+                j = t // tall
+            panel = moved(b, j * nr * k)
+            i *= mr
+            j *= most
+            height = min(mr, rows - i)
+            width = min(most, wanted_columns(wanted, i + height - 1, columns, dtype) - j)
+            if width <= 0:
+                continue
+            if by_pieces:
+                upto = _pieces_until(work, t + 1 - first, end - first, dtype)
+                block = _pieces(work.block, packed, upto, dtype)
+                errands = errand.requests(own.list, turns, work.operand, block, dtype)
+            row = row_of(a, i, pitch, k, dtype)
+            tile = moved(c, i * ldc + j)
+            if width % lanes == 0 and height % step == 0:
+                tile_product(
+                    row, a_row, a_column, panel, k, tile, ldc, alpha, beta, errands, height,
+                    width // lanes,
+                )  # fmt: skip
+            else:
+                _ragged_tile(
+                    row, a_row, a_column, panel, k, tile, ldc, height, width, alpha, beta, errands,
+                    own.spare, dtype,
+                )  # fmt: skip
+            if by_pieces:
+                packed = _pack_until(work, packed, upto, own.way, dtype)
+            else:
+                errands = errand.after_tile(errands, turns)
+        if by_pieces:
+            _pack_until(
+                work, packed, _pieces_until(work, int64(1), int64(1), dtype), own.way, dtype
+            )
+        else:
+            errand.run(errands, dtype)
+        work, first, end = after, end, tall * wide
+
+
+@jit
+def swapped(own):
+    """The same buffer, after the block packed meanwhile has become the one to multiply."""
+    return Own(own.there, own.here, own.near, own.spare, own.way, own.list)

@@ -1,0 +1,314 @@
+"""Steps with a narrow first layer of many inputs, cut by columns of W1.
+
+Each thread has a share of the columns of X, of W1 and of its gradient (`shares`): they stay in the
+caches of its core, which matters most where cores have no cache in common. All that threads tell
+each other are the partial products of a tile of rows, a few numbers a row. The small rest of the
+network is computed by each share for itself, from a copy of its parameters, with the same bits.
+
+A tile's task is to go forward; and, while the others' partial products of that tile come in, back
+with the tile before. Where a step begins, the last step has to be finished first. So a task is
+
+    within a step                    at its beginning, chunk by chunk of columns
+    forward with tile t              back with tile t - 1
+    publish its partial products     update of W1
+    back with tile t - 1             forward with tile t
+                                     publish its partial products
+
+A step of one tile has no gradient of W1: products go straight from registers into the weights. In
+steps of several tiles, a share that is alone goes back with tile t at once, while it lies in the
+cache.
+
+A gradient is added up row by row, partial products as `narrow.exchange` tells. So the bits do not
+depend on the number of shares.
+
+Steps on very few rows are made otherwise, see `narrow.delayed`.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from numba import int64
+
+from fastbp.kernels import plan as p
+from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.linalg.packing import DTYPE_CODES
+from fastbp.kernels.linalg.row_ir import ASKED, GROUP, OUTPUTS
+from fastbp.kernels.linalg.row_products import add_products
+from fastbp.kernels.narrow.bytes import (
+    factor_of_sums,
+    fold_weights,
+    folded_weights,
+    folds_sums,
+)
+from fastbp.kernels.narrow.delayed import groups_of, is_grouped, run_group
+from fastbp.kernels.narrow.exchange import (
+    LINE,
+    chunk_width,
+    common_of,
+    partial_of,
+)
+from fastbp.kernels.narrow.layers import (
+    backward_above,
+    clear_outside,
+    layers_above,
+    output_delta,
+    row_number,
+    units,
+)
+from fastbp.kernels.narrow.prefetch import list_rows_ahead
+from fastbp.kernels.narrow.scratch import return_parameters, scratch, take_parameters
+from fastbp.kernels.narrow.update import (
+    bias_steps,
+    change_weights,
+    clear_tally,
+    keep_and_factor,
+    update_above,
+    update_first,
+)
+from fastbp.kernels.plan import layer_pointer, layer_word
+from fastbp.kernels.simd.vectors import (
+    lanes_of,
+    load,
+    moved,
+    pointer,
+    reduce_add,
+    splat,
+    store,
+    zeros,
+)
+from fastbp.kernels.threads.shares import finish, next_in_share, publish
+
+__all__ = ["is_by_columns", "train_by_columns"]
+
+_BYTES = DTYPE_CODES["uint8"]
+_MOST_ROWS, _MOST_BYTES = 128, 4 << 20  # of a batch
+_LEAST_COLUMNS = 1024
+
+_Tile = namedtuple("_Tile", ["start", "rows", "lane", "batch", "first", "last"])
+
+
+def is_by_columns(n0: int, batch: int, row_bytes: int) -> bool:
+    """Whether steps are cut by columns of W1: few rows, each of many columns.
+
+    Shards of rows tell each other their gradients and the new weights, once a step; shares of
+    columns a few numbers for each tile. Of 12,288 bytes on Zen 4, 64 rows took 66 us by columns and
+    78 in shards, 128 rows 128 and 131, 256 rows 252 and 235; but 84 and 132, 163 and 189, and 325
+    and 310 while the two cores had no cache in common, and a line took 0.17 us from one to the
+    other instead of 0.03. Floats take longer to read, which shards do in one piece: on Zen 5 64
+    rows took 82 and 79 us, 256 rows 333 and 308.
+    """
+    few = batch <= _MOST_ROWS and batch * row_bytes <= _MOST_BYTES
+    return few and n0 >= _LEAST_COLUMNS
+
+
+@jit
+def _tiles_of(plan, rows):
+    return (rows + plan[p.TILE] - 1) // plan[p.TILE]
+
+
+@jit
+def _tile(plan, number, dtype):
+    """Rows start ... start + rows of the epoch; the first lies in lane ``lane`` of the vectors."""
+    tiles = _tiles_of(plan, plan[p.BATCH])
+    first = (plan[p.FIRST] + number // tiles) * plan[p.BATCH]
+    batch = min(plan[p.BATCH], plan[p.ROWS] - first)
+    begin = number % tiles * plan[p.TILE]
+    rows = min(plan[p.TILE], batch - begin)
+    return _Tile(
+        first + begin, rows, begin % lanes_of(dtype), batch, begin == 0, begin + rows == batch
+    )
+
+
+@jit
+def _fold(plan, own, common, chunk, j0, count, dtype):
+    """Bring chunk ``chunk`` of `folded_weights` and of the sums of W1 * shift up to date."""
+    lanes = lanes_of(dtype)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    fold_weights(plan, j0, count, own.sums, dtype)
+    for o in range(n1):
+        common.constants[chunk * LINE + o] = reduce_add(load(own.sums, o * lanes, dtype))
+
+
+@jit
+def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtype):
+    """Add up own.sums of a group of rows, rows i ... of tile ``number``, and tell the others."""
+    lanes = lanes_of(dtype)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    partial = partial_of(plan, common, number, chunks, chunk, dtype)
+    factor = factor_of_sums(plan, dtype)
+    for o in range(n1):
+        constant = dtype(0)
+        if folds_sums(plan):
+            constant = common.constants[chunk * LINE + o]
+        for r in range(min(GROUP, rows - i)):
+            total = reduce_add(load(own.sums, (o * GROUP + r) * lanes, dtype))
+            partial[o * lanes + lane + i + r] = total * factor + constant
+
+
+@jit
+def _forward(
+    plan, x, shift, scale, own, common, number, chunks, chunk, i, rows, lane, j0, count, dtype
+):
+    """Partial products of a group of rows, rows i ... of tile ``number``, in a chunk of columns."""
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    w = folded_weights(plan, dtype)
+    for s in range(n1 * GROUP):
+        store(own.sums, s * lanes, zeros(dtype))
+    for o in range(0, n1, OUTPUTS):
+        add_products(
+            moved(own.sums, o * GROUP * lanes), x, moved(own.ahead, i), shift, scale,
+            moved(w, o * n0), n0, j0, count, min(GROUP, rows - i), min(OUTPUTS, n1 - o),
+            moved(own.asked, i // GROUP * ASKED) if o == 0 else moved(own.ahead, i),
+        )  # fmt: skip
+    _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtype)
+
+
+@jit
+def _between(plan, own, common, tile, number, chunks, dtype):
+    """From a tile's partial products to its delta; after a step's last one, the update above W1."""
+    lanes = lanes_of(dtype)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    b = layer_pointer(plan, 0, p.BIAS, dtype)
+    top = plan[p.LAYERS] - 1
+    if tile.first:
+        clear_tally(plan, own.tally, dtype)
+    for o in range(n1):
+        z = splat(b[o], dtype)
+        for c in range(chunks):
+            z += load(partial_of(plan, common, number, chunks, c, dtype), o * lanes, dtype)
+        store(own.act, o * lanes, z)
+        clear_outside(own.act, o * lanes, tile.lane, tile.rows, dtype)
+    z_top = layers_above(plan, own, dtype)
+    last = moved(own.delta, (units(plan) - layer_word(plan, top, p.OUTPUTS)) * lanes)
+    output_delta(plan, z_top, last, tile.start, tile.rows, tile.lane, tile.batch, own.tally, dtype)
+    backward_above(plan, own, moved(own.tally, 2 * lanes), dtype)
+    for i in range(tile.rows):
+        own.offsets[i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
+    if tile.last:
+        bias_steps(plan, own.tally, int64(0), 1, own.totals, dtype)
+        update_above(plan, own.tally, int64(0), 1, dtype)
+
+
+@jit
+def _back(plan, x, shift, scale, own, common, tile, later, chunk, j0, count, dtype):
+    """Back with a tile in a chunk of columns; after a step's last tile, the update of W1."""
+    lanes = lanes_of(dtype)
+    straight = tile.first and tile.last
+    if straight:
+        target = layer_pointer(plan, 0, p.WEIGHT, dtype)
+        keep, factor = keep_and_factor(plan, dtype)
+    else:
+        target = common.gradient
+        keep, factor = dtype(0.0 if tile.first else 1.0), dtype(1)
+    delta = moved(own.delta, tile.lane)
+    change_weights(
+        plan, target, x, own.offsets, shift, scale, delta, lanes, j0, count, tile.rows, later,
+        keep, factor, straight, own.totals, dtype,
+    )  # fmt: skip
+    if tile.last:
+        if not straight:
+            update_first(plan, common.gradient, int64(0), 1, own.totals, j0, count, dtype)
+        if folds_sums(plan):
+            _fold(plan, own, common, chunk, j0, count, dtype)
+
+
+@jit
+def _look_ahead(plan, own, number, tiles, rows_behind, dtype):
+    """List tile ``number`` and the rows to ask for: its rows, and those left for the way back."""
+    rows = int64(0)
+    if number < tiles:
+        tile = _tile(plan, number, dtype)
+        rows = tile.rows
+        for i in range(rows):
+            own.ahead[i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
+    start, count = int64(0), int64(0)
+    if number + 1 < tiles:
+        tile = _tile(plan, number + 1, dtype)
+        start, count = tile.start, min(tile.rows, plan[p.AHEAD])
+    return rows, list_rows_ahead(plan, own, start, count, own.ahead, rows, rows_behind, False)
+
+
+@jit
+def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, tiles, lag, dtype):
+    """A task of a share: forward with tile ``task``, back with the one that is ``lag`` behind it.
+
+    ``plan`` is the share's own.
+    """
+    n0 = layer_word(plan, 0, p.INPUTS)
+    width = chunk_width(n0)
+    chunks = (n0 + width - 1) // width
+    begin, end = share * chunks // shares, (share + 1) * chunks // shares
+    goes_on, goes_back = task < tiles, task >= lag
+    ahead = _tile(plan, min(task, tiles - 1), dtype)
+    behind = _tile(plan, max(task - lag, 0), dtype)
+    # Whether the tile behind is the last of its step: then W1 has to be updated first.
+    finishes = lag == 1 and goes_back and (ahead.first or not goes_on)
+    rows, later = _look_ahead(plan, own, task, tiles, behind.rows, dtype)
+    if finishes:
+        _between(plan, own, common, behind, task - lag, chunks, dtype)
+    groups = (rows + GROUP - 1) // GROUP
+    by_rows = not finishes and plan[p.X_DTYPE] != _BYTES
+    for turn in range((end - begin) * groups):
+        if by_rows:  # of many bytes each, which memory delivers sooner from end to end
+            i, chunk = turn // (end - begin), begin + turn % (end - begin)
+        else:
+            i, chunk = turn % groups, begin + turn // groups
+        j0 = chunk * width
+        count = min(width, n0 - j0)
+        if finishes and i == 0:
+            _back(plan, x, shift, scale, own, common, behind, later, chunk, j0, count, dtype)
+        _forward(
+            plan, x, shift, scale, own, common, task, chunks, chunk, i * GROUP, rows, ahead.lane,
+            j0, count, dtype,
+        )  # fmt: skip
+    if goes_on:
+        publish(team, share, task + 1)
+    if goes_back and not (finishes and goes_on):
+        if not finishes:
+            _between(plan, own, common, behind, task - lag, chunks, dtype)
+        for chunk in range(begin, end):
+            j0 = chunk * width
+            count = min(width, n0 - j0)
+            _back(plan, x, shift, scale, own, common, behind, later, chunk, j0, count, dtype)
+
+
+@jit
+def train_by_columns(plan, x, shift, scale, worker, dtype):
+    """Make steps FIRST ... LAST - 1."""
+    n0 = layer_word(plan, 0, p.INPUTS)
+    width = chunk_width(n0)
+    chunks = (n0 + width - 1) // width
+    shares = min(plan[p.WORKERS], chunks)
+    team = pointer(plan[p.TEAM], int64)
+    common = common_of(plan, chunks, dtype)
+    steps = plan[p.LAST] - plan[p.FIRST]
+    rest = min(plan[p.BATCH], plan[p.ROWS] - (plan[p.LAST] - 1) * plan[p.BATCH])
+    tiles = (steps - 1) * _tiles_of(plan, plan[p.BATCH]) + _tiles_of(plan, rest)
+    grouped = is_grouped(plan, dtype)
+    lag = 1 if grouped or shares > 1 or plan[p.BATCH] <= plan[p.TILE] else 0
+    if grouped:
+        tiles = groups_of(plan)
+    share, task = next_in_share(team, shares, tiles + lag, worker)
+    while task >= 0:
+        own = scratch(plan, share, dtype)
+        if task == 0:
+            take_parameters(plan, own.plan, dtype)
+            if folds_sums(plan) and not grouped:
+                for chunk in range(share * chunks // shares, (share + 1) * chunks // shares):
+                    j0 = chunk * width
+                    _fold(plan, own, common, chunk, j0, min(width, n0 - j0), dtype)
+        if grouped:
+            run_group(
+                own.plan, x, shift, scale, own, common, team, share, shares, task, tiles, dtype
+            )
+        else:
+            _run_task(
+                own.plan, x, shift, scale, own, common, team, share, shares, task, tiles, lag, dtype
+            )
+        if task == tiles + lag - 1 and share == 0:
+            return_parameters(plan, own.plan, dtype)
+        finish(team, share, task)
+        share, task = next_in_share(team, shares, tiles + lag, worker)

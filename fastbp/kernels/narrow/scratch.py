@@ -1,0 +1,114 @@
+"""Scratch memory of one thread, or share, for a narrow first layer; and a plan of its own.
+
+In elements of ``dtype``, lanes = L and tile <= L rows:
+    offsets, ahead    _ROWS int64 each: where rows of X begin, in elements. Of the tile that goes
+                      back, then of rows to ask for on that way; of the tile that goes forward
+    asked             _ROWS int64: of rows to ask for on the way forward, ASKED for each group
+    sums              (n1, _ROWS, L)
+    act, delta        (units, L), layer 1 first
+    tally             see `narrow.update`
+    totals            n1, with room for _ROWS
+    changes           (n1, GROUP): what W1 is changed by times each row, see `narrow.delayed`
+    plan              a copy of the plan, with a copy of what is above W1 and of the settings
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import namedtuple
+from itertools import pairwise
+
+from numba import float64, int64
+
+from fastbp.kernels import plan as p
+from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.linalg.row_ir import GROUP
+from fastbp.kernels.narrow.layers import units
+from fastbp.kernels.narrow.update import tally_size
+from fastbp.kernels.plan import layer_pointer, layer_word, plan_words
+from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer, recast
+
+__all__ = ["private_bytes", "return_parameters", "scratch", "take_parameters"]
+
+_ROWS = 32  # of a tile and of what is asked for ahead: twice the lanes of the widest vector
+_SETTINGS = 4
+
+Scratch = namedtuple(
+    "Scratch",
+    ["offsets", "ahead", "asked", "sums", "act", "delta", "totals", "changes", "tally", "plan"],
+)
+
+_plan_words = jit(plan_words)
+
+
+@functools.cache
+def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> int:
+    """Bytes of scratch memory that one thread needs."""
+    n1, units = layer_sizes[1], sum(layer_sizes[1:])
+    above = sum((a + 1) * b for a, b in pairwise(layer_sizes[1:]))
+    vectors = n1 * _ROWS + 2 * units + (n1 + above + 2)
+    words = 3 * _ROWS + plan_words(len(layer_sizes) - 1) + _SETTINGS
+    return words * 8 + (vectors * lanes + _ROWS + n1 * GROUP + n1 + above) * itemsize
+
+
+@jit
+def scratch(plan, worker, dtype):
+    """The scratch memory of a worker, or of the share with its number."""
+    lanes = lanes_of(dtype)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    offsets = pointer(plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP], int64)
+    ahead = moved(offsets, _ROWS)
+    asked = moved(ahead, _ROWS)
+    sums = recast(moved(asked, _ROWS), dtype)
+    act = moved(sums, n1 * _ROWS * lanes)
+    delta = moved(act, units(plan) * lanes)
+    tally = moved(delta, units(plan) * lanes)
+    totals = moved(tally, tally_size(plan, dtype))
+    changes = moved(totals, _ROWS)
+    own_plan = recast(moved(changes, n1 * GROUP), int64)
+    return Scratch(offsets, ahead, asked, sums, act, delta, totals, changes, tally, own_plan)
+
+
+@jit
+def _copy(source, target, count):
+    for i in range(count):
+        target[i] = source[i]
+
+
+@jit
+def take_parameters(plan, own, dtype):
+    """Make ``own`` a copy of the plan with settings, b1 and parameters above of its own."""
+    words = _plan_words(plan[p.LAYERS])
+    _copy(plan, own, words)
+    settings = recast(moved(own, words), float64)
+    _copy(pointer(plan[p.SETTINGS], float64), settings, _SETTINGS)
+    own[p.SETTINGS] = address_of(settings)
+    copy = recast(moved(settings, _SETTINGS), dtype)
+    for layer in range(plan[p.LAYERS]):
+        outputs = layer_word(plan, layer, p.OUTPUTS)
+        at = p.LAYER + layer * p.LAYER_WORDS
+        _copy(layer_pointer(plan, layer, p.BIAS, dtype), copy, outputs)
+        own[at + p.BIAS] = address_of(copy)
+        copy = moved(copy, outputs)
+        if layer > 0:
+            count = outputs * layer_word(plan, layer, p.INPUTS)
+            _copy(layer_pointer(plan, layer, p.WEIGHT, dtype), copy, count)
+            own[at + p.WEIGHT] = address_of(copy)
+            copy = moved(copy, count)
+
+
+@jit
+def return_parameters(plan, own, dtype):
+    """Write what `take_parameters` has copied, and what has become of it, back."""
+    _copy(pointer(own[p.SETTINGS], float64), pointer(plan[p.SETTINGS], float64), _SETTINGS)
+    for layer in range(plan[p.LAYERS]):
+        outputs = layer_word(plan, layer, p.OUTPUTS)
+        bias, own_bias = (
+            layer_pointer(plan, layer, p.BIAS, dtype),
+            layer_pointer(own, layer, p.BIAS, dtype),
+        )
+        _copy(own_bias, bias, outputs)
+        if layer > 0:
+            weight = layer_pointer(plan, layer, p.WEIGHT, dtype)
+            own_weight = layer_pointer(own, layer, p.WEIGHT, dtype)
+            _copy(own_weight, weight, outputs * layer_word(plan, layer, p.INPUTS))

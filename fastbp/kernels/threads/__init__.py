@@ -1,0 +1,1 @@
+"""How threads share the work of a region without waiting longer than they must."""

@@ -1,0 +1,299 @@
+"""Small batches and a wide first layer: several steps for each pass over W1.
+
+Few rows at a time are too few to multiply W1 with: reading and writing it takes longer than the
+arithmetic. But W1 need not be up to date to go forward from it. Within a group of s steps of B rows
+each, with keep = 1 - learning rate * weight decay and all X and D = delta of layer 1,
+
+    W(t) = keep^t W(0) - rate * sum over u < t of keep^(t-1-u) D(u)^T X(u)
+
+so that the pre-activations of step t follow from W(0) and from products of rows with rows:
+
+    X(t) W(t)^T = keep^t X(t) W(0)^T - rate * sum over u < t of keep^(t-1-u) (X(t) X(u)^T) D(u)
+
+Therefore a group multiplies all of its s B rows with W(0), and with each other, in two full matrix
+products; makes its steps, correcting Z by the short sum over u; and changes W1 once, by a third
+product. The steps are those of SGD, one after the other: only roundings differ, by as much as with
+any other order of the sums. The same is done to one-particle updates of determinants in quantum
+Monte Carlo: McDaniel et al., "Delayed Slater determinant update algorithms for high efficiency
+quantum Monte Carlo" (2017).
+
+Products of rows with rows may overflow where those with W1 do not: in float32, for inputs of some
+1e17 and more. A Z that they made infinite or NaN says so by a loss of NaN, and `fit` makes these
+steps again, one pass over W1 for each.
+
+Groups begin at steps that are multiples of s, so that the bits do not depend on the calls that an
+epoch is divided into, as long as these begin there too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+
+from numba import float64, int64
+
+from fastbp.kernels import plan as p
+from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, NOTHING, write_back
+from fastbp.kernels.linalg.gemm import Ending, gemm
+from fastbp.kernels.linalg.macrokernel import Wanted, round_up
+from fastbp.kernels.linalg.packing import matrix
+from fastbp.kernels.linalg.row_ir import OUTPUTS
+from fastbp.kernels.linalg.row_products import add_outer_products
+from fastbp.kernels.linalg.split_k import product_by_depth, shard_count, sum_parts
+from fastbp.kernels.plan import layer_pointer, layer_word
+from fastbp.kernels.simd.vectors import (
+    address_of,
+    lanes_of,
+    load_part,
+    moved,
+    pointer,
+    reduce_add,
+    splat,
+    store_part,
+    zeros,
+)
+from fastbp.kernels.threads.team import next_task
+from fastbp.kernels.wide.sweep import row_step, stage
+
+__all__ = ["begin_group", "begin_step", "end_group", "group_bytes", "group_of", "steps_of_group"]
+
+_MOST_BYTES = 16 << 20  # of a group's rows: scratch memory is to stay small for any width of input
+# A group of r rows costs r / (4 n1) of the work that is there anyway for the product of its rows
+# with each other, of which half is wanted, and c / r for its pass over W1: least at r = sqrt(4 c
+# n1). Best of 32 to 96 rows for 12288-128 and of 64 to 192 for 12288-1024 were 48 and 128, by 2
+# and 4 % against 64. Whole vectors: 50 rows for n1 = 100 leave tiles half empty, and lose 10 %.
+_ROWS_SQUARED_FOR_AN_OUTPUT = 18
+_MOST_ROWS = 128  # 144 and 192 are no faster for any layer
+# Steps of a group times outputs from where on it pays for weights within half of a level-2 cache,
+# which cost less to pass over: 784-128, 200 KB for each of two threads, gains nothing with 8 steps
+# and loses a fifth with 4; and 50 KB lose always. Weights that are farther away gain by two steps
+# already: 12288-64 on 16 rows 4 %, and 37 % where cores have no cache in common; 12288-128 on 24
+# rows 15 %. The most that was lost was 7 %, by 12288-32 on 8 rows, which gains 40 % without such a
+# cache.
+_LEAST_WHILE_NEAR = 1024
+_LEAST_OUTPUTS = 6  # fewer are less work than rows with rows; 12288-6 on 1 row gains 2 %
+_NAN = math.nan
+_COLUMNS_OF_TASK = 64  # of layer 1's outputs: four vectors of float32 at a time
+
+Group = namedtuple("Group", ["x", "z", "deltas", "gram", "ldz", "ldg", "rows"])
+"""Typed pointers to a group's rows, to Z from W(0), to the delta of its steps, to the products of
+rows with rows; the distances between rows of the last three; and how many rows a group has."""
+
+
+def steps_of_group(n0: int, n1: int, batch: int, itemsize: int) -> int:
+    """How many steps of ``batch`` rows share a pass over W1 (n1, n0); 1 if it does not pay."""
+    lanes = machine.tiles(itemsize).lanes
+    best = max(round((_ROWS_SQUARED_FOR_AN_OUTPUT * n1) ** 0.5 / lanes) * lanes, lanes)
+    rows = min(_MOST_ROWS, best, _MOST_BYTES // (n0 * itemsize))
+    if rows > lanes:
+        rows = rows // lanes * lanes
+    steps = rows // batch
+    near, weights = machine.CACHES.l2 // 2, n0 * n1 * itemsize
+    least = 0 if weights > near else _LEAST_WHILE_NEAR
+    pays = n1 >= _LEAST_OUTPUTS and steps * n1 >= least and weights >= near // 4
+    return steps if steps > 1 and pays else 1
+
+
+def group_bytes(n1: int, rows: int, itemsize: int) -> int:
+    """Bytes of shared scratch memory that a group of ``rows`` takes beside its staged rows."""
+    lanes = machine.tiles(itemsize).lanes
+    ldz, ldg = -(-n1 // lanes) * lanes, -(-rows // lanes) * lanes
+    return rows * (2 * ldz + ldg) * itemsize
+
+
+@jit
+def group_of(plan, dtype):
+    """The scratch memory of a group."""
+    lanes = lanes_of(dtype)
+    rows = plan[p.GROUP] * plan[p.BATCH]
+    ldz = (layer_word(plan, 0, p.OUTPUTS) + lanes - 1) // lanes * lanes
+    ldg = (rows + lanes - 1) // lanes * lanes
+    z = pointer(plan[p.DEFERRED], dtype)
+    deltas = moved(z, rows * ldz)
+    x = pointer(plan[p.STAGED], dtype)
+    return Group(x, z, deltas, moved(deltas, rows * ldz), ldz, ldg, rows)
+
+
+@jit
+def _rate_and_keep(plan):
+    settings = pointer(plan[p.SETTINGS], float64)
+    rate = settings[p.LEARNING_RATE]
+    return rate, 1.0 - rate * settings[p.WEIGHT_DECAY]
+
+
+@jit
+def _power(base, exponent):
+    value = 1.0
+    for _ in range(exponent):
+        value *= base
+    return value
+
+
+@jit
+def _scale_row(row, first, count, factor, dtype):
+    lanes = lanes_of(dtype)
+    for j in range(first, first + count, lanes):
+        part = min(lanes, first + count - j)
+        store_part(row, j, part, load_part(row, j, part, dtype) * splat(dtype(factor), dtype))
+
+
+@jit
+def _copy_part(target, source, count, dtype):
+    lanes = lanes_of(dtype)
+    for j in range(0, count, lanes):
+        part = min(lanes, count - j)
+        store_part(target, j, part, load_part(source, j, part, dtype))
+
+
+@jit
+def begin_group(plan, group, start, rows, space, phase, dtype):
+    """Gather the group's rows, and multiply them with W1 and with each other."""
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    step = row_step(plan, dtype)
+    batch = plan[p.BATCH]
+    phase = stage(plan, space.worker, start, rows, group.x, space.team, phase, dtype)
+    x = matrix(address_of(group.x), step, int64(1), dtype)
+    w = matrix(layer_word(plan, 0, p.WEIGHT), int64(1), n0, dtype)
+    ending = Ending(int64(NOTHING), group.z, group.z, int64(0))
+    phase = gemm(
+        group.z, group.ldz, rows, n1, n0, x, w, dtype(1), dtype(0), ending, space, phase, dtype
+    )
+    if rows <= batch:
+        return phase
+    # Wanted are products of each step's rows with those of the steps before, in whole vectors.
+    lanes = lanes_of(dtype)
+    skip = batch // lanes * lanes
+    earlier = min(round_up((rows - 1) // batch * batch, lanes), rows)
+    later = matrix(address_of(moved(group.x, skip * step)), step, int64(1), dtype)
+    other = matrix(address_of(group.x), int64(1), step, dtype)
+    gram = moved(group.gram, skip * group.ldg)
+    shards = shard_count(rows - skip, earlier, n0, dtype)
+    if shards > 0:
+        wanted = Wanted(batch, skip)
+        phase = product_by_depth(
+            rows - skip, earlier, n0, later, other, False, wanted, dtype(1), shards, space.shared,
+            space, phase, dtype,
+        )  # fmt: skip
+        phase = sum_parts(
+            gram, group.ldg, rows - skip, earlier, wanted, space.shared, shards, False, ending,
+            space, phase, dtype,
+        )  # fmt: skip
+    else:
+        phase = gemm(
+            gram, group.ldg, rows - skip, earlier, n0, later, other, dtype(1), dtype(0), ending,
+            space, phase, dtype,
+        )  # fmt: skip
+    _, keep = _rate_and_keep(plan)
+    phase += 1
+    task = next_task(space.team, phase, rows, False)
+    while task >= 0:
+        for u in range(task // batch):
+            factor = _power(keep, task // batch - 1 - u)
+            _scale_row(moved(group.gram, task * group.ldg), u * batch, batch, factor, dtype)
+        task = next_task(space.team, phase, rows, True)
+    return phase
+
+
+@jit
+def _take_delta(plan, group, at, rows, j0, count, dtype):
+    """Columns j0 ... of the step before: keep its delta as rows ``at`` and on, change the bias."""
+    lanes = lanes_of(dtype)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    delta = layer_pointer(plan, 0, p.DELTA, dtype)
+    bias = layer_pointer(plan, 0, p.BIAS, dtype)
+    rate, _ = _rate_and_keep(plan)
+    for j in range(j0, j0 + count, lanes):
+        part = min(lanes, j0 + count - j)
+        total = zeros(dtype)
+        for i in range(rows):
+            value = load_part(delta, i * n1 + j, part, dtype)
+            store_part(group.deltas, (at + i) * group.ldz + j, part, value)
+            total += value
+        old = load_part(bias, j, part, dtype)
+        store_part(bias, j, part, old - splat(dtype(rate), dtype) * total)
+
+
+@jit
+def _is_finite(z, ldz, rows, count, dtype):
+    """Whether all of a (rows, count) matrix is."""
+    lanes = lanes_of(dtype)
+    doubt = zeros(dtype)
+    for i in range(rows):
+        for j in range(0, count, lanes):
+            value = load_part(z, i * ldz + j, min(lanes, count - j), dtype)
+            doubt += value - value  # 0, or NaN
+    return reduce_add(doubt) == 0
+
+
+@jit
+def begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
+    """Activations of layer 1 for rows ``at`` ... of the group, in its ACTIVATION.
+
+    The step before had ``last_rows`` rows, whose delta lies in layer 1's DELTA.
+    """
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    rate, keep = _rate_and_keep(plan)
+    factor = dtype(_power(keep, at // plan[p.BATCH]))
+    a = layer_pointer(plan, 0, p.ACTIVATION, dtype)
+    bias = layer_pointer(plan, 0, p.BIAS, dtype)
+    none = pointer(int64(0), dtype)
+    offsets = pointer(address_of(space.private), int64)
+    for i in range(at):
+        offsets[i] = i * group.ldz
+    kind = int64(BIAS if plan[p.LAYERS] == 1 else BIAS_SIGMOID)
+    tasks = (n1 + _COLUMNS_OF_TASK - 1) // _COLUMNS_OF_TASK
+    phase += 1
+    task = next_task(space.team, phase, tasks, False)
+    while task >= 0:
+        j0 = task * _COLUMNS_OF_TASK
+        count = min(_COLUMNS_OF_TASK, n1 - j0)
+        if last_rows > 0:
+            _take_delta(plan, group, at - last_rows, last_rows, j0, count, dtype)
+        for i in range(rows):
+            z = moved(group.z, (at + i) * group.ldz + j0)
+            _copy_part(moved(a, i * n1 + j0), z, count, dtype)
+        if at > 0:
+            for i in range(0, rows, OUTPUTS):
+                add_outer_products(
+                    moved(a, i * n1), n1, group.deltas, offsets, None, None,
+                    moved(group.gram, (at + i) * group.ldg), group.ldg, j0, count, at, None,
+                    min(OUTPUTS, rows - i), factor, dtype(-rate), none, none, none,
+                )  # fmt: skip
+            if not _is_finite(moved(a, j0), n1, rows, count, dtype):
+                pointer(plan[p.SETTINGS], float64)[p.LOSS] = _NAN
+        write_back(kind, moved(a, j0), n1, rows, j0, count, bias, a, int64(0), dtype)
+        task = next_task(space.team, phase, tasks, True)
+    return phase
+
+
+@jit
+def end_group(plan, group, rows, last_rows, space, phase, dtype):
+    """Change W1 by all steps of a group of ``rows`` rows, of which the last has ``last_rows``."""
+    n0 = layer_word(plan, 0, p.INPUTS)
+    n1 = layer_word(plan, 0, p.OUTPUTS)
+    batch = plan[p.BATCH]
+    rate, keep = _rate_and_keep(plan)
+    steps = (rows + batch - 1) // batch
+    tasks = (n1 + _COLUMNS_OF_TASK - 1) // _COLUMNS_OF_TASK
+    phase += 1
+    task = next_task(space.team, phase, tasks, False)
+    while task >= 0:
+        j0 = task * _COLUMNS_OF_TASK
+        count = min(_COLUMNS_OF_TASK, n1 - j0)
+        _take_delta(plan, group, rows - last_rows, last_rows, j0, count, dtype)
+        factor = 1.0
+        for t in range(1, steps):
+            factor *= keep
+            for i in range((steps - 1 - t) * batch, (steps - t) * batch):
+                _scale_row(moved(group.deltas, i * group.ldz), j0, count, factor, dtype)
+        task = next_task(space.team, phase, tasks, True)
+    ending = Ending(int64(NOTHING), group.z, group.z, int64(0))
+    return gemm(
+        layer_pointer(plan, 0, p.WEIGHT, dtype), n0, n1, n0, rows,
+        matrix(address_of(group.deltas), int64(1), group.ldz, dtype),
+        matrix(address_of(group.x), row_step(plan, dtype), int64(1), dtype),
+        dtype(-rate), dtype(_power(keep, steps)), ending, space, phase, dtype,
+    )  # fmt: skip
