@@ -6,8 +6,8 @@ For moves and renames, which must not change what the CPU runs::
     python benchmarks/compare_code.py dump after.json       # in the other
     python benchmarks/compare_code.py compare before.json after.json
 
-`dump` finds every region and compiled function of ``fastbp.kernels``, compiles it anew and writes
-down its assembly with each symbol replaced by its place in the order of appearance. `compare` pairs
+`dump` finds every region of ``fastbp.kernels``, compiles it anew and writes
+down its assembly. `compare` replaces each symbol by its place in the order of appearance and pairs
 equal codes; it ends with 1 and names what has no counterpart, if anything has none.
 """
 
@@ -39,12 +39,12 @@ def _without_names(assembly: str) -> str:
         return numbers.setdefault(match.group(), f"symbol{len(numbers)}")
 
     # Mangled names, and those of numba's constants and globals; not the labels of blocks.
-    symbol = re.compile(r"(?<![\w.$])(?:\.const\.|cfunc\.|_ZN|\.numba|numba|NRT|fastbp)[\w.$<>]*")
+    symbol = re.compile(r"(?:\.const\.|cfunc\.|_ZN|_ZTI|numba|NRT_|fastbp)[\w.$<>]*")
     return "\n".join(symbol.sub(number, line) for line in lines)
 
 
-def _functions() -> dict[str, Any]:
-    """All regions and functions for Python of the kernels, by a name that tells where they are."""
+def _regions() -> dict[str, Any]:
+    """All regions, by a name that tells where they are."""
     import fastbp.kernels
 
     found: dict[str, Any] = {}
@@ -63,16 +63,19 @@ def dump(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NUMBA_CACHE_DIR"] = folder
         codes = {}
-        for name, region in _functions().items():
+        for name, region in _regions().items():
             region.address  # noqa: B018  (compiles)
-            codes[name] = _without_names(region._compiled._library.get_asm_str())
+            codes[name] = region._compiled._library.get_asm_str()
             print(f"{name}: {len(codes[name].splitlines())} lines", flush=True)
         path.write_text(json.dumps(codes))
 
 
 def compare(before: Path, after: Path) -> int:
     """Pair equal codes; what is left over is printed."""
-    left, right = (json.loads(path.read_text()) for path in (before, after))
+    left, right = (
+        {name: _without_names(code) for name, code in json.loads(path.read_text()).items()}
+        for path in (before, after)
+    )
     by_code: dict[str, list[str]] = collections.defaultdict(list)
     for name, code in right.items():
         by_code[hashlib.sha256(code.encode()).hexdigest()].append(name)

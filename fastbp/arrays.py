@@ -19,7 +19,7 @@ from fastbp.engine import memory, scratch, threads
 from fastbp.engine.inputs import as_array
 from fastbp.engine.products import COMPUTED, DIRECT, plain_product, product, readable, writable_rows
 from fastbp.kernels.functions import elementwise
-from fastbp.kernels.linalg import epilogue as writeback
+from fastbp.kernels.linalg import epilogue
 
 __all__ = ["linear", "linear_update", "matmul", "sigmoid", "sigmoid_derivative"]
 
@@ -285,9 +285,9 @@ def sigmoid_derivative(x: npt.ArrayLike, /, out: Array | None = None) -> Any:
 
 def _check_activation_name(activation: str | None) -> int:
     if activation is None:
-        return writeback.BIAS
+        return epilogue.BIAS
     if activation == "sigmoid":
-        return writeback.BIAS_SIGMOID
+        return epilogue.BIAS_SIGMOID
     raise ValueError(f"activation must be None or 'sigmoid', got {activation!r}")
 
 

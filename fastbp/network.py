@@ -18,7 +18,7 @@ from fastbp.engine.plan import evaluate
 from fastbp.engine.products import product
 from fastbp.finite import holds_nan, nan_error
 from fastbp.initializers import Init, canonical_init, initialize
-from fastbp.kernels.linalg import epilogue as writeback
+from fastbp.kernels.linalg import epilogue
 from fastbp.losses import check_targets, l2_penalty, log_loss
 from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
 from fastbp.preprocessing import check_folding, scale_and_shift
@@ -295,7 +295,7 @@ class Network:
         below, folding, Z, A = X, self._folding(X.dtype), [], []
         for weight, bias in zip(weights, biases, strict=True):
             z = np.empty((len(X), len(weight)), self.dtype)
-            product(below, weight.T, z, kind=writeback.BIAS, bias=bias, folding=folding)
+            product(below, weight.T, z, kind=epilogue.BIAS, bias=bias, folding=folding)
             below, folding = sigmoid(z), None
             Z.append(z)
             A.append(below)

@@ -12,7 +12,7 @@ import pytest
 import fastbp
 import fastbp.engine.threads
 from fastbp.engine import products
-from fastbp.engine.standby import Companion, companion
+from fastbp.engine.standby import StandbyThread, standby
 from fastbp.kernels.threads.standby import ABSENT, RUNNING, WAITING, stay
 from tests.processes import run_python
 
@@ -35,24 +35,24 @@ def operands(m, n, k, dtype, seed=0):
 
 
 def stand_in(monkeypatch, state):
-    """A companion that nobody is behind, as if it were in that state."""
-    other = Companion()
+    """A standby that nobody is behind, as if it were in that state."""
+    other = StandbyThread()
     other._words[0] = state
-    monkeypatch.setattr(products, "companion", other)
+    monkeypatch.setattr(products, "standby", other)
     return other
 
 
 @pytest.fixture
 def company(monkeypatch):
-    """A companion that hardly sleeps."""
-    other, over = Companion(), threading.Event()
+    """A standby that hardly sleeps."""
+    other, over = StandbyThread(), threading.Event()
 
     def live():
         while not over.is_set():
             stay(other.mailbox, 100_000)
 
     for module in (products, fastbp.engine.threads):
-        monkeypatch.setattr(module, "companion", other)
+        monkeypatch.setattr(module, "standby", other)
     thread = threading.Thread(target=live)
     thread.start()
     yield other
@@ -61,7 +61,7 @@ def company(monkeypatch):
 
 
 def assert_the_same_alone_and_in_company(bits, company):
-    """`bits` computes something: it must be the same however often the companion takes part."""
+    """`bits` computes something: it must be the same however often the standby takes part."""
     jobs, different = company.jobs, []
     fastbp.set_num_threads(1)
     alone = bits()
@@ -130,13 +130,13 @@ def test_it_goes_to_sleep_and_comes_again(set_num_threads):
     set_num_threads(2)
     a, b = operands(96, 96, 96, "float32")
     for _ in range(3):
-        jobs = companion.jobs
-        until(lambda jobs=jobs: companion.jobs > jobs, lambda: fastbp.matmul(a, b))
-        until(lambda: not companion.is_awake)
+        jobs = standby.jobs
+        until(lambda jobs=jobs: standby.jobs > jobs, lambda: fastbp.matmul(a, b))
+        until(lambda: not standby.is_awake)
 
 
 def test_it_is_called_by_calls_that_follow_each_other(monkeypatch):
-    other, calls = Companion(), []
+    other, calls = StandbyThread(), []
     monkeypatch.setattr(other, "call", calls.append)
     now = 10**9
     monkeypatch.setattr(time, "perf_counter_ns", lambda: now)
@@ -186,7 +186,7 @@ import os, sys, threading, time
 
 import numpy as np
 import fastbp
-from fastbp.engine.standby import companion
+from fastbp.engine.standby import standby
 
 fastbp.set_num_threads(2)
 rng = np.random.default_rng(0)
@@ -197,8 +197,8 @@ def right():
     return fastbp.matmul(a, b).tobytes() == expected
 
 def right_until_helped():
-    jobs = companion.jobs
-    while companion.jobs < jobs + 10:
+    jobs = standby.jobs
+    while standby.jobs < jobs + 10:
         if not right() or time.monotonic() > end:
             return False
     return True
@@ -229,7 +229,7 @@ for _ in range(20):
     assert right_until_helped()  # awake, at whatever it is doing
     child = os.fork()
     if child == 0:
-        os._exit(0 if companion.jobs == 0 and right() and right_until_helped() else 1)
+        os._exit(0 if standby.jobs == 0 and right() and right_until_helped() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert right_until_helped()
 """

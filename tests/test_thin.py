@@ -8,8 +8,7 @@ import pytest
 import fastbp
 from fastbp.engine import products
 from fastbp.kernels.compile import machine
-from fastbp.kernels.linalg import epilogue as writeback
-from fastbp.kernels.linalg import gemm, thin
+from fastbp.kernels.linalg import epilogue, gemm, thin
 from tests import oracle
 from tests.layouts import LAYOUTS
 from tests.test_matmul import (
@@ -136,7 +135,7 @@ def test_factors_of_product_and_target(dtype, shape, beta, alpha, only_thin):
     a, b = random_matrix(m, k, dtype, seed=1), random_matrix(k, n, dtype, seed=2)
     before = random_matrix(m, n, dtype, seed=3) if beta else np.full((m, n), np.nan, dtype)
     c = before.copy()
-    products.product(a, b, c, alpha=alpha, beta=beta, kind=writeback.NOTHING)
+    products.product(a, b, c, alpha=alpha, beta=beta, kind=epilogue.NOTHING)
     exact = alpha * (a.astype(float) @ b.astype(float))
     size = np.abs(alpha) * (np.abs(a).astype(float) @ np.abs(b).astype(float))
     if beta:

@@ -19,14 +19,13 @@ from fastbp.backup import Backup
 from fastbp.engine import scratch, threads
 from fastbp.engine.inputs import CODES, check_width
 from fastbp.engine.memory import address_of
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg import gemm
 from fastbp.kernels.linalg.packing import DTYPE_CODES
 from fastbp.kernels.narrow import region as narrow
-from fastbp.kernels.wide import delayed as deferred
+from fastbp.kernels.wide import delayed, sweep
 from fastbp.kernels.wide import region as epoch
-from fastbp.kernels.wide import sweep
 from fastbp.parameters import check_apart, check_parameters
 from fastbp.preprocessing import dtype_of_folding
 
@@ -164,19 +163,19 @@ class NetworkPlan:
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
         contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
         self._narrow = contiguous_rows and _may_be_narrow(sizes)
-        words = [0] * p.plan_words(len(sizes) - 1)  # a list is filled several times faster
-        words[p.LAYERS] = len(sizes) - 1
-        words[p.BATCH], words[p.ROWS] = self.batch_size, self.rows
-        words[p.X], words[p.X_DTYPE] = address_of(X), CODES[X.dtype]
+        words = [0] * w.plan_words(len(sizes) - 1)  # a list is filled several times faster
+        words[w.LAYERS] = len(sizes) - 1
+        words[w.BATCH], words[w.ROWS] = self.batch_size, self.rows
+        words[w.X], words[w.X_DTYPE] = address_of(X), CODES[X.dtype]
         row, column = (stride // X.itemsize for stride in X.strides)
-        words[p.X_ROW], words[p.X_COLUMN] = row, column if X.shape[1] > 1 else 1
-        words[p.SETTINGS] = address_of(self.settings)
+        words[w.X_ROW], words[w.X_COLUMN] = row, column if X.shape[1] > 1 else 1
+        words[w.SETTINGS] = address_of(self.settings)
         if y is not None:
-            words[p.Y] = address_of(y)
+            words[w.Y] = address_of(y)
         folding = self._folding_of_x = self._folding(X)  # kept alive
         if folding is not None:
-            words[p.SCALE], words[p.SHIFT] = (address_of(part) for part in folding)
-            words[p.ONE_SCALE] = int(self._one_scale)
+            words[w.SCALE], words[w.SHIFT] = (address_of(part) for part in folding)
+            words[w.ONE_SCALE] = int(self._one_scale)
         self._fill_layers(words)
         self.words = np.array(words, np.int64)
         if self._narrow:
@@ -207,12 +206,12 @@ class NetworkPlan:
 
     def _fill_layers(self, words: list[int]) -> None:
         layers = len(self._sizes) - 1
-        at = p.LAYER
+        at = w.LAYER
         for layer, (inputs, outputs) in enumerate(pairwise(self._sizes)):
-            words[at + p.WEIGHT] = self._addresses[layer]
-            words[at + p.BIAS] = self._addresses[layers + layer]
-            words[at + p.OUTPUTS], words[at + p.INPUTS] = outputs, inputs
-            at += p.LAYER_WORDS
+            words[at + w.WEIGHT] = self._addresses[layer]
+            words[at + w.BIAS] = self._addresses[layers + layer]
+            words[at + w.OUTPUTS], words[at + w.INPUTS] = outputs, inputs
+            at += w.LAYER_WORDS
 
     def _lay_out(self) -> None:
         """Decide how much scratch memory each part needs."""
@@ -225,7 +224,7 @@ class NetworkPlan:
             self._by_columns = self._training and narrow.is_by_columns(
                 sizes[0], self.batch_size, self._row_bytes
             )
-            self.words[p.BY_COLUMNS] = int(self._by_columns)
+            self.words[w.BY_COLUMNS] = int(self._by_columns)
             shared = 0
             if self._by_columns:
                 shared = narrow.columns_bytes(sizes, lanes, itemsize)
@@ -234,7 +233,7 @@ class NetworkPlan:
             elif self._training:
                 shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
             private = narrow.private_bytes(sizes, lanes, itemsize)
-            if self.words[p.SCALE] and self.words[p.X_DTYPE] == DTYPE_CODES["uint8"]:
+            if self.words[w.SCALE] and self.words[w.X_DTYPE] == DTYPE_CODES["uint8"]:
                 self._folded = shared = -(-shared // 64) * 64
                 shared += narrow.folded_bytes(sizes, itemsize)
             rows_at_once = self.batch_size if self._training else self.rows
@@ -243,11 +242,11 @@ class NetworkPlan:
             shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
             private = max(private, sweep.private_bytes(lanes, itemsize))
             if self._training:
-                group = deferred.steps_of_group(sizes[0], sizes[1], self.batch_size, itemsize)
+                group = delayed.steps_of_group(sizes[0], sizes[1], self.batch_size, itemsize)
                 self.group = min(group, steps) if self._delays else 1
-            self._lay_out_stage()
+            self._lay_out_gather()
             parallel = True
-        self.words[p.GROUP] = self.group
+        self.words[w.GROUP] = self.group
         self._shared = -(-shared // 64) * 64
         self._private = -(-private // 64) * 64
         rows = self.batch_size if self._training else min(self.rows, _FORWARD_ROWS)
@@ -262,11 +261,11 @@ class NetworkPlan:
         self._layers = 0
         if not self._narrow:
             copies = 2 if self._training else 1
-            self._layers = self._staged + self._deferred
+            self._layers = self._gathered + self._delayed
             self._layers += sum(-(-rows * n * itemsize // 64) * 64 for n in sizes[1:]) * copies
 
-    def _lay_out_stage(self) -> None:
-        """How many bytes the rows that are staged take, and what a group of steps takes beside."""
+    def _lay_out_gather(self) -> None:
+        """How many bytes gathered rows take, and what a group of steps takes beside."""
         n0, n1 = self._sizes[:2]
         itemsize = self._dtype.itemsize
         rows = self.group * self.batch_size
@@ -274,8 +273,8 @@ class NetworkPlan:
         if self.group == 1:
             worth = few and (self._training or len(self._sizes) > 2)
             rows = 2 * self.batch_size if worth else 0
-        self._staged = -(-sweep.staged_bytes(n0, itemsize, rows) // 64) * 64
-        self._deferred = deferred.group_bytes(n1, rows, itemsize) if self.group > 1 else 0
+        self._gathered = -(-sweep.gathered_bytes(n0, itemsize, rows) // 64) * 64
+        self._delayed = delayed.group_bytes(n1, rows, itemsize) if self.group > 1 else 0
 
     def _run(self, operation: int, steps: int = 1, *, long: bool = False) -> None:
         space = scratch.borrow()
@@ -285,7 +284,7 @@ class NetworkPlan:
                 self._prepared = ()  # until all words are there
                 self._prepare(*setting)
                 self._prepared = setting
-            self.words[p.TEAM] = space.new_team()
+            self.words[w.TEAM] = space.new_team()
             brief = steps * self._work <= _BRIEF_WORK
             threads.run(
                 self._region, self._address, self._started, brief=brief,
@@ -302,33 +301,33 @@ class NetworkPlan:
         workers = min(self._workers, most)
         if steps * self._work <= _SERIAL_WORK:
             workers = 1
-        words[p.OPERATION] = operation
+        words[w.OPERATION] = operation
         if self._narrow:
             shares = 1
             if self._by_columns:  # a thread without a share would only get in the way
                 workers = shares = narrow.columns_shares(self._sizes[0], workers)
-            words[p.TILE] = narrow.tile_rows(self._row_bytes, self._lanes, self.batch_size, shares)
-            words[p.AHEAD] = narrow.rows_ahead(self._row_bytes, shares)
-        words[p.WORKERS] = self._started = workers
-        words[p.SHARED] = base
-        words[p.FOLDED] = base + self._folded
-        words[p.PRIVATE] = base + self._shared
-        words[p.PRIVATE_STEP] = self._private
+            words[w.TILE] = narrow.tile_rows(self._row_bytes, self._lanes, self.batch_size, shares)
+            words[w.PREFETCH] = narrow.prefetch_rows(self._row_bytes, shares)
+        words[w.WORKERS] = self._started = workers
+        words[w.SHARED] = base
+        words[w.FOLDED] = base + self._folded
+        words[w.PRIVATE] = base + self._shared
+        words[w.PRIVATE_STEP] = self._private
         if not self._narrow:
             self._place_activations(base + self._shared + self._private * self._workers)
 
     def _place_activations(self, address: int) -> None:
         rows = self.batch_size
         sizes, itemsize = self._sizes, self._dtype.itemsize
-        if self._staged:
-            self.words[p.STAGED] = address
-            address += self._staged
-            self.words[p.DEFERRED] = address
-            address += self._deferred
-        fields = (p.ACTIVATION, p.DELTA) if self._training else (p.ACTIVATION,)
+        if self._gathered:
+            self.words[w.GATHERED] = address
+            address += self._gathered
+            self.words[w.DELAYED] = address
+            address += self._delayed
+        fields = (w.ACTIVATION, w.DELTA) if self._training else (w.ACTIVATION,)
         for layer, n in enumerate(sizes[1:]):
             for field in fields:
-                self.words[p.LAYER + layer * p.LAYER_WORDS + field] = address
+                self.words[w.LAYER + layer * w.LAYER_WORDS + field] = address
                 address += -(-rows * n * itemsize // 64) * 64
 
     def train(self, order: Array | None, first: int, last: int) -> None:
@@ -339,10 +338,10 @@ class NetworkPlan:
         answers are added to ``settings[2]`` and ``[3]``. The bits do not depend on how an epoch is
         divided among calls that begin at multiples of ``group`` steps.
         """
-        self.words[p.ORDER] = 0 if order is None else address_of(order)
-        self.words[p.FIRST], self.words[p.LAST] = first, last
+        self.words[w.ORDER] = 0 if order is None else address_of(order)
+        self.words[w.FIRST], self.words[w.LAST] = first, last
         if not self._long_steps:
-            self._run(p.TRAIN, last - first)
+            self._run(w.TRAIN, last - first)
             return
         if self._backup is None:
             layers = len(self._sizes) - 1
@@ -350,7 +349,7 @@ class NetworkPlan:
         else:
             self._backup.refresh()
         try:
-            self._run(p.TRAIN, last - first, long=True)
+            self._run(w.TRAIN, last - first, long=True)
         except BaseException:
             self._backup.restore()  # half of a step may have been made
             raise
@@ -358,9 +357,9 @@ class NetworkPlan:
     def forward(self, *, sigmoid_out: bool) -> Array:
         """The output layer's activation for every row, or its pre-activation: (n, n_L)."""
         out = np.empty((self.rows, self._sizes[-1]), self._dtype)
-        self.words[p.OUT] = address_of(out)
-        self.words[p.SIGMOID_OUT] = int(sigmoid_out)
-        self._run(p.FORWARD, long=self._work_of(self.rows) > threads.LONG_WORK)
+        self.words[w.OUT] = address_of(out)
+        self.words[w.SIGMOID_OUT] = int(sigmoid_out)
+        self._run(w.FORWARD, long=self._work_of(self.rows) > threads.LONG_WORK)
         return out
 
     def _work_of(self, rows: int) -> int:
@@ -375,7 +374,7 @@ class NetworkPlan:
         """Turn to the rows `X`, if nothing else of the plan has to change: whether that is so."""
         if self._made_for != _circumstances(X) or not self._is_of(network):
             return False
-        self.words[p.X] = address_of(X)
+        self.words[w.X] = address_of(X)
         return True
 
     def follow(self, network: Network) -> None:

@@ -14,11 +14,10 @@ import numpy.typing as npt
 from fastbp.engine import scratch, threads
 from fastbp.engine.inputs import CODES
 from fastbp.engine.memory import address_of
-from fastbp.engine.standby import companion
+from fastbp.engine.standby import standby
 from fastbp.kernels import plan
 from fastbp.kernels.compile.jit import Region
-from fastbp.kernels.linalg import epilogue as writeback
-from fastbp.kernels.linalg import gemm, thin
+from fastbp.kernels.linalg import epilogue, gemm, thin
 from fastbp.kernels.linalg.product import run_helped, start_product
 from fastbp.kernels.wide import region as epoch
 
@@ -37,7 +36,7 @@ DIRECT = (*COMPUTED, np.dtype(np.uint8))
 # common with the first. Squares of 112 in float32 took 14.5 us alone, and with two threads 15 us or
 # 20; of 128 19.3 alone, 18 or 23 with two; of 96 in float64 16.6 alone, 14 or 21 with two.
 _SERIAL_PRODUCT = 6 << 20
-# The same while a companion is awake (`fastbp.kernels.threads.standby`). On Zen 4 it made squares
+# The same while a standby is awake (`fastbp.kernels.threads.standby`). On Zen 4 it made squares
 # of 48 in float32 5.8 us of 6.5, of 64 7.4 of 9.4, of 96 13.5 of 21 (8.8 and 15 if it has no cache
 # in common with the caller); of 40 in float64 6.6 of 7.1.
 _LONELY_PRODUCT = 1 << 19
@@ -88,9 +87,9 @@ _THIN_REGIONS = {np.dtype(name): region for name, region in thin.regions.items()
 
 
 def _crew(work: int) -> tuple[int, int]:
-    """For so many multiply-adds times bytes: threads, and the mailbox of a companion, or 0.
+    """For so many multiply-adds times bytes: threads, and the mailbox of a standby, or 0.
 
-    The companion makes two of one thread, or does away with a launch of so few that it is most of
+    The standby makes two of one thread, or does away with a launch of so few that it is most of
     the time.
     """
     if work <= _LONELY_PRODUCT:
@@ -99,7 +98,7 @@ def _crew(work: int) -> tuple[int, int]:
     if most == 1:
         return 1, 0
     workers = 1 if work <= _SERIAL_PRODUCT else most
-    return workers, companion.mailbox if most == 2 or work <= 2 * _SERIAL_PRODUCT else 0
+    return workers, standby.mailbox if most == 2 or work <= 2 * _SERIAL_PRODUCT else 0
 
 
 def _region(
@@ -149,12 +148,12 @@ def product(
     *,
     alpha: float = 1.0,
     beta: float = 0.0,
-    kind: int = writeback.NOTHING,
+    kind: int = epilogue.NOTHING,
     bias: Array | None = None,
     folding: tuple[Array, Array] | None = None,
     folding_of_b: tuple[Array, Array] | None = None,
 ) -> None:
-    """C <- write-back(beta * C + alpha * A B), in place; nothing is checked.
+    """C <- epilogue(beta * C + alpha * A B), in place; nothing is checked.
 
     Parameters
     ----------
@@ -167,9 +166,9 @@ def product(
     alpha, beta : float, optional
         beta = 0: what is in C does not matter.
     kind : int, optional
-        A write-back of `fastbp.kernels.linalg.epilogue`.
+        A epilogue of `fastbp.kernels.linalg.epilogue`.
     bias : ndarray of shape (n,), optional
-        Of C's dtype, contiguous; needed by the write-backs with a bias.
+        Of C's dtype, contiguous; needed by the epilogues with a bias.
     folding : tuple of two ndarrays of shape (k,), optional
         Scale and shift of A's columns, of C's dtype, or float64 if A is: A is taken as
         A * scale + shift.
@@ -206,7 +205,7 @@ def product(
         if mailbox:
             if run_helped(region.address, words, workers, mailbox):
                 return
-            companion.missed()
+            standby.missed()
         threads.run(region, words, workers)
     finally:
         space.give_back()
@@ -254,7 +253,7 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
         if helped:
             return True
         if mailbox:
-            companion.missed()
+            standby.missed()
         if workers > 1:
             threads.run(region, words, workers)
         return True

@@ -13,7 +13,7 @@ from numba import types
 
 from fastbp.kernels.threads import standby as kernel
 
-__all__ = ["Companion", "companion"]
+__all__ = ["StandbyThread", "standby"]
 
 _LINE = 64
 # How often it looks at its mailbox before it sleeps: 2000 looks take about 50 us on AMD's Zen, and
@@ -28,7 +28,7 @@ _LOOKS, _NANOSECONDS_A_LOOK = 2000, 50
 _SOON = 500_000
 
 
-class Companion:
+class StandbyThread:
     """A daemon thread that sleeps until it is called, and stays awake while there is work.
 
     Attributes
@@ -45,7 +45,7 @@ class Companion:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, in a process that has no companion: after a fork, its thread is gone."""
+        """Begin anew, in a process that has no standby: after a fork, its thread is gone."""
         ctypes.memset(self.mailbox, 0, 8 * kernel.MAILBOX_WORDS)
         self._lock = threading.Lock()
         self._bell: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -68,7 +68,7 @@ class Companion:
         kernel.stay.compile((types.int64, types.int64))
 
     def helps(self, region: int, context: int) -> bool:
-        """Run the region at an address with the companion, if it is awake: whether it is.
+        """Run the region at an address with the standby, if it is awake: whether it is.
 
         The region is one for two workers. If it is not awake, it may be for the next.
         """
@@ -94,7 +94,7 @@ class Companion:
             if self._thread is None:
                 self.prepare()
                 thread = threading.Thread(
-                    target=self._live, args=(self._bell,), name="fastbp-companion", daemon=True
+                    target=self._live, args=(self._bell,), name="fastbp-standby", daemon=True
                 )
                 try:
                     thread.start()
@@ -109,7 +109,7 @@ class Companion:
             self._called = False
 
 
-companion = Companion()
+standby = StandbyThread()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=companion.forget)
+    os.register_at_fork(after_in_child=standby.forget)

@@ -34,7 +34,7 @@ import numba
 from numba.core import config
 
 from fastbp.engine.scratch import Workspace
-from fastbp.engine.standby import companion
+from fastbp.engine.standby import standby
 from fastbp.kernels.compile.jit import Region, launch
 
 __all__ = ["LONG_WORK", "get_num_threads", "run", "set_num_threads", "threading_layer"]
@@ -178,7 +178,7 @@ def run(
         At least 1. More threads than `get_num_threads` are not started.
     brief : bool, optional
         Whether it takes so little time that starting threads counts: two of them are this one and
-        a companion, if that is awake.
+        a standby, if that is awake.
     long : Workspace, optional
         Where the region works, if it may take so long that signals should be seen meanwhile. If
         the handler of one raises, as that of Ctrl-C does, the region is abandoned, and what it was
@@ -187,7 +187,7 @@ def run(
     workers = min(workers, get_num_threads())
     if long is not None and threading.get_ident() == threading.main_thread().ident:
         _run_beside(long, lambda: _start(region, context, workers))
-    elif brief and workers == 2 and companion.helps(region.address, context):
+    elif brief and workers == 2 and standby.helps(region.address, context):
         return
     else:
         _start(region, context, workers)

@@ -38,13 +38,13 @@ SETTINGS = 18  # address of float64: learning rate, weight decay; loss and corre
 OUT = 19  # address of the result of FORWARD, (ROWS, outputs)
 SIGMOID_OUT = 20  # whether FORWARD's result is sigmoid(Z) or Z of the last layer
 TILE = 21  # rows that go forward and back together in the narrow path, at most a vector's lanes
-STAGED = 22  # address of scratch memory for rows of batches, if W1 is swept or deferred; or 0
+GATHERED = 22  # address of scratch memory for rows of batches, if W1 is swept or delayed; or 0
 LAYERS = 23  # number of layers
 FOLDED = 24  # address of scratch memory for W1 times scale and sums of W1, see narrow_folding
 BY_COLUMNS = 25  # whether batches are worked on by columns of W1, see narrow_columns
-GROUP = 26  # steps that share a pass over W1, see deferred and narrow_groups; or 1
-DEFERRED = 27  # address of scratch memory for a group of steps
-AHEAD = 28  # rows of the next tile that the narrow path asks for at most
+GROUP = 26  # steps that share a pass over W1, see delayed and narrow_groups; or 1
+DELAYED = 27  # address of scratch memory for a group of steps
+PREFETCH = 28  # rows of the next tile that the narrow path prefetches at most
 ONE_SCALE = 29  # whether the scale was given as one number, which SCALE repeats
 LAYER = 32
 

@@ -53,11 +53,10 @@ class Caches:
 class Tiles:
     """Tile and block sizes of the matrix product for one element size.
 
-    ``mr`` x ``nr`` is the tile of C held in registers, ``nr`` being ``nv`` vectors. ``row_step``
-    is the granularity of tiles with fewer rows. A block is ``kc`` deep, a panel of B
-    ``kc`` x ``nr``; a thread packs blocks of up to ``own`` elements of the larger operand, and up
-    to ``near`` elements of the smaller one at a time. A product is cut along k into ``shards`` at
-    the most.
+    ``mr`` x ``nr`` is the tile of C held in registers, ``nr`` being ``nv`` vectors. ``row_step`` is
+    the granularity of tiles with fewer rows. A block is ``kc`` deep, a panel of B ``kc`` x ``nr``;
+    a thread packs blocks of up to ``a_block`` elements of the larger operand, and up to ``b_chunk``
+    elements of the smaller one at a time. A product is cut along k into ``splits`` at the most.
     """
 
     itemsize: int
@@ -67,9 +66,9 @@ class Tiles:
     row_step: int
     nr: int
     kc: int
-    own: int
-    near: int
-    shards: int
+    a_block: int
+    b_chunk: int
+    splits: int
 
     @property
     def pw(self) -> int:
@@ -77,20 +76,20 @@ class Tiles:
         return math.lcm(self.mr, self.lanes)
 
     @property
-    def parts(self) -> int:
-        """Elements of the parts of a result that is not computed in its place.
+    def partials(self) -> int:
+        """Elements of the partial sums of a result that is not computed in its place.
 
         Room for eight parts of (1024, 128) at 1 MiB of level-2 cache. With half of it steps of
         12288-1024-256-1 on 16 rows took 3 % longer where the cores have no cache in common (0.5 %
         less where they have one), and float64 products of 256 x 256 x 12288 ran at 0.80 of the
         peak instead of 0.85, as they were not cut along k.
         """
-        return 8 * self.near
+        return 8 * self.b_chunk
 
     @property
     def strip(self) -> int:
         """Rows of A that a thread packs for itself at a time, ``kc`` deep."""
-        return min(2 * self.nr, self.own // self.kc)
+        return min(2 * self.nr, self.a_block // self.kc)
 
 
 def _target() -> tuple[str, set[str]]:
@@ -202,23 +201,24 @@ def tiles(itemsize: int) -> Tiles:
       registers: mr * nv + nv + 1 <= registers. 16 registers give 6 x 2, 32 give 8 x 3 (11 loads
       for 24 multiply-adds; 6 x 4 ran alike and 12 x 2 slower on AVX-512,
       benchmarks/sweep_blocks.py). Tiles of a fraction of the rows finish ragged edges.
-    * kc: long enough that the write-back of a tile (2 mr nv loads and stores) is small beside its
+    * kc: long enough that the epilogue of a tile (2 mr nv loads and stores) is small beside its
       kc * mr * nv multiply-adds, short enough that a panel of B, kc * nr elements, stays near, and
       a power of two, which takes sizes that are such in whole chunks of whole blocks: on AMD's Zen
       5 products with k = 1024 ran at 0.90 of the peak with 256 instead of 0.86 with 384 (and 0.88
       with 320 or 352), in float64 at 0.86 instead of 0.81. On Zen 4 float32 ran 1 to 4 % faster
       with 512 than with 256, in float64 with 2 % less speed.
-    * own: a thread's own packed block, of which there are two, one being packed while the other is
+    * a_block: a thread's own packed block, of which there are two, one being packed while the
+      other is
       used, is four panels of B if two such blocks take at most three fifths of the level-2 cache,
       else two. Blocks of 256 rows of B ran 3 to 7 % faster with four than with two, whose pieces of
       a matrix's rows are 384 bytes; of 512 rows, two take as much of the cache. Rows of A are long
       pieces anyway: a block of them has half.
-    * near: what is packed of the smaller operand takes five eighths of the level-2 cache, from
+    * b_chunk: what is packed of the smaller operand takes five eighths of the level-2 cache, from
       where it is read again for every block of the larger one. Three eighths were 2 to 6 % slower,
       and three quarters no faster.
-    * shards: enough for all cores of the machine to have several, whatever number of threads is in
-      use. Adding the parts up takes its time: 16 of (256, 128) took 3 % of the product that they
-      are parts of, which with 8 was 0 to 3 % faster on two cores, in float64 3 to 8 %.
+    * splits: enough for all cores of the machine to have several, whatever number of threads is in
+      use. Adding the partial sums up takes its time: 16 of (256, 128) took 3 % of the product that
+      they are parts of, which with 8 was 0 to 3 % faster on two cores, in float64 3 to 8 %.
     """
     lanes = VECTOR_BITS // 8 // itemsize
     nv, mr, row_step = (3, 8, 4) if VECTOR_REGISTERS == 32 else (2, 6, 2)
@@ -234,7 +234,7 @@ def tiles(itemsize: int) -> Tiles:
         row_step=row_step,
         nr=nr,
         kc=kc,
-        own=panels * panel,
-        near=max(CACHES.l2 * 5 // 8 // itemsize, kc * max(mr, nr)),
-        shards=8 if CORES <= 4 else 16,
+        a_block=panels * panel,
+        b_chunk=max(CACHES.l2 * 5 // 8 // itemsize, kc * max(mr, nr)),
+        splits=8 if CORES <= 4 else 16,
     )

@@ -19,7 +19,7 @@ from fastbp.kernels.simd.vectors import (
     store_part,
 )
 
-__all__ = ["BIAS", "BIAS_SIGMOID", "DERIVATIVE", "NOTHING", "write_back"]
+__all__ = ["BIAS", "BIAS_SIGMOID", "DERIVATIVE", "NOTHING", "apply_epilogue"]
 
 NOTHING, BIAS, BIAS_SIGMOID, DERIVATIVE = 0, 1, 2, 3
 
@@ -48,8 +48,8 @@ def _finish_row(row, other, columns, kind, dtype):
 
 
 @jit
-def write_back(kind, c, ldc, rows, j0, columns, bias, other, ld_other, dtype):
-    """Apply a write-back to ``rows`` x ``columns`` elements at c.
+def apply_epilogue(kind, c, ldc, rows, j0, columns, bias, other, ld_other, dtype):
+    """Apply a epilogue to ``rows`` x ``columns`` elements at c.
 
     NOTHING        C as it is
     BIAS           C + bias

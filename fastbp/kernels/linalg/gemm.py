@@ -1,19 +1,19 @@
-"""The matrix product: blocking, and the write-backs that plug into it.
+"""The matrix product: blocking, and the epilogues that plug into it.
 
-    C <- write-back(beta * C + alpha * A B),      A (m, k), B (k, n), C (m, n) with contiguous rows
+    C <- epilogue(beta * C + alpha * A B),      A (m, k), B (k, n), C (m, n) with contiguous rows
 
 The loops are those of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
-(2008), and of BLIS, with one choice added: the larger operand is packed by errands that a thread
+(2008), and of BLIS, with one choice added: the larger operand is packed by moves that a thread
 runs while it multiplies the block before (see `interleave`), so that waiting for memory and
 multiplying overlap:
 
     phase: for each task, a rectangle of C:
-        for each chunk of the task's columns (or rows), and of k, that fits the near buffer:
+        for each chunk of the task's columns (or rows), and of k, that fits the buffer of B's chunk:
             pack the chunk of the smaller operand
             for each strip of the task's rows (or columns):
                 for each kc in the chunk:
                     for each panel of B, for each row tile of A:
-                        micro-kernel, and errands for the next block of the larger operand, or the
+                        micro-kernel, and moves for the next block of the larger operand, or the
                     lines of the next chunk of the smaller one
 
 Threads share nothing but C's rectangles, see `_cut`: to read half of a chunk that another thread
@@ -22,7 +22,7 @@ before and after. A tile of C belongs to one task, and k runs in order in pieces
 depend on neither the threads nor the blocks. Where k is long and C small the work is cut along k
 instead, see `split_k`.
 
-A write-back is applied to a strip when its last k is done, while it lies in the cache. With
+A epilogue is applied to a strip when its last k is done, while it lies in the cache. With
 alpha = -learning rate and beta = 1 - learning rate * weight decay, C is a weight matrix that is
 updated in place: its gradient never exists anywhere.
 """
@@ -35,19 +35,19 @@ from numba import int64
 
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg import interleave as errand
-from fastbp.kernels.linalg.epilogue import NOTHING, write_back
+from fastbp.kernels.linalg import interleave
+from fastbp.kernels.linalg.epilogue import NOTHING, apply_epilogue
 from fastbp.kernels.linalg.macrokernel import (
     SHALLOW,
     block_product,
     even_share,
-    everything,
     is_packed,
     own_buffers,
     panel_rows,
     private_bytes,
     round_up,
     swapped,
+    whole,
 )
 from fastbp.kernels.linalg.packing import (
     block_of,
@@ -58,11 +58,11 @@ from fastbp.kernels.linalg.packing import (
     tile_constant,
     transposed,
 )
-from fastbp.kernels.linalg.split_k import product_by_depth, shard_count, sum_parts
+from fastbp.kernels.linalg.split_k import split_count, split_product, sum_partials
 from fastbp.kernels.simd.vectors import lanes_of, moved, pointer
 from fastbp.kernels.threads.team import claim_near, first_near_task, following_task, is_abandoned
 
-__all__ = ["Ending", "Workspace", "gemm", "private_bytes", "shared_bytes"]
+__all__ = ["Epilogue", "Workspace", "gemm", "private_bytes", "shared_bytes"]
 
 _PACKING = 8
 """What packing an element costs in multiply-adds, about: 4 cycles for a vector. On Zen 5 it took
@@ -80,11 +80,12 @@ along k. On Zen 4 (NN, k = 12288) 128 x 256 took 8.4 ms instead of 9.0 in float6
 instead of 6.0. But 32 x 2048 with k = 4096 took 9 ms instead of 7."""
 
 _SMALL = 16
-"""Such a C times this has room where the parts are: (100, 100000) by (100000, 1000) in float32 lost
+"""Such a C times this has room where the partials are: (100, 100000) by (100000, 1000) in float32
+lost
 4 %."""
 
-Ending = namedtuple("Ending", ["kind", "bias", "other", "ld_other"])
-"""A write-back: one of `epilogue`'s kinds, and typed pointers to what it reads."""
+Epilogue = namedtuple("Epilogue", ["kind", "bias", "other", "ld_other"])
+"""A epilogue: one of `epilogue`'s kinds, and typed pointers to what it reads."""
 
 Workspace = namedtuple("Workspace", ["team", "shared", "private", "worker", "workers"])
 """Typed pointers to the team's words, the shared buffer, and this thread's own buffer; then this
@@ -93,7 +94,7 @@ thread's number, and how many threads there are, which must be the same number f
 
 def shared_bytes(itemsize: int) -> int:
     """Bytes of the buffer that all threads of a product share."""
-    return machine.tiles(itemsize).parts * itemsize
+    return machine.tiles(itemsize).partials * itemsize
 
 
 @jit
@@ -105,14 +106,14 @@ def _piece(n, pieces, step):
 @jit
 def _is_near(a, m, n, k, dtype):
     """Whether A's rows can be read where they lie: A and B are small, and B alone is packed."""
-    near = tile_constant(dtype, "near")
+    chunk = tile_constant(dtype, "b_chunk")
     panels = round_up(n, tile_constant(dtype, "nr"))  # the last one takes as much room as any
     contiguous = a.column == 1 and a.row > 0 and a.dtype == code_of(dtype)
     plain = a.index == 0 and a.shift == 0
     whole = m % tile_constant(dtype, "row_step") == 0
     return (
         contiguous and plain and whole
-        and k <= tile_constant(dtype, "kc") and m * k <= near and panels * k <= near
+        and k <= tile_constant(dtype, "kc") and m * k <= chunk and panels * k <= chunk
     )  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def _strip_width(shares_b, n, k, pitch, dtype):
     if shares_b:
         step = panel_rows(pitch, dtype)
         return even_share(n, tile_constant(dtype, "strip") // step * step, step)
-    widest = tile_constant(dtype, "own") // kc
+    widest = tile_constant(dtype, "a_block") // kc
     if k <= SHALLOW:  # as wide as the block has room for
         widest = widest * kc // k
     pieces = 1
@@ -192,10 +193,10 @@ def _next_chunk(more_strips, start, extent, few, most, lc, deep, depth, k, q, kc
 
 
 @jit
-def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, team, dtype):
+def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, team, dtype):
     """What one thread does of `_product`: the loops at the top of this module."""
     kc = tile_constant(dtype, "kc")
-    near = tile_constant(dtype, "near")
+    chunk = tile_constant(dtype, "b_chunk")
     pitch = pitch_of(a, k, dtype)
     deepest = min(kc, k) if pitch == 0 else pitch
     shares_b = part.columns <= part.rows
@@ -208,22 +209,22 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, team,
         step = panel_rows(pitch, dtype)
         few_from, many_from = part.row, part.column
     strip = _strip_width(shares_b, many, k, pitch, dtype)
-    most = even_share(few, near // deepest // step * step, step)
+    most = even_share(few, chunk // deepest // step * step, step)
     nowhere = pointer(int64(0), dtype)
     ready = False
     for start in range(0, few, most):
         extent = min(most, few - start)
         block_size = round_up(extent, step) * deepest
-        depth = even_share(k, near // block_size * kc, kc)
+        depth = even_share(k, chunk // block_size * kc, kc)
         for lc in range(0, k, depth):
             deep = min(depth, k - lc)
             blocks = (deep + kc - 1) // kc
             for q in range(blocks):
                 p = lc + q * kc
                 block = block_of(not shares_b, few_from + start, extent, p, min(kc, lc + deep - p))
-                to = moved(own.near, q * block_size)
+                to = moved(own.b_chunk, q * block_size)
                 if shares_b:
-                    pack_b(to, small, block, turned, own.way, dtype)
+                    pack_b(to, small, block, turned, own.transpose_rows, dtype)
                 else:
                     pack_a(to, pitch, small, block, dtype)
             for at in range(0, many, strip):
@@ -241,64 +242,66 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, team,
                     if not ready:
                         block = block_of(shares_b, many_from + at, breadth, p, length)
                         if shares_b:
-                            pack_a(own.here, pitch, large, block, dtype)
+                            pack_a(own.a_block, pitch, large, block, dtype)
                         else:
-                            pack_b(own.here, large, block, turned, own.way, dtype)
+                            pack_b(own.a_block, large, block, turned, own.transpose_rows, dtype)
                     then, p_then, end = at, p + kc, lc + deep
                     if q + 1 == blocks:
                         then, p_then, end = _next_strip(
                             at + strip, many, lc, deep, depth, k, start + most < few
                         )
-                    wanted = max(min(strip, many - then), 0)
+                    breadth_then = max(min(strip, many - then), 0)
                     block = block_of(
-                        shares_b, many_from + then, wanted, p_then, min(kc, end - p_then)
+                        shares_b, many_from + then, breadth_then, p_then, min(kc, end - p_then)
                     )
-                    coming = errand.Coming(shares_b, pitch, large, turned, block, own.there)
+                    next_block = interleave.NextBlock(
+                        shares_b, pitch, large, turned, block, own.a_next
+                    )
                     chunk = _next_chunk(
                         at + strip < many, start, extent, few, most, lc, deep, depth, k, q, kc
                     )
                     block = block_of(
                         not shares_b, few_from + chunk.row, chunk.rows, chunk.column, chunk.columns
                     )
-                    after = errand.Coming(not shares_b, pitch, small, turned, block, nowhere)
-                    common = moved(own.near, q * block_size)
+                    after = interleave.NextBlock(not shares_b, pitch, small, turned, block, nowhere)
+                    common = moved(own.b_chunk, q * block_size)
                     keep = beta if p == 0 else dtype(1)
-                    left, right = (own.here, common) if shares_b else (common, own.here)
+                    left, right = (own.a_block, common) if shares_b else (common, own.a_block)
                     block_product(
-                        left, pitch, right, length, corner, ldc, rows, columns, everything(),
-                        alpha, keep, own, coming, after, dtype,
+                        left, pitch, right, length, corner, ldc, rows, columns, whole(),
+                        alpha, keep, own, next_block, after, dtype,
                     )  # fmt: skip
-                    ready = is_packed(coming, dtype)
+                    ready = is_packed(next_block, dtype)
                     if ready:
                         own = swapped(own)
                 if lc + deep == k:
-                    write_back(
-                        ending.kind, corner, ldc, rows, j, columns, ending.bias,
-                        moved(ending.other, i * ending.ld_other + j), ending.ld_other, dtype,
+                    apply_epilogue(
+                        epilogue.kind, corner, ldc, rows, j, columns, epilogue.bias,
+                        moved(epilogue.other, i * epilogue.ld_other + j), epilogue.ld_other, dtype,
                     )  # fmt: skip
 
 
 @jit
-def _near_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype):
+def _near_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, dtype):
     """The same where A `_is_near`: nothing is worth overlapping."""
     i, j = part.row, part.column
     block = block_of(False, j, part.columns, int64(0), k)
-    pack_b(own.near, b, block, turned, own.way, dtype)
+    pack_b(own.b_chunk, b, block, turned, own.transpose_rows, dtype)
     block = block_of(False, j, int64(0), int64(0), k)
-    nothing = errand.Coming(False, int64(0), b, turned, block, own.there)
+    nothing = interleave.NextBlock(False, int64(0), b, turned, block, own.a_next)
     corner = moved(c, i * ldc + j)
     block_product(
-        moved(pointer(a.address, dtype), i * a.row), a.row, own.near, k, corner, ldc, part.rows,
-        part.columns, everything(), alpha, beta, own, nothing, nothing, dtype,
+        moved(pointer(a.address, dtype), i * a.row), a.row, own.b_chunk, k, corner, ldc, part.rows,
+        part.columns, whole(), alpha, beta, own, nothing, nothing, dtype,
     )  # fmt: skip
-    write_back(
-        ending.kind, corner, ldc, part.rows, j, part.columns, ending.bias,
-        moved(ending.other, i * ending.ld_other + j), ending.ld_other, dtype,
+    apply_epilogue(
+        epilogue.kind, corner, ldc, part.rows, j, part.columns, epilogue.bias,
+        moved(epilogue.other, i * epilogue.ld_other + j), epilogue.ld_other, dtype,
     )  # fmt: skip
 
 
 @jit
-def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, dtype):
+def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, epilogue, space, phase, dtype):
     """The phase at the top of this module; see `gemm`, and `pack_b` for ``turned``."""
     is_near = _is_near(a, m, n, k, dtype)
     rows, columns = _cut(m, n, k, space.workers, not is_near, dtype)
@@ -313,10 +316,10 @@ def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, ending, space, phase, d
         j = task % across * columns
         part = Part(i, min(rows, m - i), j, min(columns, n - j))
         if is_near:
-            _near_product(c, ldc, part, k, a, b, turned, alpha, beta, ending, own, dtype)
+            _near_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, dtype)
         else:
             _part_product(
-                c, ldc, part, k, a, b, turned, alpha, beta, ending, own, space.team, dtype
+                c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, space.team, dtype
             )
         upcoming = claim_near(space.team, phase, tasks, home)
         task = following_task(space.team, phase, tasks, upcoming)
@@ -328,21 +331,21 @@ def _is_turned(a, b, m, n, k, dtype):
     """Whether the transpose of a small C that is wider than tall is computed, from B^T and A^T.
 
     Where both matrices lie along k, the one that is packed as B has to be transposed on the way:
-    let that be the smaller one, and the larger one be A, so that it can be packed by errands.
+    let that be the smaller one, and the larger one be A, so that it can be packed by moves.
     Others gain if that lets the work be cut along k, and k is long beside n.
     """
-    if m < lanes_of(dtype) or m * n > tile_constant(dtype, "parts"):
+    if m < lanes_of(dtype) or m * n > tile_constant(dtype, "partials"):
         return False
     if a.column == 1 and b.row == 1 and b.column != 1:
         return True
     plain = a.index == 0 and a.shift == 0 and b.index == 0 and b.shift == 0
-    small = m * n <= tile_constant(dtype, "parts") // _SMALL
-    return plain and small and k >= _LONG * n and shard_count(n, m, k, dtype) > 0
+    small = m * n <= tile_constant(dtype, "partials") // _SMALL
+    return plain and small and k >= _LONG * n and split_count(n, m, k, dtype) > 0
 
 
 @jit
-def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
-    """C <- write-back(beta C + alpha A B), shared by the threads of a region.
+def gemm(c, ldc, m, n, k, a, b, alpha, beta, epilogue, space, phase, dtype):
+    """C <- epilogue(beta C + alpha A B), shared by the threads of a region.
 
     Parameters
     ----------
@@ -354,7 +357,7 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
         A (m, k) and B (k, n).
     alpha, beta : dtype
         beta = 0 means that C is not read.
-    ending : Ending
+    epilogue : Epilogue
     space : Workspace
     phase : int64
         The number of the phase that came before.
@@ -365,26 +368,27 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, ending, space, phase, dtype):
         The number of the last phase that was used.
     """
     turned = n > m and beta == 0 and _is_turned(a, b, m, n, k, dtype)
-    parts = space.shared
-    target, ld, tall, wide, left, right, last = c, ldc, m, n, a, b, ending
+    partials = space.shared
+    target, ld, tall, wide, left, right, last = c, ldc, m, n, a, b, epilogue
     if turned:
         tall, wide, left, right = n, m, transposed(b), transposed(a)
-    shards = int64(0)
+    splits = int64(0)
     if wide <= tall and beta == 0:
-        shards = shard_count(tall, wide, k, dtype)
-    if shards > 0:
-        phase = product_by_depth(
-            tall, wide, k, left, right, turned, everything(), alpha, shards, parts, space, phase,
+        splits = split_count(tall, wide, k, dtype)
+    if splits > 0:
+        phase = split_product(
+            tall, wide, k, left, right, turned, whole(), alpha, splits, partials, space, phase,
             dtype,
         )  # fmt: skip
     else:
         if turned:
-            target, ld, last = parts, m, Ending(int64(NOTHING), ending.bias, ending.other, ldc)
+            target, ld = partials, m
+            last = Epilogue(int64(NOTHING), epilogue.bias, epilogue.other, ldc)
         phase = _product(
             target, ld, tall, wide, k, left, right, turned, alpha, beta, last, space, phase, dtype
         )
-    if shards > 0 or turned:
-        phase = sum_parts(
-            c, ldc, m, n, everything(), parts, max(shards, 1), turned, ending, space, phase, dtype
+    if splits > 0 or turned:
+        phase = sum_partials(
+            c, ldc, m, n, whole(), partials, max(splits, 1), turned, epilogue, space, phase, dtype
         )
     return phase

@@ -8,7 +8,7 @@ from numba import int64
 
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg import interleave as errand
+from fastbp.kernels.linalg import interleave
 from fastbp.kernels.linalg.microkernel import UNROLL, tile_product
 from fastbp.kernels.linalg.packing import (
     block_of,
@@ -32,39 +32,39 @@ from fastbp.kernels.simd.vectors import (
 
 __all__ = [
     "SHALLOW",
-    "Wanted",
+    "BlockTriangle",
     "block_product",
+    "columns_of_triangle",
     "even_share",
-    "everything",
     "is_packed",
     "own_buffers",
     "panel_rows",
     "private_bytes",
     "round_up",
     "swapped",
-    "wanted_columns",
+    "whole",
 ]
 
 _PIECE = 256
 """Rows of a piece: those of 16 columns of float32 and 512 rows would fill a level-1 cache of 32 KiB
 before they are packed."""
 
-Wanted = namedtuple("Wanted", ["step", "skip"])
-"""Of row i of C the columns before (i + skip) // step * step are wanted, or all if step is 0."""
+BlockTriangle = namedtuple("BlockTriangle", ["step", "skip"])
+"""Of row i of C the columns before (i + skip) // step * step are triangle, or all if step is 0."""
 
 SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth keeping near
 
-Own = namedtuple("Own", ["here", "there", "near", "spare", "way", "list"])
+Own = namedtuple("Own", ["a_block", "a_next", "b_chunk", "c_tile", "transpose_rows", "moves"])
 """A thread's own buffer: the block of the larger operand that it multiplies, the one that it packs
 meanwhile, the smaller operand's chunk, a tile of C, rows on their way to be transposed, and the
-list of errands."""
+list of moves."""
 
 
 def private_bytes(itemsize: int) -> int:
     """Bytes of the buffer that each thread needs: see `Own`."""
     shape = machine.tiles(itemsize)
-    elements = 2 * shape.own + shape.near + shape.mr * shape.nr + shape.lanes * shape.kc
-    return elements * itemsize + errand.list_bytes(shape.own // shape.lanes)
+    elements = 2 * shape.a_block + shape.b_chunk + shape.mr * shape.nr + shape.lanes * shape.kc
+    return elements * itemsize + interleave.list_bytes(shape.a_block // shape.lanes)
 
 
 @jit
@@ -90,16 +90,14 @@ def even_share(n, most, step):
 
 
 @jit
-def _ragged_tile(
-    a, a_row, a_column, b, k, c, ldc, rows, columns, alpha, beta, errands, spare, dtype
-):
+def _ragged_tile(a, a_row, a_column, b, k, c, ldc, rows, columns, alpha, beta, moves, spare, dtype):
     """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
     lanes = lanes_of(dtype)
     nr = tile_constant(dtype, "nr")
     vectors = (columns + lanes - 1) // lanes
     whole_rows = round_up(rows, tile_constant(dtype, "row_step"))
     tile_product(
-        a, a_row, a_column, b, k, spare, nr, dtype(1), dtype(0), errands, whole_rows, vectors
+        a, a_row, a_column, b, k, spare, nr, dtype(1), dtype(0), moves, whole_rows, vectors
     )
     factor = splat(alpha, dtype)
     keep = splat(beta, dtype)
@@ -117,19 +115,19 @@ def _ragged_tile(
 @jit
 def own_buffers(private, dtype):
     """The parts of a thread's own buffer, which ``private`` points to."""
-    size = tile_constant(dtype, "own")
-    there = moved(private, size)
-    near = moved(there, size)
-    spare = moved(near, tile_constant(dtype, "near"))
-    way = moved(spare, tile_constant(dtype, "mr") * tile_constant(dtype, "nr"))
-    rows = recast(moved(way, lanes_of(dtype) * tile_constant(dtype, "kc")), int64)
-    return Own(private, there, near, spare, way, rows)
+    size = tile_constant(dtype, "a_block")
+    a_next = moved(private, size)
+    b_chunk = moved(a_next, size)
+    c_tile = moved(b_chunk, tile_constant(dtype, "b_chunk"))
+    transpose_rows = moved(c_tile, tile_constant(dtype, "mr") * tile_constant(dtype, "nr"))
+    moves = recast(moved(transpose_rows, lanes_of(dtype) * tile_constant(dtype, "kc")), int64)
+    return Own(private, a_next, b_chunk, c_tile, transpose_rows, moves)
 
 
 @jit
-def _tiles_of(coming, after, tiles):
-    """In how many of the ``tiles`` the block ``coming`` is packed; ``after`` is in the others."""
-    first = coming.block.rows * coming.block.columns
+def _tiles_of(next_block, after, tiles):
+    """In how many of the ``tiles`` ``next_block`` is packed; ``after`` is in the others."""
+    first = next_block.block.rows * next_block.block.columns
     second = after.block.rows * after.block.columns
     if second <= 0 or tiles < 2:
         return tiles
@@ -137,17 +135,18 @@ def _tiles_of(coming, after, tiles):
 
 
 @jit
-def _is_by_pieces(coming, dtype):
+def _is_by_pieces(next_block, dtype):
     """Whether a block is packed by `_pack_until`, after tiles."""
-    if coming.is_a or address_of(coming.target) == 0 or errand.is_direct(coming, dtype):
+    only_fetched = address_of(next_block.target) == 0
+    if next_block.is_a or only_fetched or interleave.is_direct(next_block, dtype):
         return False
-    return is_along_k(coming.operand, coming.turned)
+    return is_along_k(next_block.operand, next_block.turned)
 
 
 @jit
-def is_packed(coming, dtype):
-    """Whether `block_product` packs a block, and does not only ask for its lines."""
-    return errand.is_direct(coming, dtype) or _is_by_pieces(coming, dtype)
+def is_packed(next_block, dtype):
+    """Whether `block_product` packs a block, and does not only prefetch its lines."""
+    return interleave.is_direct(next_block, dtype) or _is_by_pieces(next_block, dtype)
 
 
 @jit
@@ -157,12 +156,12 @@ def _pieces_across(block):
 
 
 @jit
-def _pieces_until(coming, tile, tiles, dtype):
+def _pieces_until(next_block, tile, tiles, dtype):
     """Pieces of a block that are to be packed when ``tile`` of ``tiles`` are done."""
-    if coming.block.rows <= 0:
+    if next_block.block.rows <= 0:
         return int64(0)
     lanes = lanes_of(dtype)
-    pieces = (coming.block.columns + lanes - 1) // lanes * _pieces_across(coming.block)
+    pieces = (next_block.block.columns + lanes - 1) // lanes * _pieces_across(next_block.block)
     return pieces * tile // tiles
 
 
@@ -182,48 +181,48 @@ def _pieces(block, begin, end, dtype):
 
 
 @jit
-def _pack_until(coming, packed, upto, spare, dtype):
+def _pack_until(next_block, packed, upto, spare, dtype):
     """Pack pieces ``packed`` ... ``upto`` of a block; returns the latter."""
-    block = coming.block
+    block = next_block.block
     across = _pieces_across(block)
     for piece in range(packed, upto):
         top = piece % across * _PIECE
         pack_columns(
-            coming.target, coming.operand, block, piece // across * lanes_of(dtype), top,
-            min(_PIECE, block.rows - top), coming.turned, spare, dtype,
+            next_block.target, next_block.operand, block, piece // across * lanes_of(dtype), top,
+            min(_PIECE, block.rows - top), next_block.turned, spare, dtype,
         )  # fmt: skip
     return upto
 
 
 @jit
-def everything():
+def whole():
     """All of C."""
-    return Wanted(int64(0), int64(0))
+    return BlockTriangle(int64(0), int64(0))
 
 
 @jit
-def wanted_columns(wanted, row, columns, dtype):
+def columns_of_triangle(triangle, row, columns, dtype):
     """How many of C's first columns are computed for a tile that ends with a row."""
-    if wanted.step == 0:
+    if triangle.step == 0:
         return columns
-    before = (row + wanted.skip) // wanted.step * wanted.step
+    before = (row + triangle.skip) // triangle.step * triangle.step
     return min(round_up(before, lanes_of(dtype)), columns)
 
 
 @jit
 def block_product(
-    a, pitch, b, k, c, ldc, rows, columns, wanted, alpha, beta, own, coming, after, dtype
+    a, pitch, b, k, c, ldc, rows, columns, triangle, alpha, beta, own, next_block, after, dtype
 ):
     """C <- beta C + alpha A B for a packed block of A and packed panels of B, all k deep.
 
-    Of C, what is `Wanted` and a little more.
+    Of C, what is `BlockTriangle` and a little more.
 
     Deep blocks go down C panel by panel, so that a panel of B stays near. In shallow ones C itself
     is most of what is moved: they go along its rows.
 
-    Meanwhile the block ``coming`` and then the block ``after`` are packed, if `is_packed` says so:
-    by errands in the micro-kernel, or, where vectors have to be transposed, some columns after each
-    tile, in which their lines have been asked for.
+    Meanwhile the block ``next_block`` and then the block ``after`` are packed, if `is_packed` says
+    so: by moves in the micro-kernel, or, where vectors have to be transposed, some columns after
+    each tile, in which their lines have been prefetched.
     """
     mr = tile_constant(dtype, "mr")
     lanes = lanes_of(dtype)
@@ -237,10 +236,10 @@ def block_product(
     a_row, a_column = pitch, int64(1)
     if pitch == 0:
         a_row, a_column = int64(1), tile_constant(dtype, "pw")
-    work, first, end = coming, int64(0), _tiles_of(coming, after, tall * wide)
+    work, first, end = next_block, int64(0), _tiles_of(next_block, after, tall * wide)
     for _ in range(2):
         by_pieces = _is_by_pieces(work, dtype)
-        errands = errand.write(own.list, (end - first) * turns, work, dtype)
+        moves = interleave.write(own.moves, (end - first) * turns, work, dtype)
         packed = int64(0)
         for t in range(first, end):
             if shallow:
@@ -253,39 +252,43 @@ def block_product(
             i *= mr
             j *= most
             height = min(mr, rows - i)
-            width = min(most, wanted_columns(wanted, i + height - 1, columns, dtype) - j)
+            width = min(most, columns_of_triangle(triangle, i + height - 1, columns, dtype) - j)
             if width <= 0:
                 continue
             if by_pieces:
                 upto = _pieces_until(work, t + 1 - first, end - first, dtype)
                 block = _pieces(work.block, packed, upto, dtype)
-                errands = errand.requests(own.list, turns, work.operand, block, dtype)
+                moves = interleave.requests(own.moves, turns, work.operand, block, dtype)
             row = row_of(a, i, pitch, k, dtype)
             tile = moved(c, i * ldc + j)
             if width % lanes == 0 and height % step == 0:
                 tile_product(
-                    row, a_row, a_column, panel, k, tile, ldc, alpha, beta, errands, height,
+                    row, a_row, a_column, panel, k, tile, ldc, alpha, beta, moves, height,
                     width // lanes,
                 )  # fmt: skip
             else:
                 _ragged_tile(
-                    row, a_row, a_column, panel, k, tile, ldc, height, width, alpha, beta, errands,
-                    own.spare, dtype,
+                    row, a_row, a_column, panel, k, tile, ldc, height, width, alpha, beta, moves,
+                    own.c_tile, dtype,
                 )  # fmt: skip
             if by_pieces:
-                packed = _pack_until(work, packed, upto, own.way, dtype)
+                packed = _pack_until(work, packed, upto, own.transpose_rows, dtype)
             else:
-                errands = errand.after_tile(errands, turns)
+                moves = interleave.after_tile(moves, turns)
         if by_pieces:
             _pack_until(
-                work, packed, _pieces_until(work, int64(1), int64(1), dtype), own.way, dtype
+                work,
+                packed,
+                _pieces_until(work, int64(1), int64(1), dtype),
+                own.transpose_rows,
+                dtype,
             )
         else:
-            errand.run(errands, dtype)
+            interleave.run(moves, dtype)
         work, first, end = after, end, tall * wide
 
 
 @jit
 def swapped(own):
     """The same buffer, after the block packed meanwhile has become the one to multiply."""
-    return Own(own.there, own.here, own.near, own.spare, own.way, own.list)
+    return Own(own.a_next, own.a_block, own.b_chunk, own.c_tile, own.transpose_rows, own.moves)

@@ -1,6 +1,6 @@
 """The micro-kernel: one register tile of a matrix product, emitted as LLVM instructions.
 
-Contract of ``tile_product(a, a_row, a_column, b, k, c, ldc, alpha, beta, errands, rows, vectors)``:
+Contract of ``tile_product(a, a_row, a_column, b, k, c, ldc, alpha, beta, moves, rows, vectors)``:
 
 * computes C <- beta * C + alpha * A B for a tile of C, ``rows`` x ``vectors`` registers wide;
 * ``a`` points to the tile's first row in a packed block of A: element (i, p) lies at
@@ -9,7 +9,7 @@ Contract of ``tile_product(a, a_row, a_column, b, k, c, ldc, alpha, beta, errand
 * ``c`` points to C's first element; row i begins at c[i * ldc], columns are contiguous. Nothing
   needs more alignment than one element. C must not overlap the panels;
 * beta = 0 means that C is not read, so it may hold anything, NaN included;
-* ``errands`` have nothing to do with the tile (see `interleave`); those that are due are made in
+* ``moves`` have nothing to do with the tile (see `interleave`); those that are due are made in
   the
   turns of the loop, UNROLL steps of k each;
 * k >= 0; the sum over k runs in order, one fused multiply-add for each step, in each element, so
@@ -29,7 +29,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.compile import machine
-from fastbp.kernels.linalg.interleave import Errands, emit_errand
+from fastbp.kernels.linalg.interleave import Moves, emit_move
 from fastbp.kernels.simd.ir import (
     emit_loop,
     emit_prefetch,
@@ -42,7 +42,7 @@ from fastbp.kernels.simd.ir import (
 __all__ = ["UNROLL", "tile_product"]
 
 UNROLL = 4  # steps of k in one turn of the loop; the tile ran as fast with 2 and with 8
-_PACE_BITS = 2  # a row of C is asked for in every fourth turn; every eighth did as well
+_PACE_BITS = 2  # a row of C is prefetched in every fourth turn; every eighth did as well
 _TO_LEVEL_1 = 3  # LLVM's degree of locality
 _WORD = ir.IntType(64)
 
@@ -53,9 +53,9 @@ class _Tile:
     def __init__(self, builder: ir.IRBuilder, args: list[ir.Value], rows: int, vectors: int):
         self.builder = builder
         self.a, self.a_row, self.a_column, self.b, self.k, self.c, self.ldc, *others = args
-        self.alpha, self.beta, errands = others
-        fields = range(len(Errands._fields))
-        self.errands = Errands(*(builder.extract_value(errands, i) for i in fields))
+        self.alpha, self.beta, moves = others
+        fields = range(len(Moves._fields))
+        self.moves = Moves(*(builder.extract_value(moves, i) for i in fields))
         self.rows, self.vectors = rows, vectors
         element = self.a.type.pointee
         itemsize = 4 if isinstance(element, ir.FloatType) else 8
@@ -70,7 +70,7 @@ class _Tile:
                 turn = self.builder.lshr(p, _WORD(UNROLL.bit_length() - 1))
                 self.request_in_turn(turn)
                 most = max(self.shape.nv, self.shape.pw // self.shape.lanes)
-                emit_errand(self.builder, self.errands, turn, self.kind, most)
+                emit_move(self.builder, self.moves, turn, self.kind, most)
             for u in range(unroll):
                 sums = self.rank_one_update(self.builder.add(p, _WORD(u)), sums)
             return sums
@@ -95,7 +95,7 @@ class _Tile:
                 updated.append(vector_fma(builder, factor, columns[v], acc))
         return updated
 
-    def write_back(self, sums: list[Any]) -> None:
+    def apply_epilogue(self, sums: list[Any]) -> None:
         """Emit C <- beta * C + alpha * sums, with a branch that leaves C unread if beta is 0."""
         builder = self.builder
         alpha = vector_splat(builder, self.alpha, self.kind)
@@ -140,9 +140,9 @@ class _Tile:
             self.request_row(row)
 
     def emit(self) -> None:
-        """Emit the tile: C's lines are asked for row by row, before the sums are done.
+        """Emit the tile: C's lines are prefetched row by row, before the sums are done.
 
-        Asked for all at once, they would take every place that the level-1 cache has for lines to
+        Prefetched all at once, they would take every place that the level-1 cache has for lines to
         come, and the panels would wait behind them for as long as memory takes: on AMD's Zen 5
         blocks whose C lies in memory ran at 244 GFLOP/s of 256 that way, and at 253 row by row.
         """
@@ -158,7 +158,7 @@ class _Tile:
         whole = builder.and_(self.k, _WORD(-UNROLL))
         sums = self.loop_over_k(_WORD(0), whole, UNROLL, sums)
         sums = self.loop_over_k(whole, self.k, 1, sums)
-        self.write_back(sums)
+        self.apply_epilogue(sums)
 
 
 @intrinsic
@@ -173,7 +173,7 @@ def tile_product(
     ldc: Any,
     alpha: Any,
     beta: Any,
-    errands: Any,
+    moves: Any,
     rows: Any,
     vectors: Any,
 ) -> Any:
@@ -199,5 +199,5 @@ def tile_product(
         return ctx.get_dummy_value()
 
     word = types.int64
-    signature = types.void(a, word, word, b, word, c, word, c.dtype, c.dtype, errands, word, word)
+    signature = types.void(a, word, word, b, word, c, word, c.dtype, c.dtype, moves, word, word)
     return signature, codegen

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from numba import float64, int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import call_region, jit
 from fastbp.kernels.linalg.epilogue import NOTHING
 from fastbp.kernels.linalg.packing import Operand
@@ -27,7 +27,7 @@ M = 22
 N = 23
 K = 24
 FACTORS = 25  # address of two float64: alpha and beta
-ENDING = 26  # the write-back's kind, none that reads another matrix, and the address of its bias
+EPILOGUE = 26  # the epilogue's kind, none that reads another matrix, and the address of its bias
 BIAS = 27
 PRODUCT_WORDS = 28
 
@@ -48,14 +48,14 @@ def operands(plan):
 
 @jit(cache=True)
 def run_helped(region, words, workers, mailbox):
-    """Run a PRODUCT with a companion if there is a ``mailbox`` and one waits; whether it did.
+    """Run a PRODUCT with a standby if there is a ``mailbox`` and one waits; whether it did.
 
     If not, the plan at ``words`` is one for ``workers`` threads.
     """
     plan = pointer(words, int64)
-    plan[p.WORKERS] = 2
+    plan[w.WORKERS] = 2
     helped = mailbox != 0 and run_with(mailbox, region, words)
-    plan[p.WORKERS] = workers
+    plan[w.WORKERS] = workers
     return helped
 
 
@@ -68,7 +68,7 @@ def start_product(
 
     ``words`` is the address of PRODUCT_WORDS and two factors, behind TEAM_WORDS of team; ``region``
     that of the region's code; ``scratch`` that of the shared bytes and of the private ones of each
-    worker, of two at least. ``mailbox`` is a companion's, or 0. Returns whether the companion took
+    worker, of two at least. ``mailbox`` is a standby's, or 0. Returns whether the standby took
     part; it is left to the caller to run the region if not, and workers > 1.
     """
     team = words - 8 * TEAM_WORDS
@@ -76,8 +76,8 @@ def start_product(
         pointer(team, int64)[i] = 0
     plan = pointer(words, int64)
     factors = words + 8 * PRODUCT_WORDS
-    plan[p.TEAM], plan[p.SHARED], plan[p.PRIVATE] = team, scratch, scratch + shared
-    plan[p.PRIVATE_STEP], plan[p.OPERATION], plan[p.WORKERS] = private, p.PRODUCT, workers
+    plan[w.TEAM], plan[w.SHARED], plan[w.PRIVATE] = team, scratch, scratch + shared
+    plan[w.PRIVATE_STEP], plan[w.OPERATION], plan[w.WORKERS] = private, w.PRODUCT, workers
     a_row, a_column = (k, 1) if a_by_rows else (1, m)
     b_row, b_column = (n, 1) if b_by_rows else (1, k)
     plan[A], plan[A + 1], plan[A + 2], plan[A + 3] = a, code, a_row, a_column
@@ -85,7 +85,7 @@ def start_product(
     for i in range(4, OPERAND_WORDS):
         plan[A + i] = plan[B + i] = 0
     plan[C], plan[LDC], plan[M], plan[N], plan[K], plan[FACTORS] = c, n, m, n, k, factors
-    plan[ENDING], plan[BIAS] = NOTHING, 0
+    plan[EPILOGUE], plan[BIAS] = NOTHING, 0
     pointer(factors, float64)[0] = 1.0
     pointer(factors, float64)[1] = 0.0
     helped = run_helped(region, words, workers, mailbox)

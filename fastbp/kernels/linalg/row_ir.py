@@ -18,13 +18,13 @@ from fastbp.kernels.simd.ir import (
 )
 
 __all__ = [
-    "ASKED",
     "GROUP",
     "OUTPUTS",
+    "PREFETCHED",
     "TO_LEVEL_2",
     "WORD",
     "Rows",
-    "emit_asks",
+    "emit_prefetches",
     "load_at",
     "optional",
     "pass_over",
@@ -33,12 +33,12 @@ __all__ = [
 
 GROUP = 4  # rows of X that one pass over W serves ...
 OUTPUTS = 4  # ... and rows of W at most in one pass: GROUP x OUTPUTS accumulators
-ASKED = GROUP // 2  # rows of the next tile that such a pass asks for, if X are floats
+PREFETCHED = GROUP // 2  # rows of the next tile that such a pass prefetches, if X are floats
 WORD = ir.IntType(64)
 TO_LEVEL_1, TO_LEVEL_2 = 3, 2  # LLVM's degrees of locality
 
 _AHEAD = 2048
-"""Bytes of each of GROUP rows that are asked for ahead: a core's own prefetcher follows them less
+"""Bytes of each of GROUP rows that are prefetched: a core's own prefetcher follows them less
 well than one row. Forward from memory ran at 33 GB/s on a Zen 5 core without, 34 with 512, 36 with
 1024, 38 with 2048; on two at 40 GB/s with 4096, where 59 and 60 came of 1024 and 2048."""
 
@@ -103,10 +103,10 @@ def pass_over(
     return emit_loop(builder, stop, end, step, sums, lambda j, s: body(j, rest, s))
 
 
-def emit_asks(
+def emit_prefetches(
     builder: ir.IRBuilder, x: ir.Value, j: ir.Value, later: list[ir.Value], rows: list[ir.Value]
 ) -> None:
-    """Ask for columns j and on of the rows ``later``, and for those _AHEAD in ``rows``."""
+    """Prefetch columns j and on of the rows ``later``, and for those _AHEAD in ``rows``."""
     for start in later:
         emit_prefetch(builder, builder.gep(x, [builder.add(start, j)]), TO_LEVEL_2)
     ahead = builder.add(j, WORD(_AHEAD // bytes_of(x.type.pointee))) if rows else j

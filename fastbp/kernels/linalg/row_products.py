@@ -20,13 +20,13 @@ from numba.extending import intrinsic
 
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg.row_ir import (
-    ASKED,
     GROUP,
     OUTPUTS,
+    PREFETCHED,
     TO_LEVEL_2,
     WORD,
     Rows,
-    emit_asks,
+    emit_prefetches,
     load_at,
     optional,
     pass_over,
@@ -48,7 +48,7 @@ __all__ = ["GROUP", "OUTPUTS", "add_outer_products", "add_products"]
 
 _LINE = 64 * 8  # bits of a cache line
 
-# Where GROUP rows begin, their deltas for each row of W, and where those begin that they ask for.
+# Where GROUP rows begin, their deltas for each row of W, and where those begin that they prefetch.
 _Held = tuple[list[ir.Value], list[list[ir.Value]], list[ir.Value]]
 
 
@@ -72,10 +72,10 @@ def add_products(
 
     ``sums`` points to GROUP * outputs vectors, whose lanes add up to the rows' dot products when
     all columns are through: the order of the additions does not depend on how the columns are cut,
-    as long as each cut is whole vectors. ``rows`` is 1 ... GROUP, ``outputs`` 1 ... OUTPUTS.
-    ``w`` points to row 0 of W, rows ``ldw`` elements apart. With fewer than GROUP rows, one row at
-    a time is computed; with GROUP rows of floats, the same columns of ASKED other rows are asked
-    for, whose offsets ``later`` points to, unless it is None.
+    as long as each cut is whole vectors. ``rows`` is 1 ... GROUP, ``outputs`` 1 ... OUTPUTS. ``w``
+    points to row 0 of W, rows ``ldw`` elements apart. With fewer than GROUP rows, one row at a time
+    is computed; with GROUP rows of floats, the same columns of PREFETCHED other rows are
+    prefetched, whose offsets ``later`` points to, unless it is None.
     """
     vector = vector_of(w.dtype)
 
@@ -84,7 +84,7 @@ def add_products(
         sums_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, rows_, outputs_, later_ = args
         source = Rows(builder, x_, optional(shift, shift_), optional(scale, scale_), kind)
         # Bytes are few: there, widening takes the time.
-        asks = x.dtype.bitwidth > 8 and not isinstance(later, types.NoneType)
+        prefetches = x.dtype.bitwidth > 8 and not isinstance(later, types.NoneType)
 
         def emit(first: ir.Value, height: int, width: int) -> None:
             starts = [
@@ -102,11 +102,11 @@ def add_products(
             lines = [builder.gep(w_, [builder.mul(ldw_, WORD(o))]) for o in range(width)]
             asked = [
                 builder.load(builder.gep(later_, [WORD(i)]))
-                for i in range(ASKED if asks and height > 1 else 0)
+                for i in range(PREFETCHED if prefetches and height > 1 else 0)
             ]
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
-                emit_asks(builder, x_, j, asked, starts if asks and height > 1 else [])
+                emit_prefetches(builder, x_, j, asked, starts if prefetches and height > 1 else [])
                 weights = [load_at(builder, line, j, part, kind) for line in lines]
                 folds = source.statistics(j, part)
                 updated = []
@@ -172,7 +172,7 @@ def add_outer_products(
     -learning rate, ``target`` is the weight matrix itself. With keep = factor = 1 the products are
     added to ``target`` one by one. On the way the same columns of ``later`` more rows are asked
     for, whose offsets follow those of the ``rows``, unless ``later`` is None: in each row's turn
-    those of one of them, as a core forgets some of what it is asked for all at once.
+    those of one of them, as a core forgets some of what it is prefetched all at once.
 
     The preprocessing may be left to the sums: where ``sums_scale`` is not a null pointer, the sum
     over the rows is taken times sums_scale[j]; where ``sums_shift`` is not, sums_shift[j] *
@@ -192,7 +192,7 @@ def add_outer_products(
             builder.icmp_unsigned("!=", builder.ptrtoint(address, WORD), WORD(0))
             for address in (sums_scale_, sums_shift_)
         )
-        asks = not isinstance(later, types.NoneType)
+        prefetches = not isinstance(later, types.NoneType)
         one = ir.Constant(keep_.type, 1.0)
         adds = builder.and_(
             builder.fcmp_ordered("==", keep_, one), builder.fcmp_ordered("==", factor_, one)
@@ -209,7 +209,7 @@ def add_outer_products(
             return [vector_splat(builder, delta, kind) for delta in deltas]
 
         def hold(width: int) -> _Held:
-            """GROUP rows, with their deltas and what they ask for in registers for all columns."""
+            """GROUP rows, with their deltas and what they prefetch in registers for all columns."""
             numbers = [WORD(i) for i in range(GROUP)]
             asked = []
             for i in numbers:  # a row of its own, which is near, where there are fewer others
@@ -220,7 +220,7 @@ def add_outer_products(
         def emit(j: ir.Value, part: Any, width: int, vectors: int, held: _Held | None) -> None:
             columns = [builder.add(j, WORD(v * kind.count)) for v in range(vectors)]
             folds = [source.statistics(column, part) for column in columns]
-            wide = vectors * kind.count if asks and vectors > 1 else 0
+            wide = vectors * kind.count if prefetches and vectors > 1 else 0
             lines = range(0, wide, _LINE // x.dtype.bitwidth)
 
             def body(i: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
@@ -252,7 +252,7 @@ def add_outer_products(
                 return carried
 
             def together(held: _Held, acc: list[ir.Value]) -> list[ir.Value]:
-                """GROUP rows, each of which asks for its share of the lines of all."""
+                """GROUP rows, each of which prefetches its share of the lines of all."""
                 starts, shares, asked = held
                 for i in range(GROUP):
                     if lines[i::GROUP]:
@@ -347,7 +347,7 @@ def add_outer_products(
             # width * vectors accumulators, the values of X, one delta
             vectors = max(1, min(4, (registers - 1) // (width + 1)))
             free = registers - vectors * (width + 1)
-            if not asks or x.dtype.bitwidth == 8 or free < GROUP * width:
+            if not prefetches or x.dtype.bitwidth == 8 or free < GROUP * width:
                 passes(width, vectors, None)
                 return
             with builder.if_else(builder.icmp_signed("==", rows_, WORD(GROUP))) as (group, others):

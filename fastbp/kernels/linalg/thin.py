@@ -1,6 +1,6 @@
 """Thin products: a matrix by a vector, or by up to MOST of them.
 
-    C <- write-back(beta * C + alpha * A B),      A (m, k), B (k, n), where m or n is at most MOST
+    C <- epilogue(beta * C + alpha * A B),      A (m, k), B (k, n), where m or n is at most MOST
 
 Such a product reads its large matrix once, so that packing it would take longer than multiplying,
 and the tiles of `gemm` would be mostly padding. Where C is wider than tall its transpose is
@@ -12,7 +12,7 @@ contiguous (they are copied if they are not). L is read where it lies, in one of
                                   added to the rows of C^T: outer products
 
 Both are the inner loops of a narrow first layer, see `row_products`. The rows of C are cut into
-pieces, and k into shards where there are few of them; units of both are shared by the threads. The
+pieces, and k into splits where there are few of them; units of both are shared by the threads. The
 cuts, and with them the bits, follow from the shapes alone.
 """
 
@@ -22,11 +22,11 @@ from collections import namedtuple
 
 from numba import float32, float64, int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg import product
-from fastbp.kernels.linalg.epilogue import write_back
+from fastbp.kernels.linalg.epilogue import apply_epilogue
 from fastbp.kernels.linalg.packing import copy_rows, matrix, tile_constant, transposed
 from fastbp.kernels.linalg.row_products import GROUP, OUTPUTS, add_outer_products, add_products
 from fastbp.kernels.simd.vectors import (
@@ -64,8 +64,8 @@ _DEEP = 1024  # for outer products of more than OUTPUTS vectors
 _ROWS = 32  # rows of L in a piece, if its rows are contiguous: their sums stay in level 1
 _STRETCH = 4096  # bytes of a row of L that are multiplied at a time, or of C^T that are added to
 _COLUMNS = 64  # columns of L that are added at a time to a piece of C^T that fits the registers
-_SHARDS = 8  # of k, at most, where there are fewer pieces than that
-_LEAST_SHARD = 512  # elements of k
+_SPLITS = 8  # of k, at most, where there are fewer pieces than that
+_LEAST_SPLIT = 512  # elements of k
 _COPIED = 4096  # elements of each row of T^T that are copied at a time
 
 _Thin = namedtuple("_Thin", ["large", "thin", "ld_thin", "vectors", "turned"])
@@ -83,10 +83,10 @@ def is_thin(m: int, n: int, k: int, itemsize: int, by_rows: bool, in_place: bool
     if q > MOST or k < (_LEAST_DEPTH * q if by_rows else 0 if q <= OUTPUTS else _DEEP):
         return False
     shape = machine.tiles(itemsize)
-    uncut = _SHARDS * max(_ROWS, _STRETCH // itemsize)  # rows of C from which on k is not cut
-    parts = _SHARDS * q * min(max(m, n), uncut)
+    uncut = _SPLITS * max(_ROWS, _STRETCH // itemsize)  # rows of C from which on k is not cut
+    partials = _SPLITS * q * min(max(m, n), uncut)
     copy = 0 if in_place else q * (k + shape.lanes)
-    return copy + parts <= shape.parts
+    return copy + partials <= shape.partials
 
 
 def private_bytes(itemsize: int) -> int:
@@ -158,28 +158,28 @@ def _put(c, at, count, total, alpha, beta, dtype):
 
 
 @jit
-def _end(c, ldc, parts, ld_parts, apart, shards, rows, columns, alpha, beta, dtype):
-    """C (rows, columns) <- beta C + alpha times the sum of the parts, all with contiguous rows."""
+def _end(c, ldc, partials, ld_partials, apart, splits, rows, columns, alpha, beta, dtype):
+    """C (rows, columns) <- beta C + alpha * sum of the partials, all with contiguous rows."""
     lanes = lanes_of(dtype)
     for i in range(rows):
         for j in range(0, columns, lanes):
             count = min(lanes, columns - j)
-            at = i * ld_parts + j
-            total = load_part(parts, at, count, dtype)
-            for s in range(1, shards):
-                total += load_part(parts, s * apart + at, count, dtype)
+            at = i * ld_partials + j
+            total = load_part(partials, at, count, dtype)
+            for s in range(1, splits):
+                total += load_part(partials, s * apart + at, count, dtype)
             _put(c, i * ldc + j, count, total, alpha, beta, dtype)
 
 
 @jit
-def _end_turned(c, ldc, parts, ld_parts, apart, shards, rows, columns, alpha, beta, dtype):
-    """The same where the parts are those of C^T, (columns, rows)."""
+def _end_turned(c, ldc, partials, ld_partials, apart, splits, rows, columns, alpha, beta, dtype):
+    """The same where the partials are those of C^T, (columns, rows)."""
     for i in range(rows):
         for j in range(columns):
-            at = j * ld_parts + i
-            total = parts[at]
-            for s in range(1, shards):
-                total += parts[s * apart + at]
+            at = j * ld_partials + i
+            total = partials[at]
+            for s in range(1, splits):
+                total += partials[s * apart + at]
             if beta != 0:
                 _put(c, i * ldc + j, int64(1), splat(total, dtype), alpha, beta, dtype)
             else:
@@ -187,8 +187,8 @@ def _end_turned(c, ldc, parts, ld_parts, apart, shards, rows, columns, alpha, be
 
 
 @jit
-def _finish(plan, it, parts, ld_parts, apart, shards, first, rows, dtype):
-    """Write rows ``first`` and on of the product, the sum of the parts of its transpose."""
+def _finish(plan, it, partials, ld_partials, apart, splits, first, rows, dtype):
+    """Write rows ``first`` and on of the product, the sum of the partials of its transpose."""
     c = pointer(plan[product.C], dtype)
     ldc = plan[product.LDC]
     factors = pointer(plan[product.FACTORS], float64)
@@ -197,20 +197,44 @@ def _finish(plan, it, parts, ld_parts, apart, shards, first, rows, dtype):
     zero = int64(0)
     if it.turned:
         corner = moved(c, first)
-        _end(corner, ldc, parts, ld_parts, apart, shards, it.vectors, rows, alpha, beta, dtype)
-        write_back(
-            plan[product.ENDING], corner, ldc, it.vectors, first, rows, bias, bias, zero, dtype,
+        _end(
+            corner, ldc, partials, ld_partials, apart, splits, it.vectors, rows, alpha, beta, dtype
+        )
+        apply_epilogue(
+            plan[product.EPILOGUE], corner, ldc, it.vectors, first, rows, bias, bias, zero, dtype,
         )  # fmt: skip
     else:
         corner = moved(c, first * ldc)
         if it.vectors == 1 and ldc == 1:
-            _end(corner, zero, parts, ld_parts, apart, shards, zero + 1, rows, alpha, beta, dtype)
+            _end(
+                corner,
+                zero,
+                partials,
+                ld_partials,
+                apart,
+                splits,
+                zero + 1,
+                rows,
+                alpha,
+                beta,
+                dtype,
+            )
         else:
             _end_turned(
-                corner, ldc, parts, ld_parts, apart, shards, rows, it.vectors, alpha, beta, dtype
+                corner,
+                ldc,
+                partials,
+                ld_partials,
+                apart,
+                splits,
+                rows,
+                it.vectors,
+                alpha,
+                beta,
+                dtype,
             )
-        write_back(
-            plan[product.ENDING], corner, ldc, rows, zero, it.vectors, bias, bias, zero, dtype,
+        apply_epilogue(
+            plan[product.EPILOGUE], corner, ldc, rows, zero, it.vectors, bias, bias, zero, dtype,
         )  # fmt: skip
 
 
@@ -226,11 +250,11 @@ def _even(n, pieces, step):
 
 
 @jit
-def _shard_depth(rows, k, piece, dtype):
-    """Elements of k in a shard."""
+def _split_depth(rows, k, piece, dtype):
+    """Elements of k in a split."""
     pieces = (rows + piece - 1) // piece
-    shards = int64(1) if pieces >= _SHARDS else min(k // _LEAST_SHARD, _SHARDS)
-    return _even(k, max(shards, 1), lanes_of(dtype))
+    splits = int64(1) if pieces >= _SPLITS else min(k // _LEAST_SPLIT, _SPLITS)
+    return _even(k, max(splits, 1), lanes_of(dtype))
 
 
 @jit
@@ -239,8 +263,8 @@ def _copy_thin(plan, source, q, k, phase, dtype):
     ld = _even(k, int64(1), lanes_of(dtype))
     piece = int64(_COPIED)
     tasks = (k + piece - 1) // piece
-    team = pointer(plan[p.TEAM], int64)
-    target = pointer(plan[p.SHARED], dtype)
+    team = pointer(plan[w.TEAM], int64)
+    target = pointer(plan[w.SHARED], dtype)
     task = next_task(team, phase, tasks, False)
     while task >= 0:
         k0 = task * piece
@@ -254,9 +278,9 @@ def _run(context, worker, dtype):
     plan = pointer(context, int64)
     a, b = product.operands(plan)
     m, n, k = plan[product.M], plan[product.N], plan[product.K]
-    team = pointer(plan[p.TEAM], int64)
-    shared = pointer(plan[p.SHARED], dtype)
-    own = pointer(plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP], dtype)
+    team = pointer(plan[w.TEAM], int64)
+    shared = pointer(plan[w.SHARED], dtype)
+    own = pointer(plan[w.PRIVATE] + worker * plan[w.PRIVATE_STEP], dtype)
     phase = int64(0)
     turned = m < n
     large, thin, rows, q = a, transposed(b), m, n
@@ -265,47 +289,47 @@ def _run(context, worker, dtype):
     ld = thin.row
     if thin.column != 1:
         ld = _copy_thin(plan, thin, q, k, phase, dtype)
-        thin = matrix(plan[p.SHARED], ld, int64(1), dtype)
+        thin = matrix(plan[w.SHARED], ld, int64(1), dtype)
         shared = moved(shared, q * ld)
         phase += 1
     by_rows = large.column == 1 and large.row != 1
     piece = _piece_rows(by_rows, dtype)
-    deep = _shard_depth(rows, k, piece, dtype)
+    deep = _split_depth(rows, k, piece, dtype)
     it = _Thin(large, thin.address, ld, q, turned)
-    shards = (k + deep - 1) // deep
+    splits = (k + deep - 1) // deep
     pieces = (rows + piece - 1) // piece
-    units = pieces * shards
+    units = pieces * splits
     each = (units + TICKET_BITS - 1) // TICKET_BITS
     tasks = (units + each - 1) // each
     private = moved(own, 2 * _COLUMNS + _ROWS * MOST * lanes_of(dtype))
-    home = worker * tasks // plan[p.WORKERS] % tasks
+    home = worker * tasks // plan[w.WORKERS] % tasks
     task = first_near_task(team, phase, tasks, home)
     while task >= 0:
         for unit in range(task * each, min((task + 1) * each, units)):
-            shard = unit // pieces
-            first = (unit - shard * pieces) * piece
+            split = unit // pieces
+            first = (unit - split * pieces) * piece
             count = min(piece, rows - first)
             out, ld_out = private, piece
-            if shards > 1:
-                out, ld_out = moved(shared, shard * q * rows + first), rows
-            start = shard * deep
+            if splits > 1:
+                out, ld_out = moved(shared, split * q * rows + first), rows
+            start = split * deep
             length = min(deep, k - start)
             if by_rows:
                 _dots(out, ld_out, it, first, count, start, length, own, dtype)
             else:
                 _outer_sums(out, ld_out, it, first, count, start, length, own, dtype)
-            if shards == 1:
-                _finish(plan, it, out, ld_out, int64(0), shards, first, count, dtype)
+            if splits == 1:
+                _finish(plan, it, out, ld_out, int64(0), splits, first, count, dtype)
         upcoming = claim_near(team, phase, tasks, home)
         task = following_task(team, phase, tasks, upcoming)
-    if shards > 1:
+    if splits > 1:
         phase += 1
         task = next_task(team, phase, pieces, False)
         while task >= 0:
             first = task * piece
             count = min(piece, rows - first)
-            parts = moved(shared, first)
-            _finish(plan, it, parts, rows, q * rows, shards, first, count, dtype)
+            partials = moved(shared, first)
+            _finish(plan, it, partials, rows, q * rows, splits, first, count, dtype)
             task = next_task(team, phase, pieces, True)
 
 

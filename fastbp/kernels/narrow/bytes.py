@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from numba import int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.packing import DTYPE_CODES
 from fastbp.kernels.linalg.row_ir import OUTPUTS
@@ -40,36 +40,36 @@ _BYTES = DTYPE_CODES["uint8"]
 @jit
 def folds_sums(plan):
     """Whether preprocessing is left to weights, gradients and sums, and not done to each pixel."""
-    return plan[p.X_DTYPE] == _BYTES and plan[p.SCALE] != 0
+    return plan[w.X_DTYPE] == _BYTES and plan[w.SCALE] != 0
 
 
 @jit
 def folded_weights(plan, dtype):
     """What X is multiplied by: FOLDED, or W1 if there is no scale or `factor_of_sums` has it."""
-    if folds_sums(plan) and plan[p.ONE_SCALE] == 0:
-        return pointer(plan[p.FOLDED], dtype)
-    return layer_pointer(plan, 0, p.WEIGHT, dtype)
+    if folds_sums(plan) and plan[w.ONE_SCALE] == 0:
+        return pointer(plan[w.FOLDED], dtype)
+    return layer_pointer(plan, 0, w.WEIGHT, dtype)
 
 
 @jit
 def factor_of_sums(plan, dtype):
     """What the sums are multiplied by: those of products with `folded_weights`, and gradients."""
-    if folds_sums(plan) and plan[p.ONE_SCALE] != 0:
-        return pointer(plan[p.SCALE], dtype)[0]
+    if folds_sums(plan) and plan[w.ONE_SCALE] != 0:
+        return pointer(plan[w.SCALE], dtype)[0]
     return dtype(1)
 
 
 @jit
 def shift_of_sums(plan, dtype):
     """SHIFT if sums are to be shifted; else a null pointer."""
-    return pointer(plan[p.SHIFT] if folds_sums(plan) else int64(0), dtype)
+    return pointer(plan[w.SHIFT] if folds_sums(plan) else int64(0), dtype)
 
 
 @jit
 def scale_of_sums(plan, dtype):
     """SCALE if sums are to be scaled column by column, or a null pointer: see `factor_of_sums`."""
-    by_columns = folds_sums(plan) and plan[p.ONE_SCALE] == 0
-    return pointer(plan[p.SCALE] if by_columns else int64(0), dtype)
+    by_columns = folds_sums(plan) and plan[w.ONE_SCALE] == 0
+    return pointer(plan[w.SCALE] if by_columns else int64(0), dtype)
 
 
 @jit
@@ -78,16 +78,16 @@ def fold_weights(plan, j0, count, constants, dtype):
 
     ``constants`` points to a vector for each row of W1, whose lanes add up to its sum.
     """
-    folded = pointer(int64(0) if plan[p.ONE_SCALE] != 0 else plan[p.FOLDED], dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    folded = pointer(int64(0) if plan[w.ONE_SCALE] != 0 else plan[w.FOLDED], dtype)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
     for o in range(n1):
         store(constants, o * lanes_of(dtype), zeros(dtype))
     for o in range(0, n1, OUTPUTS):
-        target = moved(folded, o * n0) if plan[p.ONE_SCALE] == 0 else folded
+        target = moved(folded, o * n0) if plan[w.ONE_SCALE] == 0 else folded
         scale_weights(
-            target, n0, moved(constants, o * lanes_of(dtype)), moved(w, o * n0), n0,
-            pointer(plan[p.SHIFT], dtype), pointer(plan[p.SCALE], dtype), j0, count,
+            target, n0, moved(constants, o * lanes_of(dtype)), moved(weight, o * n0), n0,
+            pointer(plan[w.SHIFT], dtype), pointer(plan[w.SCALE], dtype), j0, count,
             min(OUTPUTS, n1 - o),
         )  # fmt: skip

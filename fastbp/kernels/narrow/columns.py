@@ -30,10 +30,10 @@ from collections import namedtuple
 
 from numba import int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.packing import DTYPE_CODES
-from fastbp.kernels.linalg.row_ir import ASKED, GROUP, OUTPUTS
+from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS, PREFETCHED
 from fastbp.kernels.linalg.row_products import add_products
 from fastbp.kernels.narrow.bytes import (
     factor_of_sums,
@@ -56,7 +56,7 @@ from fastbp.kernels.narrow.layers import (
     row_number,
     units,
 )
-from fastbp.kernels.narrow.prefetch import list_rows_ahead
+from fastbp.kernels.narrow.prefetch import list_prefetch
 from fastbp.kernels.narrow.scratch import return_parameters, scratch, take_parameters
 from fastbp.kernels.narrow.update import (
     bias_steps,
@@ -104,17 +104,17 @@ def is_by_columns(n0: int, batch: int, row_bytes: int) -> bool:
 
 @jit
 def _tiles_of(plan, rows):
-    return (rows + plan[p.TILE] - 1) // plan[p.TILE]
+    return (rows + plan[w.TILE] - 1) // plan[w.TILE]
 
 
 @jit
 def _tile(plan, number, dtype):
     """Rows start ... start + rows of the epoch; the first lies in lane ``lane`` of the vectors."""
-    tiles = _tiles_of(plan, plan[p.BATCH])
-    first = (plan[p.FIRST] + number // tiles) * plan[p.BATCH]
-    batch = min(plan[p.BATCH], plan[p.ROWS] - first)
-    begin = number % tiles * plan[p.TILE]
-    rows = min(plan[p.TILE], batch - begin)
+    tiles = _tiles_of(plan, plan[w.BATCH])
+    first = (plan[w.FIRST] + number // tiles) * plan[w.BATCH]
+    batch = min(plan[w.BATCH], plan[w.ROWS] - first)
+    begin = number % tiles * plan[w.TILE]
+    rows = min(plan[w.TILE], batch - begin)
     return _Tile(
         first + begin, rows, begin % lanes_of(dtype), batch, begin == 0, begin + rows == batch
     )
@@ -124,7 +124,7 @@ def _tile(plan, number, dtype):
 def _fold(plan, own, common, chunk, j0, count, dtype):
     """Bring chunk ``chunk`` of `folded_weights` and of the sums of W1 * shift up to date."""
     lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
     fold_weights(plan, j0, count, own.sums, dtype)
     for o in range(n1):
         common.constants[chunk * LINE + o] = reduce_add(load(own.sums, o * lanes, dtype))
@@ -134,7 +134,7 @@ def _fold(plan, own, common, chunk, j0, count, dtype):
 def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtype):
     """Add up own.sums of a group of rows, rows i ... of tile ``number``, and tell the others."""
     lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
     partial = partial_of(plan, common, number, chunks, chunk, dtype)
     factor = factor_of_sums(plan, dtype)
     for o in range(n1):
@@ -152,16 +152,16 @@ def _forward(
 ):
     """Partial products of a group of rows, rows i ... of tile ``number``, in a chunk of columns."""
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    w = folded_weights(plan, dtype)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    weight = folded_weights(plan, dtype)
     for s in range(n1 * GROUP):
         store(own.sums, s * lanes, zeros(dtype))
     for o in range(0, n1, OUTPUTS):
         add_products(
-            moved(own.sums, o * GROUP * lanes), x, moved(own.ahead, i), shift, scale,
-            moved(w, o * n0), n0, j0, count, min(GROUP, rows - i), min(OUTPUTS, n1 - o),
-            moved(own.asked, i // GROUP * ASKED) if o == 0 else moved(own.ahead, i),
+            moved(own.sums, o * GROUP * lanes), x, moved(own.next_offsets, i), shift, scale,
+            moved(weight, o * n0), n0, j0, count, min(GROUP, rows - i), min(OUTPUTS, n1 - o),
+            moved(own.prefetch, i // GROUP * PREFETCHED) if o == 0 else moved(own.next_offsets, i),
         )  # fmt: skip
     _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtype)
 
@@ -170,9 +170,9 @@ def _forward(
 def _between(plan, own, common, tile, number, chunks, dtype):
     """From a tile's partial products to its delta; after a step's last one, the update above W1."""
     lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    b = layer_pointer(plan, 0, p.BIAS, dtype)
-    top = plan[p.LAYERS] - 1
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    b = layer_pointer(plan, 0, w.BIAS, dtype)
+    top = plan[w.LAYERS] - 1
     if tile.first:
         clear_tally(plan, own.tally, dtype)
     for o in range(n1):
@@ -182,11 +182,11 @@ def _between(plan, own, common, tile, number, chunks, dtype):
         store(own.act, o * lanes, z)
         clear_outside(own.act, o * lanes, tile.lane, tile.rows, dtype)
     z_top = layers_above(plan, own, dtype)
-    last = moved(own.delta, (units(plan) - layer_word(plan, top, p.OUTPUTS)) * lanes)
+    last = moved(own.delta, (units(plan) - layer_word(plan, top, w.OUTPUTS)) * lanes)
     output_delta(plan, z_top, last, tile.start, tile.rows, tile.lane, tile.batch, own.tally, dtype)
     backward_above(plan, own, moved(own.tally, 2 * lanes), dtype)
     for i in range(tile.rows):
-        own.offsets[i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
+        own.offsets[i] = row_number(plan, tile.start + i) * plan[w.X_ROW]
     if tile.last:
         bias_steps(plan, own.tally, int64(0), 1, own.totals, dtype)
         update_above(plan, own.tally, int64(0), 1, dtype)
@@ -198,7 +198,7 @@ def _back(plan, x, shift, scale, own, common, tile, later, chunk, j0, count, dty
     lanes = lanes_of(dtype)
     straight = tile.first and tile.last
     if straight:
-        target = layer_pointer(plan, 0, p.WEIGHT, dtype)
+        target = layer_pointer(plan, 0, w.WEIGHT, dtype)
         keep, factor = keep_and_factor(plan, dtype)
     else:
         target = common.gradient
@@ -217,18 +217,18 @@ def _back(plan, x, shift, scale, own, common, tile, later, chunk, j0, count, dty
 
 @jit
 def _look_ahead(plan, own, number, tiles, rows_behind, dtype):
-    """List tile ``number`` and the rows to ask for: its rows, and those left for the way back."""
+    """List tile ``number`` and the rows to prefetch: its rows, and those left for the way back."""
     rows = int64(0)
     if number < tiles:
         tile = _tile(plan, number, dtype)
         rows = tile.rows
         for i in range(rows):
-            own.ahead[i] = row_number(plan, tile.start + i) * plan[p.X_ROW]
+            own.next_offsets[i] = row_number(plan, tile.start + i) * plan[w.X_ROW]
     start, count = int64(0), int64(0)
     if number + 1 < tiles:
         tile = _tile(plan, number + 1, dtype)
-        start, count = tile.start, min(tile.rows, plan[p.AHEAD])
-    return rows, list_rows_ahead(plan, own, start, count, own.ahead, rows, rows_behind, False)
+        start, count = tile.start, min(tile.rows, plan[w.PREFETCH])
+    return rows, list_prefetch(plan, own, start, count, own.next_offsets, rows, rows_behind, False)
 
 
 @jit
@@ -237,7 +237,7 @@ def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, til
 
     ``plan`` is the share's own.
     """
-    n0 = layer_word(plan, 0, p.INPUTS)
+    n0 = layer_word(plan, 0, w.INPUTS)
     width = chunk_width(n0)
     chunks = (n0 + width - 1) // width
     begin, end = share * chunks // shares, (share + 1) * chunks // shares
@@ -250,7 +250,7 @@ def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, til
     if finishes:
         _between(plan, own, common, behind, task - lag, chunks, dtype)
     groups = (rows + GROUP - 1) // GROUP
-    by_rows = not finishes and plan[p.X_DTYPE] != _BYTES
+    by_rows = not finishes and plan[w.X_DTYPE] != _BYTES
     for turn in range((end - begin) * groups):
         if by_rows:  # of many bytes each, which memory delivers sooner from end to end
             i, chunk = turn // (end - begin), begin + turn % (end - begin)
@@ -278,17 +278,17 @@ def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, til
 @jit
 def train_by_columns(plan, x, shift, scale, worker, dtype):
     """Make steps FIRST ... LAST - 1."""
-    n0 = layer_word(plan, 0, p.INPUTS)
+    n0 = layer_word(plan, 0, w.INPUTS)
     width = chunk_width(n0)
     chunks = (n0 + width - 1) // width
-    shares = min(plan[p.WORKERS], chunks)
-    team = pointer(plan[p.TEAM], int64)
+    shares = min(plan[w.WORKERS], chunks)
+    team = pointer(plan[w.TEAM], int64)
     common = common_of(plan, chunks, dtype)
-    steps = plan[p.LAST] - plan[p.FIRST]
-    rest = min(plan[p.BATCH], plan[p.ROWS] - (plan[p.LAST] - 1) * plan[p.BATCH])
-    tiles = (steps - 1) * _tiles_of(plan, plan[p.BATCH]) + _tiles_of(plan, rest)
+    steps = plan[w.LAST] - plan[w.FIRST]
+    rest = min(plan[w.BATCH], plan[w.ROWS] - (plan[w.LAST] - 1) * plan[w.BATCH])
+    tiles = (steps - 1) * _tiles_of(plan, plan[w.BATCH]) + _tiles_of(plan, rest)
     grouped = is_grouped(plan, dtype)
-    lag = 1 if grouped or shares > 1 or plan[p.BATCH] <= plan[p.TILE] else 0
+    lag = 1 if grouped or shares > 1 or plan[w.BATCH] <= plan[w.TILE] else 0
     if grouped:
         tiles = groups_of(plan)
     share, task = next_in_share(team, shares, tiles + lag, worker)

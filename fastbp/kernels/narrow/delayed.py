@@ -20,7 +20,7 @@ from collections import namedtuple
 
 from numba import int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.packing import DTYPE_CODES
 from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS
@@ -32,7 +32,7 @@ from fastbp.kernels.narrow.layers import (
     row_number,
     units,
 )
-from fastbp.kernels.narrow.prefetch import list_rows_ahead
+from fastbp.kernels.narrow.prefetch import list_prefetch
 from fastbp.kernels.narrow.update import (
     change_weights,
     clear_tally,
@@ -77,33 +77,33 @@ def steps_of_group(batch: int, lanes: int) -> int:
 def is_grouped(plan, dtype):
     """Whether steps are made in groups, of one step each or of several.
 
-    Steps on 4 rows of floats take 6 % less as tiles of `narrow.columns`, where memory is asked for
+    Steps on 4 rows of floats take 6 % less as tiles of `narrow.columns`, where memory is prefetched
     them more evenly; on 4 rows of bytes 6 % more.
     """
-    few = plan[p.BATCH] < GROUP or plan[p.X_DTYPE] == _BYTES
-    return few and plan[p.BATCH] <= _most(lanes_of(dtype))
+    few = plan[w.BATCH] < GROUP or plan[w.X_DTYPE] == _BYTES
+    return few and plan[w.BATCH] <= _most(lanes_of(dtype))
 
 
 @jit
 def groups_of(plan):
     """How many groups there are in steps FIRST ... LAST - 1."""
-    return (plan[p.LAST] - plan[p.FIRST] + plan[p.GROUP] - 1) // plan[p.GROUP]
+    return (plan[w.LAST] - plan[w.FIRST] + plan[w.GROUP] - 1) // plan[w.GROUP]
 
 
 @jit
 def _group(plan, number):
     """Rows start ... start + rows of the epoch, and how many steps they are."""
-    first = plan[p.FIRST] + number * plan[p.GROUP]
-    last = min(first + plan[p.GROUP], plan[p.LAST])
-    start = first * plan[p.BATCH]
-    return _Group(start, min(last * plan[p.BATCH], plan[p.ROWS]) - start, last - first)
+    first = plan[w.FIRST] + number * plan[w.GROUP]
+    last = min(first + plan[w.GROUP], plan[w.LAST])
+    start = first * plan[w.BATCH]
+    return _Group(start, min(last * plan[w.BATCH], plan[w.ROWS]) - start, last - first)
 
 
 @jit
 def _products(plan):
     """How many products a group has: of each row with W1, and of rows with rows if it has steps."""
-    pairs = PAIRS if plan[p.GROUP] > 1 else 0
-    return layer_word(plan, 0, p.OUTPUTS) * GROUP + pairs
+    pairs = PAIRS if plan[w.GROUP] > 1 else 0
+    return layer_word(plan, 0, w.OUTPUTS) * GROUP + pairs
 
 
 @jit
@@ -112,7 +112,7 @@ def _list_rows(plan, number, offsets):
     group = _group(plan, number)
     for r in range(GROUP):
         row = row_number(plan, group.start + (r if r < group.rows else 0))
-        offsets[r] = row * plan[p.X_ROW]
+        offsets[r] = row * plan[w.X_ROW]
     return group.rows
 
 
@@ -125,8 +125,8 @@ def _first_layer(plan, own, products, first, rows, power, dtype):
     """
     doubt = dtype(0)
     lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    b = layer_pointer(plan, 0, p.BIAS, dtype)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    b = layer_pointer(plan, 0, w.BIAS, dtype)
     for o in range(n1):
         store(own.act, o * lanes, zeros(dtype))
         for i in range(rows):
@@ -148,8 +148,8 @@ def _make_steps(plan, own, common, number, chunks, dtype):
     Returns keep.
     """
     lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
     group = _group(plan, number)
     products = own.sums  # which no sweep needs now
     for k in range(0, _products(plan), lanes):
@@ -160,8 +160,8 @@ def _make_steps(plan, own, common, number, chunks, dtype):
     keep, factor = keep_and_factor(plan, dtype)
     power = dtype(1)
     for step in range(group.steps):
-        first = step * plan[p.BATCH]
-        rows = min(plan[p.BATCH], group.rows - first)
+        first = step * plan[w.BATCH]
+        rows = min(plan[w.BATCH], group.rows - first)
         doubt = _first_layer(plan, own, products, first, rows, power, dtype)
         clear_tally(plan, own.tally, dtype)
         own.tally[0] = doubt
@@ -185,22 +185,22 @@ def _make_steps(plan, own, common, number, chunks, dtype):
 
 @jit
 def _forward(plan, x, own, partial, j0, count, dtype):
-    """Partial products of the rows in own.ahead, with W1 and with each other."""
+    """Partial products of the rows in own.next_offsets, with W1 and with each other."""
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
     for i in range(_products(plan)):
         store(own.sums, i * lanes, zeros(dtype))
     none = pointer(int64(0), dtype)
     for o in range(0, n1, OUTPUTS):
         pairs = moved(own.sums, n1 * GROUP * lanes)
         multiply_group(
-            moved(own.sums, o * GROUP * lanes), pairs if o == 0 and plan[p.GROUP] > 1 else none, x,
-            own.ahead, folding_pointer(plan[p.SHIFT], x, dtype),
-            folding_pointer(plan[p.SCALE], x, dtype),
-            moved(w, o * n0), n0, j0, count, min(OUTPUTS, n1 - o),
-            own.asked if o == 0 else own.ahead,
+            moved(own.sums, o * GROUP * lanes), pairs if o == 0 and plan[w.GROUP] > 1 else none, x,
+            own.next_offsets, folding_pointer(plan[w.SHIFT], x, dtype),
+            folding_pointer(plan[w.SCALE], x, dtype),
+            moved(weight, o * n0), n0, j0, count, min(OUTPUTS, n1 - o),
+            own.prefetch if o == 0 else own.next_offsets,
         )  # fmt: skip
     for i in range(_products(plan)):
         partial[i] = reduce_add(load(own.sums, i * lanes, dtype))
@@ -212,7 +212,7 @@ def run_group(plan, x, shift, scale, own, common, team, share, shares, task, gro
 
     ``plan`` is the share's own. There are ``groups`` + 1 tasks.
     """
-    n0 = layer_word(plan, 0, p.INPUTS)
+    n0 = layer_word(plan, 0, w.INPUTS)
     width = chunk_width(n0)
     chunks = (n0 + width - 1) // width
     keep = dtype(1)
@@ -221,18 +221,18 @@ def run_group(plan, x, shift, scale, own, common, team, share, shares, task, gro
         keep = _make_steps(plan, own, common, task - 1, chunks, dtype)
         rows = _list_rows(plan, task - 1, own.offsets)
     if task < groups:
-        _list_rows(plan, task, own.ahead)
+        _list_rows(plan, task, own.next_offsets)
         then = _group(plan, task + 1)
-        count = max(min(then.rows, plan[p.AHEAD]), 0)
-        later = list_rows_ahead(
-            plan, own, then.start, count, own.ahead, int64(GROUP), rows, False
+        count = max(min(then.rows, plan[w.PREFETCH]), 0)
+        later = list_prefetch(
+            plan, own, then.start, count, own.next_offsets, int64(GROUP), rows, False
         )  # fmt: skip
     for chunk in range(share * chunks // shares, (share + 1) * chunks // shares):
         j0 = chunk * width
         count = min(width, n0 - j0)
         if task > 0:
             change_weights(
-                plan, layer_pointer(plan, 0, p.WEIGHT, dtype), x, own.offsets, shift, scale,
+                plan, layer_pointer(plan, 0, w.WEIGHT, dtype), x, own.offsets, shift, scale,
                 own.changes, int64(GROUP), j0, count, rows, later, keep, dtype(1), True,
                 own.totals, dtype,
             )  # fmt: skip

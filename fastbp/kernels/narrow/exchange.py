@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.row_ir import GROUP
 from fastbp.kernels.narrow.weights import PAIRS
@@ -59,9 +59,9 @@ def columns_elements(n0: int, n1: int, lanes: int) -> int:
 @jit
 def common_of(plan, chunks, dtype):
     """The scratch memory that all shares use."""
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    gradient = pointer(plan[p.SHARED], dtype)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    gradient = pointer(plan[w.SHARED], dtype)
     partial = moved(gradient, _in_lines(n0 * n1))
     constants = moved(partial, chunks * _TILES * _size(n1, lanes_of(dtype)))
     return Common(gradient, partial, constants)
@@ -73,5 +73,5 @@ def partial_of(plan, common, number, chunks, chunk, dtype):
 
     Those of a tile are (n1, lanes); those of a group (n1, GROUP), and then PAIRS of its rows.
     """
-    size = _size(layer_word(plan, 0, p.OUTPUTS), lanes_of(dtype))
+    size = _size(layer_word(plan, 0, w.OUTPUTS), lanes_of(dtype))
     return moved(common.partial, (number % _TILES * chunks + chunk) * size)

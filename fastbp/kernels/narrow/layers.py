@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from numba import int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.activations import log_loss, sigmoid
 from fastbp.kernels.plan import layer_pointer, layer_word
@@ -40,16 +40,16 @@ __all__ = [
 def units(plan):
     """Units of all layers together."""
     total = int64(0)
-    for layer in range(plan[p.LAYERS]):
-        total += layer_word(plan, layer, p.OUTPUTS)
+    for layer in range(plan[w.LAYERS]):
+        total += layer_word(plan, layer, w.OUTPUTS)
     return total
 
 
 @jit
 def row_number(plan, i):
     """The row of X and Y that is row i of the epoch."""
-    if plan[p.ORDER] != 0:
-        return pointer(plan[p.ORDER], int64)[i]
+    if plan[w.ORDER] != 0:
+        return pointer(plan[w.ORDER], int64)[i]
     return i
 
 
@@ -58,18 +58,18 @@ def layers_above(plan, own, dtype):
     """Forward from Z of the first layer in own.act: activations there, Z of the last layer."""
     lanes = lanes_of(dtype)
     below = own.act
-    for layer in range(1, plan[p.LAYERS]):
-        inputs = layer_word(plan, layer, p.INPUTS)
-        outputs = layer_word(plan, layer, p.OUTPUTS)
-        w = layer_pointer(plan, layer, p.WEIGHT, dtype)
-        b = layer_pointer(plan, layer, p.BIAS, dtype)
+    for layer in range(1, plan[w.LAYERS]):
+        inputs = layer_word(plan, layer, w.INPUTS)
+        outputs = layer_word(plan, layer, w.OUTPUTS)
+        weight = layer_pointer(plan, layer, w.WEIGHT, dtype)
+        b = layer_pointer(plan, layer, w.BIAS, dtype)
         above = moved(below, inputs * lanes)
         for i in range(inputs):
             store(below, i * lanes, sigmoid(load(below, i * lanes, dtype), dtype))
         for o in range(outputs):
             z = splat(b[o], dtype)
             for i in range(inputs):
-                z = fma(splat(w[o * inputs + i], dtype), load(below, i * lanes, dtype), z)
+                z = fma(splat(weight[o * inputs + i], dtype), load(below, i * lanes, dtype), z)
             store(above, o * lanes, z)
         below = above
     return below
@@ -98,8 +98,8 @@ def output_delta(plan, z, delta, start, rows, lane, batch_rows, tally, dtype):
     The tile's rows have the lanes from ``lane`` on; the others are zero in ``delta``.
     """
     lanes = lanes_of(dtype)
-    outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
-    y = pointer(plan[p.Y], dtype)
+    outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
+    y = pointer(plan[w.Y], dtype)
     for o in range(outputs):
         store(delta, o * lanes, zeros(dtype))
         for i in range(rows):
@@ -132,12 +132,12 @@ def backward_above(plan, own, sums, dtype):
     first layer, that of W (outputs, inputs): lanes partial sums each.
     """
     lanes = lanes_of(dtype)
-    layer = plan[p.LAYERS] - 1
+    layer = plan[w.LAYERS] - 1
     at = units(plan)
     while layer >= 0:
-        outputs = layer_word(plan, layer, p.OUTPUTS)
-        inputs = layer_word(plan, layer, p.INPUTS)
-        w = layer_pointer(plan, layer, p.WEIGHT, dtype)
+        outputs = layer_word(plan, layer, w.OUTPUTS)
+        inputs = layer_word(plan, layer, w.INPUTS)
+        weight = layer_pointer(plan, layer, w.WEIGHT, dtype)
         at -= outputs
         delta = moved(own.delta, at * lanes)
         for o in range(outputs):
@@ -151,7 +151,7 @@ def backward_above(plan, own, sums, dtype):
                 back = zeros(dtype)
                 for o in range(outputs):
                     d = load(delta, o * lanes, dtype)
-                    back = fma(splat(w[o * inputs + i], dtype), d, back)
+                    back = fma(splat(weight[o * inputs + i], dtype), d, back)
                     k = (o * inputs + i) * lanes
                     store(sums, k, fma(d, a, load(sums, k, dtype)))
                 store(below, i * lanes, back * (a * (splat(1.0, dtype) - a)))

@@ -1,7 +1,7 @@
-"""Which rows of X a tile asks for ahead, on its way forward and on its way back.
+"""Which rows of X a tile prefetches, on its way forward and on its way back.
 
 Memory delivers a row of floats in about the time that going forward and back with it takes, so it
-must never rest: half of the next tile's rows are asked for on the way forward and half on the way
+must never rest: half of the next tile's rows are prefetched on the way forward and half on the way
 back, for the level-2 cache. All on the way back is more than memory delivers in that time.
 """
 
@@ -9,36 +9,36 @@ from __future__ import annotations
 
 from numba import int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.packing import DTYPE_CODES
-from fastbp.kernels.linalg.row_ir import ASKED, GROUP
+from fastbp.kernels.linalg.row_ir import GROUP, PREFETCHED
 from fastbp.kernels.narrow.layers import row_number
 
-__all__ = ["list_rows_ahead"]
+__all__ = ["list_prefetch"]
 
 _BYTES = DTYPE_CODES["uint8"]
 
 
 @jit
-def list_rows_ahead(plan, own, start, count, offsets, rows, behind, again):
+def list_prefetch(plan, own, start, count, offsets, rows, behind, again):
     """List the rows ``start`` ... ``start`` + ``count`` of the epoch: the next tile.
 
     ``offsets`` are those of the ``rows`` of the tile that goes forward, of which each whole group
-    asks for ASKED rows in own.asked: its own first row, which costs nothing, where there is no
-    other. Returns how many the way back asks for: in own.offsets, after the ``behind`` rows of the
-    tile that takes it, the others or, if ``again``, all.
+    prefetches PREFETCHED rows in own.prefetch: its own first row, which costs nothing, where there
+    is no other. Returns how many the way back prefetches: in own.offsets, after the ``behind`` rows
+    of the tile that takes it, the others or, if ``again``, all.
     """
-    groups = rows // GROUP if plan[p.X_DTYPE] != _BYTES else int64(0)
-    for i in range(groups * ASKED):
-        own.asked[i] = offsets[i // ASKED * GROUP]
+    groups = rows // GROUP if plan[w.X_DTYPE] != _BYTES else int64(0)
+    for i in range(groups * PREFETCHED):
+        own.prefetch[i] = offsets[i // PREFETCHED * GROUP]
     left = int64(0)
     for i in range(count):
         group, place = i // GROUP, i % GROUP
-        offset = row_number(plan, start + i) * plan[p.X_ROW]
-        on_the_way = place < ASKED and group < groups
+        offset = row_number(plan, start + i) * plan[w.X_ROW]
+        on_the_way = place < PREFETCHED and group < groups
         if on_the_way:
-            own.asked[group * ASKED + place] = offset
+            own.prefetch[group * PREFETCHED + place] = offset
         if again or not on_the_way:
             own.offsets[behind + left] = offset
             left += 1

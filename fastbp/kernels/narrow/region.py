@@ -25,7 +25,7 @@ from itertools import pairwise
 
 from numba import float32, float64, int64, uint8
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.row_ir import GROUP
@@ -43,9 +43,9 @@ __all__ = [
     "columns_shares",
     "folded_bytes",
     "is_by_columns",
+    "prefetch_rows",
     "private_bytes",
     "regions",
-    "rows_ahead",
     "shard_bytes",
     "steps_of_group",
     "tile_rows",
@@ -54,7 +54,7 @@ __all__ = [
 MOST_OUTPUTS = 16  # wider first layers are left to the matrix product, which packs X
 MOST_PARAMETERS_ABOVE = 2048  # ... and so are networks that are not small above it
 
-_BYTES_AHEAD = 192 << 10  # see `rows_ahead`
+_BYTES_AHEAD = 192 << 10  # see `prefetch_rows`
 
 
 def tile_rows(row_bytes: int, lanes: int, batch: int, shares: int) -> int:
@@ -75,13 +75,13 @@ def tile_rows(row_bytes: int, lanes: int, batch: int, shares: int) -> int:
     return min(lanes, rows)
 
 
-def rows_ahead(row_bytes: int, shares: int) -> int:
-    """Rows of the next tile that are asked for at most, see `narrow.prefetch`.
+def prefetch_rows(row_bytes: int, shares: int) -> int:
+    """Rows of the next tile that are prefetched at most, see `narrow.prefetch`.
 
     As many as a tile has, in most cases. Of 12,288 bytes, 8 of them on the way back: a step of 1024
     took 489 us with 4, 451 with 8. Of 12,288 float32 4, half on each way: 1.53 ms, with 1 and 3 or
     3 and 1 1.8 and 1.7, with all on the way back 1.8 and on the way forward 1.95; 2.0 with 2 on the
-    way back and no others. (Each was asked for once then.)
+    way back and no others. (Each was prefetched once then.)
     """
     return max(1, shares * _BYTES_AHEAD // row_bytes)
 
@@ -106,7 +106,7 @@ def folded_bytes(layer_sizes: tuple[int, ...], itemsize: int) -> int:
 
 @jit
 def _train(plan, x, shift, scale, worker, dtype):
-    if plan[p.BY_COLUMNS] != 0:
+    if plan[w.BY_COLUMNS] != 0:
         train_by_columns(plan, x, shift, scale, worker, dtype)
     else:
         train_in_shards(plan, x, shift, scale, worker, scratch(plan, worker, dtype), dtype)
@@ -115,8 +115,8 @@ def _train(plan, x, shift, scale, worker, dtype):
 @jit
 def _run(context, worker, source, dtype):
     plan = pointer(context, int64)
-    x = pointer(plan[p.X], source)
-    if plan[p.OPERATION] == p.TRAIN:
+    x = pointer(plan[w.X], source)
+    if plan[w.OPERATION] == w.TRAIN:
         _train(plan, x, None, None, worker, dtype)
     else:
         forward(plan, x, None, None, scratch(plan, worker, dtype), dtype)
@@ -125,10 +125,10 @@ def _run(context, worker, source, dtype):
 @jit
 def _run_folded(context, worker, source, dtype):
     plan = pointer(context, int64)
-    x = pointer(plan[p.X], source)
-    shift = folding_pointer(plan[p.SHIFT], x, dtype)
-    scale = folding_pointer(plan[p.SCALE], x, dtype)
-    if plan[p.OPERATION] == p.TRAIN:
+    x = pointer(plan[w.X], source)
+    shift = folding_pointer(plan[w.SHIFT], x, dtype)
+    scale = folding_pointer(plan[w.SCALE], x, dtype)
+    if plan[w.OPERATION] == w.TRAIN:
         _train(plan, x, shift, scale, worker, dtype)
     else:
         forward(plan, x, shift, scale, scratch(plan, worker, dtype), dtype)

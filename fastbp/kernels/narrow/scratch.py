@@ -2,8 +2,8 @@
 
 In elements of ``dtype``, lanes = L and tile <= L rows:
     offsets, ahead    _ROWS int64 each: where rows of X begin, in elements. Of the tile that goes
-                      back, then of rows to ask for on that way; of the tile that goes forward
-    asked             _ROWS int64: of rows to ask for on the way forward, ASKED for each group
+                      back, then of rows to prefetch on that way; of the tile that goes forward
+    prefetch          _ROWS int64: of rows to prefetch on the way forward, PREFETCHED for each group
     sums              (n1, _ROWS, L)
     act, delta        (units, L), layer 1 first
     tally             see `narrow.update`
@@ -20,7 +20,7 @@ from itertools import pairwise
 
 from numba import float64, int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.row_ir import GROUP
 from fastbp.kernels.narrow.layers import units
@@ -30,12 +30,23 @@ from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer, re
 
 __all__ = ["private_bytes", "return_parameters", "scratch", "take_parameters"]
 
-_ROWS = 32  # of a tile and of what is asked for ahead: twice the lanes of the widest vector
+_ROWS = 32  # of a tile and of what is prefetched: twice the lanes of the widest vector
 _SETTINGS = 4
 
 Scratch = namedtuple(
     "Scratch",
-    ["offsets", "ahead", "asked", "sums", "act", "delta", "totals", "changes", "tally", "plan"],
+    [
+        "offsets",
+        "next_offsets",
+        "prefetch",
+        "sums",
+        "act",
+        "delta",
+        "totals",
+        "changes",
+        "tally",
+        "plan",
+    ],
 )
 
 _plan_words = jit(plan_words)
@@ -55,18 +66,20 @@ def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> in
 def scratch(plan, worker, dtype):
     """The scratch memory of a worker, or of the share with its number."""
     lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    offsets = pointer(plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP], int64)
-    ahead = moved(offsets, _ROWS)
-    asked = moved(ahead, _ROWS)
-    sums = recast(moved(asked, _ROWS), dtype)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    offsets = pointer(plan[w.PRIVATE] + worker * plan[w.PRIVATE_STEP], int64)
+    next_offsets = moved(offsets, _ROWS)
+    prefetch = moved(next_offsets, _ROWS)
+    sums = recast(moved(prefetch, _ROWS), dtype)
     act = moved(sums, n1 * _ROWS * lanes)
     delta = moved(act, units(plan) * lanes)
     tally = moved(delta, units(plan) * lanes)
     totals = moved(tally, tally_size(plan, dtype))
     changes = moved(totals, _ROWS)
     own_plan = recast(moved(changes, n1 * GROUP), int64)
-    return Scratch(offsets, ahead, asked, sums, act, delta, totals, changes, tally, own_plan)
+    return Scratch(
+        offsets, next_offsets, prefetch, sums, act, delta, totals, changes, tally, own_plan
+    )
 
 
 @jit
@@ -78,37 +91,37 @@ def _copy(source, target, count):
 @jit
 def take_parameters(plan, own, dtype):
     """Make ``own`` a copy of the plan with settings, b1 and parameters above of its own."""
-    words = _plan_words(plan[p.LAYERS])
+    words = _plan_words(plan[w.LAYERS])
     _copy(plan, own, words)
     settings = recast(moved(own, words), float64)
-    _copy(pointer(plan[p.SETTINGS], float64), settings, _SETTINGS)
-    own[p.SETTINGS] = address_of(settings)
+    _copy(pointer(plan[w.SETTINGS], float64), settings, _SETTINGS)
+    own[w.SETTINGS] = address_of(settings)
     copy = recast(moved(settings, _SETTINGS), dtype)
-    for layer in range(plan[p.LAYERS]):
-        outputs = layer_word(plan, layer, p.OUTPUTS)
-        at = p.LAYER + layer * p.LAYER_WORDS
-        _copy(layer_pointer(plan, layer, p.BIAS, dtype), copy, outputs)
-        own[at + p.BIAS] = address_of(copy)
+    for layer in range(plan[w.LAYERS]):
+        outputs = layer_word(plan, layer, w.OUTPUTS)
+        at = w.LAYER + layer * w.LAYER_WORDS
+        _copy(layer_pointer(plan, layer, w.BIAS, dtype), copy, outputs)
+        own[at + w.BIAS] = address_of(copy)
         copy = moved(copy, outputs)
         if layer > 0:
-            count = outputs * layer_word(plan, layer, p.INPUTS)
-            _copy(layer_pointer(plan, layer, p.WEIGHT, dtype), copy, count)
-            own[at + p.WEIGHT] = address_of(copy)
+            count = outputs * layer_word(plan, layer, w.INPUTS)
+            _copy(layer_pointer(plan, layer, w.WEIGHT, dtype), copy, count)
+            own[at + w.WEIGHT] = address_of(copy)
             copy = moved(copy, count)
 
 
 @jit
 def return_parameters(plan, own, dtype):
     """Write what `take_parameters` has copied, and what has become of it, back."""
-    _copy(pointer(own[p.SETTINGS], float64), pointer(plan[p.SETTINGS], float64), _SETTINGS)
-    for layer in range(plan[p.LAYERS]):
-        outputs = layer_word(plan, layer, p.OUTPUTS)
+    _copy(pointer(own[w.SETTINGS], float64), pointer(plan[w.SETTINGS], float64), _SETTINGS)
+    for layer in range(plan[w.LAYERS]):
+        outputs = layer_word(plan, layer, w.OUTPUTS)
         bias, own_bias = (
-            layer_pointer(plan, layer, p.BIAS, dtype),
-            layer_pointer(own, layer, p.BIAS, dtype),
+            layer_pointer(plan, layer, w.BIAS, dtype),
+            layer_pointer(own, layer, w.BIAS, dtype),
         )
         _copy(own_bias, bias, outputs)
         if layer > 0:
-            weight = layer_pointer(plan, layer, p.WEIGHT, dtype)
-            own_weight = layer_pointer(own, layer, p.WEIGHT, dtype)
-            _copy(own_weight, weight, outputs * layer_word(plan, layer, p.INPUTS))
+            weight = layer_pointer(plan, layer, w.WEIGHT, dtype)
+            own_weight = layer_pointer(own, layer, w.WEIGHT, dtype)
+            _copy(own_weight, weight, outputs * layer_word(plan, layer, w.INPUTS))

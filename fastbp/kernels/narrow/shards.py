@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from numba import float64, int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.compile.machine import CORES
 from fastbp.kernels.functions.activations import sigmoid
 from fastbp.kernels.linalg.packing import DTYPE_CODES
-from fastbp.kernels.linalg.row_ir import ASKED, GROUP, OUTPUTS
+from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS, PREFETCHED
 from fastbp.kernels.linalg.row_products import add_products
 from fastbp.kernels.narrow.bytes import (
     factor_of_sums,
@@ -31,7 +31,7 @@ from fastbp.kernels.narrow.layers import (
     row_number,
     units,
 )
-from fastbp.kernels.narrow.prefetch import list_rows_ahead
+from fastbp.kernels.narrow.prefetch import list_prefetch
 from fastbp.kernels.narrow.update import (
     bias_steps,
     change_weights,
@@ -90,9 +90,9 @@ _shard_count = jit(shard_count)
 def _fold_chunk(plan, task, own, dtype):
     """Bring chunk ``task`` of `folded_weights` and of the sums of W1 * shift up to date."""
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    folded = pointer(plan[p.FOLDED], dtype)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    folded = pointer(plan[w.FOLDED], dtype)
     j0 = task * CHUNK
     fold_weights(plan, j0, min(CHUNK, n0 - j0), own.sums, dtype)
     for o in range(n1):
@@ -102,7 +102,7 @@ def _fold_chunk(plan, task, own, dtype):
 @jit
 def _by_pixels(plan):
     """Whether rows of bytes are so few that each is preprocessed as it is read, not the weights."""
-    return folds_sums(plan) and plan[p.OPERATION] == p.FORWARD and plan[p.ROWS] < GROUP
+    return folds_sums(plan) and plan[w.OPERATION] == w.FORWARD and plan[w.ROWS] < GROUP
 
 
 @jit
@@ -110,7 +110,7 @@ def _fold_all(plan, team, own, dtype):
     """Do so with all chunks, if bytes are preprocessed. Returns the number of the last phase."""
     if not folds_sums(plan) or _by_pixels(plan):
         return int64(-1)
-    chunks = (layer_word(plan, 0, p.INPUTS) + CHUNK - 1) // CHUNK
+    chunks = (layer_word(plan, 0, w.INPUTS) + CHUNK - 1) // CHUNK
     task = next_task(team, int64(0), chunks, False)
     while task >= 0:
         _fold_chunk(plan, task, own, dtype)
@@ -120,41 +120,41 @@ def _fold_all(plan, team, own, dtype):
 
 @jit
 def _list_rows(plan, start, rows, then, own):
-    """List the rows of a tile and, of those from row ``then`` on, the ones to ask for."""
+    """List the rows of a tile and, of those from row ``then`` on, the ones to prefetch."""
     for i in range(rows):
-        own.offsets[i] = row_number(plan, start + i) * plan[p.X_ROW]
-    count = max(min(plan[p.AHEAD], plan[p.TILE], plan[p.ROWS] - then), 0)
-    again = plan[p.TILE] == GROUP
-    return list_rows_ahead(plan, own, then, count, own.offsets, rows, rows, again)
+        own.offsets[i] = row_number(plan, start + i) * plan[w.X_ROW]
+    count = max(min(plan[w.PREFETCH], plan[w.TILE], plan[w.ROWS] - then), 0)
+    again = plan[w.TILE] == GROUP
+    return list_prefetch(plan, own, then, count, own.offsets, rows, rows, again)
 
 
 @jit
-def _shift_asked(own, rows):
-    """Where nothing goes back: each group asks for rows of the next one, the last for the tile's.
+def _shift_prefetch(own, rows):
+    """Where nothing goes back: each group prefetches rows of the next one, the last for the tile's.
 
     ``own`` is as `_list_rows` leaves it.
     """
     last = rows // GROUP - 1
-    for k in range(ASKED if last > 0 else 0):
-        next_tile = own.asked[k]
+    for k in range(PREFETCHED if last > 0 else 0):
+        next_tile = own.prefetch[k]
         for group in range(last):
-            own.asked[group * ASKED + k] = own.offsets[(group + 1) * GROUP + k]
-        own.asked[last * ASKED + k] = next_tile
+            own.prefetch[group * PREFETCHED + k] = own.offsets[(group + 1) * GROUP + k]
+        own.prefetch[last * PREFETCHED + k] = next_tile
 
 
 @jit
 def _first_layer(plan, x, shift, scale, rows, own, dtype):
     """own.act[:n1] <- Z of the first layer for the ``rows`` <= lanes that own.offsets lists."""
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
     factor = dtype(1)
     by_pixels = _by_pixels(plan)
     if folds_sums(plan) and not by_pixels:
-        w = folded_weights(plan, dtype)
+        weight = folded_weights(plan, dtype)
         factor = factor_of_sums(plan, dtype)
-    b = layer_pointer(plan, 0, p.BIAS, dtype)
+    b = layer_pointer(plan, 0, w.BIAS, dtype)
     for i in range(n1 * max(lanes, GROUP)):
         store(own.sums, i * lanes, zeros(dtype))
     if by_pixels:
@@ -162,13 +162,13 @@ def _first_layer(plan, x, shift, scale, rows, own, dtype):
             for o in range(0, n1, OUTPUTS):
                 multiply_row(
                     moved(own.sums, (o * GROUP + i) * lanes), x, own.offsets[i],
-                    pointer(plan[p.SHIFT], dtype), pointer(plan[p.SCALE], dtype),
-                    moved(w, o * n0), n0, int64(0), n0, min(OUTPUTS, n1 - o),
+                    pointer(plan[w.SHIFT], dtype), pointer(plan[w.SCALE], dtype),
+                    moved(weight, o * n0), n0, int64(0), n0, min(OUTPUTS, n1 - o),
                 )  # fmt: skip
     chunks = int64(0) if by_pixels else (n0 + CHUNK - 1) // CHUNK
     groups = (rows + GROUP - 1) // GROUP
     for turn in range(chunks * groups):
-        if plan[p.X_DTYPE] == _BYTES:
+        if plan[w.X_DTYPE] == _BYTES:
             chunk, group = turn // groups, turn % groups
         else:  # of many bytes each, which memory delivers sooner from end to end
             group, chunk = turn // chunks, turn % chunks
@@ -176,15 +176,15 @@ def _first_layer(plan, x, shift, scale, rows, own, dtype):
         for o in range(0, n1, OUTPUTS):
             add_products(
                 moved(own.sums, (i * n1 + o * GROUP) * lanes), x, moved(own.offsets, i),
-                shift, scale, moved(w, o * n0), n0, j0, min(CHUNK, n0 - j0),
+                shift, scale, moved(weight, o * n0), n0, j0, min(CHUNK, n0 - j0),
                 min(GROUP, rows - i), min(OUTPUTS, n1 - o),
-                moved(own.asked, group * ASKED) if o == 0 else moved(own.offsets, i),
+                moved(own.prefetch, group * PREFETCHED) if o == 0 else moved(own.offsets, i),
             )  # fmt: skip
     for o in range(n1):
         constant = b[o]
         if folds_sums(plan) and not by_pixels:
             for task in range((n0 + CHUNK - 1) // CHUNK):
-                constant += pointer(plan[p.FOLDED], dtype)[n1 * n0 + task * n1 + o]
+                constant += pointer(plan[w.FOLDED], dtype)[n1 * n0 + task * n1 + o]
         store(own.act, o * lanes, zeros(dtype))
         for i in range(rows):
             group = i // GROUP * GROUP
@@ -202,9 +202,9 @@ def _tile(
     the shard or W1; in a shard, the gradient of bytes is left as it is before preprocessing.
     """
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
     later = _list_rows(plan, start, rows, then, own)
     _first_layer(plan, x, shift, scale, rows, own, dtype)
     z = layers_above(plan, own, dtype)
@@ -225,28 +225,28 @@ def _tile(
 def train_in_shards(plan, x, shift, scale, worker, own, dtype):
     """Make steps FIRST ... LAST - 1."""
     lanes = lanes_of(dtype)
-    team = pointer(plan[p.TEAM], int64)
-    shards = pointer(plan[p.SHARED], dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
+    team = pointer(plan[w.TEAM], int64)
+    shards = pointer(plan[w.SHARED], dtype)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
     size = n1 * n0 + tally_size(plan, dtype)
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = settings[p.LEARNING_RATE]
-    keep = 1.0 - rate * settings[p.WEIGHT_DECAY]
+    settings = pointer(plan[w.SETTINGS], float64)
+    rate = settings[w.LEARNING_RATE]
+    keep = 1.0 - rate * settings[w.WEIGHT_DECAY]
     phase = _fold_all(plan, team, own, dtype)
     chunks = (n0 + CHUNK - 1) // CHUNK
-    for step in range(plan[p.FIRST], plan[p.LAST]):
-        first = step * plan[p.BATCH]
-        rows = min(plan[p.BATCH], plan[p.ROWS] - first)
+    for step in range(plan[w.FIRST], plan[w.LAST]):
+        first = step * plan[w.BATCH]
+        rows = min(plan[w.BATCH], plan[w.ROWS] - first)
         if rows <= lanes:
             phase += 1
             task = next_task(team, phase, 1, False)
             while task >= 0:
-                w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+                weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
                 clear_tally(plan, moved(shards, n1 * n0), dtype)
                 _tile(
-                    plan, x, shift, scale, first, rows, rows, plan[p.ROWS], own, shards, w, keep,
-                    -rate, dtype,
+                    plan, x, shift, scale, first, rows, rows, plan[w.ROWS], own, shards, weight,
+                    keep, -rate, dtype,
                 )  # fmt: skip
                 update_above(plan, moved(shards, n1 * n0), size, 1, dtype)
                 if folds_sums(plan):
@@ -255,11 +255,11 @@ def train_in_shards(plan, x, shift, scale, worker, own, dtype):
                 task = next_task(team, phase, 1, True)
             continue
         count = _shard_count(rows, CORES)
-        tile = plan[p.TILE]
+        tile = plan[w.TILE]
         each = ((rows + count - 1) // count + tile - 1) // tile * tile
         count = (rows + each - 1) // each
         phase += 1
-        home = worker * count // plan[p.WORKERS] % count
+        home = worker * count // plan[w.WORKERS] % count
         task = first_near_task(team, phase, count, home)
         while task >= 0:
             shard = moved(shards, task * size)
@@ -280,7 +280,7 @@ def train_in_shards(plan, x, shift, scale, worker, own, dtype):
                 )  # fmt: skip
             task = following_task(team, phase, count, claim_near(team, phase, count, home))
         phase += 1
-        home = worker * (chunks + 1) // plan[p.WORKERS] % (chunks + 1)
+        home = worker * (chunks + 1) // plan[w.WORKERS] % (chunks + 1)
         task = first_near_task(team, phase, chunks + 1, home)
         while task >= 0:
             if task == chunks:
@@ -301,10 +301,10 @@ def train_in_shards(plan, x, shift, scale, worker, own, dtype):
 def forward(plan, x, shift, scale, own, dtype):
     """OUT <- Z of the last layer, or its sigmoid, for all rows."""
     lanes = lanes_of(dtype)
-    team = pointer(plan[p.TEAM], int64)
-    out = pointer(plan[p.OUT], dtype)
-    outputs = layer_word(plan, plan[p.LAYERS] - 1, p.OUTPUTS)
-    n = plan[p.ROWS]
+    team = pointer(plan[w.TEAM], int64)
+    out = pointer(plan[w.OUT], dtype)
+    outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
+    n = plan[w.ROWS]
     tasks = (n + lanes - 1) // lanes
     phase = _fold_all(plan, team, own, dtype) + 1
     task = next_task(team, phase, tasks, False)
@@ -313,11 +313,11 @@ def forward(plan, x, shift, scale, own, dtype):
         rows = min(lanes, n - start)
         likely = unclaimed(team, phase, tasks)
         _list_rows(plan, start, rows, likely * lanes if likely >= 0 else n, own)
-        _shift_asked(own, rows)
+        _shift_prefetch(own, rows)
         _first_layer(plan, x, shift, scale, rows, own, dtype)
         z = layers_above(plan, own, dtype)
         for o in range(outputs):
-            if plan[p.SIGMOID_OUT] != 0:
+            if plan[w.SIGMOID_OUT] != 0:
                 store(z, o * lanes, sigmoid(load(z, o * lanes, dtype), dtype))
             for i in range(rows):
                 out[(start + i) * outputs + o] = z[o * lanes + i]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from numba import float64, int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.row_ir import OUTPUTS
 from fastbp.kernels.linalg.row_products import add_outer_products
@@ -46,9 +46,9 @@ __all__ = [
 def tally_size(plan, dtype):
     """Elements of a tally."""
     above = int64(0)
-    for layer in range(1, plan[p.LAYERS]):
-        above += layer_word(plan, layer, p.OUTPUTS) * (layer_word(plan, layer, p.INPUTS) + 1)
-    return (layer_word(plan, 0, p.OUTPUTS) + above + 2) * lanes_of(dtype)
+    for layer in range(1, plan[w.LAYERS]):
+        above += layer_word(plan, layer, w.OUTPUTS) * (layer_word(plan, layer, w.INPUTS) + 1)
+    return (layer_word(plan, 0, w.OUTPUTS) + above + 2) * lanes_of(dtype)
 
 
 @jit
@@ -61,9 +61,9 @@ def clear_tally(plan, tally, dtype):
 @jit
 def keep_and_factor(plan, dtype):
     """W <- keep * W + factor * dW."""
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = settings[p.LEARNING_RATE]
-    return dtype(1.0 - rate * settings[p.WEIGHT_DECAY]), dtype(-rate)
+    settings = pointer(plan[w.SETTINGS], float64)
+    rate = settings[w.LEARNING_RATE]
+    return dtype(1.0 - rate * settings[w.WEIGHT_DECAY]), dtype(-rate)
 
 
 @jit
@@ -83,7 +83,7 @@ def bias_steps(plan, tallies, size, count, steps, dtype):
     """steps[o] <- what is to be added to b1[o], from ``count`` tallies, ``size`` elements apart."""
     _, factor = keep_and_factor(plan, dtype)
     lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
     first = tally_size(plan, dtype) - n1 * lanes
     for o in range(n1):
         steps[o] = factor * reduce_add(_added(tallies, size, first + o * lanes, count, dtype))
@@ -97,10 +97,10 @@ def update_first(plan, shards, size, count, steps, j0, columns, dtype):
     is done here (`narrow.bytes`). The bits are those of `add_outer_products`.
     """
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
     shift, scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
-    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
     keep, factor = keep_and_factor(plan, dtype)
     keeps, factors = splat(keep, dtype), splat(factor * factor_of_sums(plan, dtype), dtype)
     for o in range(n1):
@@ -115,10 +115,10 @@ def update_first(plan, shards, size, count, steps, j0, columns, dtype):
             if address_of(shift) != 0:
                 added = load_part(shift, j, rest, dtype) * step
             if rest == lanes:
-                store(w, at, fma(factors, slope, fma(keeps, load(w, at, dtype), added)))
+                store(weight, at, fma(factors, slope, fma(keeps, load(weight, at, dtype), added)))
             else:
-                old = load_part(w, at, rest, dtype)
-                store_part(w, at, rest, fma(factors, slope, fma(keeps, old, added)))
+                old = load_part(weight, at, rest, dtype)
+                store_part(weight, at, rest, fma(factors, slope, fma(keeps, old, added)))
 
 
 @jit
@@ -130,8 +130,8 @@ def change_weights(
 
     If the target is W1, bytes are preprocessed by the way: ``totals`` as there.
     """
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
     sums_shift = sums_scale = pointer(int64(0), dtype)
     if of_weights:
         sums_shift, sums_scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
@@ -148,25 +148,25 @@ def change_weights(
 def update_above(plan, tallies, size, count, dtype):
     """Update b1 and all parameters above the first layer; add up loss and right answers."""
     lanes = lanes_of(dtype)
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = dtype(settings[p.LEARNING_RATE])
+    settings = pointer(plan[w.SETTINGS], float64)
+    rate = dtype(settings[w.LEARNING_RATE])
     keep, _ = keep_and_factor(plan, dtype)
     at = int64(0)
-    settings[p.LOSS] += reduce_add(_added(tallies, size, at, count, dtype))
-    settings[p.CORRECT] += reduce_add(_added(tallies, size, at + lanes, count, dtype))
+    settings[w.LOSS] += reduce_add(_added(tallies, size, at, count, dtype))
+    settings[w.CORRECT] += reduce_add(_added(tallies, size, at + lanes, count, dtype))
     at += 2 * lanes
-    layer = plan[p.LAYERS] - 1
+    layer = plan[w.LAYERS] - 1
     while layer >= 0:
-        outputs = layer_word(plan, layer, p.OUTPUTS)
-        inputs = layer_word(plan, layer, p.INPUTS)
-        w = layer_pointer(plan, layer, p.WEIGHT, dtype)
-        b = layer_pointer(plan, layer, p.BIAS, dtype)
+        outputs = layer_word(plan, layer, w.OUTPUTS)
+        inputs = layer_word(plan, layer, w.INPUTS)
+        weight = layer_pointer(plan, layer, w.WEIGHT, dtype)
+        b = layer_pointer(plan, layer, w.BIAS, dtype)
         for o in range(outputs):
             b[o] -= rate * reduce_add(_added(tallies, size, at, count, dtype))
             at += lanes
         if layer > 0:
             for i in range(outputs * inputs):
                 slope = reduce_add(_added(tallies, size, at, count, dtype))
-                w[i] = keep * w[i] - rate * slope
+                weight[i] = keep * weight[i] - rate * slope
                 at += lanes
         layer -= 1

@@ -10,12 +10,12 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.linalg.row_ir import (
-    ASKED,
     GROUP,
     OUTPUTS,
+    PREFETCHED,
     WORD,
     Rows,
-    emit_asks,
+    emit_prefetches,
     load_at,
     pass_over,
     switch,
@@ -173,20 +173,21 @@ def multiply_group(
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ctx.get_value_type(vector)
         sums_, pairs_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, outputs_, later_ = args
-        asks = x.dtype.bitwidth > 8
+        prefetches = x.dtype.bitwidth > 8
         lower = [(r, u) for r in range(GROUP) for u in range(r)]
 
         def emit(width: int, folds: bool, pairs: bool) -> None:
             source = Rows(builder, x_, shift_ if folds else None, scale_ if folds else None, kind)
             starts = [builder.load(builder.gep(offsets_, [WORD(r)])) for r in range(GROUP)]
-            asked = [builder.load(builder.gep(later_, [WORD(i)])) for i in range(ASKED * asks)]
+            count = PREFETCHED if prefetches else 0
+            asked = [builder.load(builder.gep(later_, [WORD(i)])) for i in range(count)]
             lines = [builder.gep(w_, [builder.mul(ldw_, WORD(o))]) for o in range(width)]
             slots = [builder.gep(sums_, [WORD(i * kind.count)]) for i in range(width * GROUP)]
             if pairs:
                 slots += [builder.gep(pairs_, [WORD(i * kind.count)]) for i in range(PAIRS)]
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
-                emit_asks(builder, x_, j, asked, starts if asks else [])
+                emit_prefetches(builder, x_, j, asked, starts if prefetches else [])
                 fold = source.statistics(j, part)
                 rows = [source.load(start, j, part, fold) for start in starts]
                 weights = [load_at(builder, line, j, part, kind) for line in lines]

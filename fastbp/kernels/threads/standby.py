@@ -2,19 +2,19 @@
 
 Numba's threading layer takes about 8 us to get a sleeping thread to work, and 2 us to end. A thread
 that looks at a word of memory in a loop is at work in half a microsecond. So after small products,
-or brief runs of a network, that come one upon the other a companion keeps looking for some time,
+or brief runs of a network, that come one upon the other a standby keeps looking for some time,
 and takes part in the next as worker 1 of its region.
 
 Its mailbox is a few words; the first one tells what it is doing:
 
     ABSENT -> WAITING                             it looks
     WAITING -> CLAIMED -> POSTED                  a caller writes a job: a region and its context
-    POSTED -> RUNNING -> WAITING                  the companion runs it
+    POSTED -> RUNNING -> WAITING                  the standby runs it
     POSTED -> WAITING                             it did not come in time: the job is withdrawn
     WAITING -> ABSENT                             it has looked long enough
 
 A region is done when worker 0 has returned, whoever else took part, as long as nobody is in it any
-more. So a companion that comes late, or died in a fork, costs nothing but its help.
+more. So a standby that comes late, or died in a fork, costs nothing but its help.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = ["ABSENT", "JOBS", "MAILBOX_WORDS", "RUNNING", "WAITING", "call_with",
 MAILBOX_WORDS = 16
 ABSENT, WAITING, _CLAIMED, _POSTED, RUNNING = range(5)
 _STATE, _REGION, _CONTEXT = 0, 8, 9
-JOBS = 10  # the word that counts the jobs that the companion has run
+JOBS = 10  # the word that counts the jobs that the standby has run
 
 
 @jit
 def run_with(mailbox, region, context):
-    """Run a region as worker 0, with the companion as worker 1 if it waits; whether it did."""
+    """Run a region as worker 0, with the standby as worker 1 if it waits; whether it did."""
     box = pointer(mailbox, int64)
     if not exchange_if(box, _STATE, WAITING, _CLAIMED):
         return False
@@ -59,7 +59,7 @@ def call_with(mailbox, region, context):
 
 @jit(cache=True)
 def stay(mailbox, patience):
-    """Be the companion, until no job has come for ``patience`` looks."""
+    """Be the standby, until no job has come for ``patience`` looks."""
     box = pointer(mailbox, int64)
     if not exchange_if(box, _STATE, ABSENT, WAITING):
         return

@@ -32,16 +32,16 @@ from collections import namedtuple
 
 from numba import float64, int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, NOTHING, write_back
-from fastbp.kernels.linalg.gemm import Ending, gemm
-from fastbp.kernels.linalg.macrokernel import Wanted, round_up
+from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, NOTHING, apply_epilogue
+from fastbp.kernels.linalg.gemm import Epilogue, gemm
+from fastbp.kernels.linalg.macrokernel import BlockTriangle, round_up
 from fastbp.kernels.linalg.packing import matrix
 from fastbp.kernels.linalg.row_ir import OUTPUTS
 from fastbp.kernels.linalg.row_products import add_outer_products
-from fastbp.kernels.linalg.split_k import product_by_depth, shard_count, sum_parts
+from fastbp.kernels.linalg.split_k import split_count, split_product, sum_partials
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.simd.vectors import (
     address_of,
@@ -55,13 +55,13 @@ from fastbp.kernels.simd.vectors import (
     zeros,
 )
 from fastbp.kernels.threads.team import next_task
-from fastbp.kernels.wide.sweep import row_step, stage
+from fastbp.kernels.wide.sweep import gather, row_step
 
 __all__ = ["begin_group", "begin_step", "end_group", "group_bytes", "group_of", "steps_of_group"]
 
 _MOST_BYTES = 16 << 20  # of a group's rows: scratch memory is to stay small for any width of input
 # A group of r rows costs r / (4 n1) of the work that is there anyway for the product of its rows
-# with each other, of which half is wanted, and c / r for its pass over W1: least at r = sqrt(4 c
+# with each other, of which half is triangle, and c / r for its pass over W1: least at r = sqrt(4 c
 # n1). Best of 32 to 96 rows for 12288-128 and of 64 to 192 for 12288-1024 were 48 and 128, by 2
 # and 4 % against 64. Whole vectors: 50 rows for n1 = 100 leave tiles half empty, and lose 10 %.
 _ROWS_SQUARED_FOR_AN_OUTPUT = 18
@@ -97,7 +97,7 @@ def steps_of_group(n0: int, n1: int, batch: int, itemsize: int) -> int:
 
 
 def group_bytes(n1: int, rows: int, itemsize: int) -> int:
-    """Bytes of shared scratch memory that a group of ``rows`` takes beside its staged rows."""
+    """Bytes of shared scratch memory that a group of ``rows`` takes beside its gathered rows."""
     lanes = machine.tiles(itemsize).lanes
     ldz, ldg = -(-n1 // lanes) * lanes, -(-rows // lanes) * lanes
     return rows * (2 * ldz + ldg) * itemsize
@@ -107,20 +107,20 @@ def group_bytes(n1: int, rows: int, itemsize: int) -> int:
 def group_of(plan, dtype):
     """The scratch memory of a group."""
     lanes = lanes_of(dtype)
-    rows = plan[p.GROUP] * plan[p.BATCH]
-    ldz = (layer_word(plan, 0, p.OUTPUTS) + lanes - 1) // lanes * lanes
+    rows = plan[w.GROUP] * plan[w.BATCH]
+    ldz = (layer_word(plan, 0, w.OUTPUTS) + lanes - 1) // lanes * lanes
     ldg = (rows + lanes - 1) // lanes * lanes
-    z = pointer(plan[p.DEFERRED], dtype)
+    z = pointer(plan[w.DELAYED], dtype)
     deltas = moved(z, rows * ldz)
-    x = pointer(plan[p.STAGED], dtype)
+    x = pointer(plan[w.GATHERED], dtype)
     return Group(x, z, deltas, moved(deltas, rows * ldz), ldz, ldg, rows)
 
 
 @jit
 def _rate_and_keep(plan):
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = settings[p.LEARNING_RATE]
-    return rate, 1.0 - rate * settings[p.WEIGHT_DECAY]
+    settings = pointer(plan[w.SETTINGS], float64)
+    rate = settings[w.LEARNING_RATE]
+    return rate, 1.0 - rate * settings[w.WEIGHT_DECAY]
 
 
 @jit
@@ -150,40 +150,53 @@ def _copy_part(target, source, count, dtype):
 @jit
 def begin_group(plan, group, start, rows, space, phase, dtype):
     """Gather the group's rows, and multiply them with W1 and with each other."""
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
     step = row_step(plan, dtype)
-    batch = plan[p.BATCH]
-    phase = stage(plan, space.worker, start, rows, group.x, space.team, phase, dtype)
+    batch = plan[w.BATCH]
+    phase = gather(plan, space.worker, start, rows, group.x, space.team, phase, dtype)
     x = matrix(address_of(group.x), step, int64(1), dtype)
-    w = matrix(layer_word(plan, 0, p.WEIGHT), int64(1), n0, dtype)
-    ending = Ending(int64(NOTHING), group.z, group.z, int64(0))
+    weight = matrix(layer_word(plan, 0, w.WEIGHT), int64(1), n0, dtype)
+    epilogue = Epilogue(int64(NOTHING), group.z, group.z, int64(0))
     phase = gemm(
-        group.z, group.ldz, rows, n1, n0, x, w, dtype(1), dtype(0), ending, space, phase, dtype
+        group.z,
+        group.ldz,
+        rows,
+        n1,
+        n0,
+        x,
+        weight,
+        dtype(1),
+        dtype(0),
+        epilogue,
+        space,
+        phase,
+        dtype,
     )
     if rows <= batch:
         return phase
-    # Wanted are products of each step's rows with those of the steps before, in whole vectors.
+    # What is needed are products of each step's rows with those of the steps before, in whole
+    # vectors.
     lanes = lanes_of(dtype)
     skip = batch // lanes * lanes
     earlier = min(round_up((rows - 1) // batch * batch, lanes), rows)
     later = matrix(address_of(moved(group.x, skip * step)), step, int64(1), dtype)
     other = matrix(address_of(group.x), int64(1), step, dtype)
     gram = moved(group.gram, skip * group.ldg)
-    shards = shard_count(rows - skip, earlier, n0, dtype)
-    if shards > 0:
-        wanted = Wanted(batch, skip)
-        phase = product_by_depth(
-            rows - skip, earlier, n0, later, other, False, wanted, dtype(1), shards, space.shared,
+    splits = split_count(rows - skip, earlier, n0, dtype)
+    if splits > 0:
+        triangle = BlockTriangle(batch, skip)
+        phase = split_product(
+            rows - skip, earlier, n0, later, other, False, triangle, dtype(1), splits, space.shared,
             space, phase, dtype,
         )  # fmt: skip
-        phase = sum_parts(
-            gram, group.ldg, rows - skip, earlier, wanted, space.shared, shards, False, ending,
+        phase = sum_partials(
+            gram, group.ldg, rows - skip, earlier, triangle, space.shared, splits, False, epilogue,
             space, phase, dtype,
         )  # fmt: skip
     else:
         phase = gemm(
-            gram, group.ldg, rows - skip, earlier, n0, later, other, dtype(1), dtype(0), ending,
+            gram, group.ldg, rows - skip, earlier, n0, later, other, dtype(1), dtype(0), epilogue,
             space, phase, dtype,
         )  # fmt: skip
     _, keep = _rate_and_keep(plan)
@@ -201,9 +214,9 @@ def begin_group(plan, group, start, rows, space, phase, dtype):
 def _take_delta(plan, group, at, rows, j0, count, dtype):
     """Columns j0 ... of the step before: keep its delta as rows ``at`` and on, change the bias."""
     lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    delta = layer_pointer(plan, 0, p.DELTA, dtype)
-    bias = layer_pointer(plan, 0, p.BIAS, dtype)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    delta = layer_pointer(plan, 0, w.DELTA, dtype)
+    bias = layer_pointer(plan, 0, w.BIAS, dtype)
     rate, _ = _rate_and_keep(plan)
     for j in range(j0, j0 + count, lanes):
         part = min(lanes, j0 + count - j)
@@ -234,16 +247,16 @@ def begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
 
     The step before had ``last_rows`` rows, whose delta lies in layer 1's DELTA.
     """
-    n1 = layer_word(plan, 0, p.OUTPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
     rate, keep = _rate_and_keep(plan)
-    factor = dtype(_power(keep, at // plan[p.BATCH]))
-    a = layer_pointer(plan, 0, p.ACTIVATION, dtype)
-    bias = layer_pointer(plan, 0, p.BIAS, dtype)
+    factor = dtype(_power(keep, at // plan[w.BATCH]))
+    a = layer_pointer(plan, 0, w.ACTIVATION, dtype)
+    bias = layer_pointer(plan, 0, w.BIAS, dtype)
     none = pointer(int64(0), dtype)
     offsets = pointer(address_of(space.private), int64)
     for i in range(at):
         offsets[i] = i * group.ldz
-    kind = int64(BIAS if plan[p.LAYERS] == 1 else BIAS_SIGMOID)
+    kind = int64(BIAS if plan[w.LAYERS] == 1 else BIAS_SIGMOID)
     tasks = (n1 + _COLUMNS_OF_TASK - 1) // _COLUMNS_OF_TASK
     phase += 1
     task = next_task(space.team, phase, tasks, False)
@@ -263,8 +276,8 @@ def begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
                     min(OUTPUTS, rows - i), factor, dtype(-rate), none, none, none,
                 )  # fmt: skip
             if not _is_finite(moved(a, j0), n1, rows, count, dtype):
-                pointer(plan[p.SETTINGS], float64)[p.LOSS] = _NAN
-        write_back(kind, moved(a, j0), n1, rows, j0, count, bias, a, int64(0), dtype)
+                pointer(plan[w.SETTINGS], float64)[w.LOSS] = _NAN
+        apply_epilogue(kind, moved(a, j0), n1, rows, j0, count, bias, a, int64(0), dtype)
         task = next_task(space.team, phase, tasks, True)
     return phase
 
@@ -272,9 +285,9 @@ def begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
 @jit
 def end_group(plan, group, rows, last_rows, space, phase, dtype):
     """Change W1 by all steps of a group of ``rows`` rows, of which the last has ``last_rows``."""
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    batch = plan[p.BATCH]
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    batch = plan[w.BATCH]
     rate, keep = _rate_and_keep(plan)
     steps = (rows + batch - 1) // batch
     tasks = (n1 + _COLUMNS_OF_TASK - 1) // _COLUMNS_OF_TASK
@@ -290,10 +303,10 @@ def end_group(plan, group, rows, last_rows, space, phase, dtype):
             for i in range((steps - 1 - t) * batch, (steps - t) * batch):
                 _scale_row(moved(group.deltas, i * group.ldz), j0, count, factor, dtype)
         task = next_task(space.team, phase, tasks, True)
-    ending = Ending(int64(NOTHING), group.z, group.z, int64(0))
+    epilogue = Epilogue(int64(NOTHING), group.z, group.z, int64(0))
     return gemm(
-        layer_pointer(plan, 0, p.WEIGHT, dtype), n0, n1, n0, rows,
+        layer_pointer(plan, 0, w.WEIGHT, dtype), n0, n1, n0, rows,
         matrix(address_of(group.deltas), int64(1), group.ldz, dtype),
         matrix(address_of(group.x), row_step(plan, dtype), int64(1), dtype),
-        dtype(-rate), dtype(_power(keep, steps)), ending, space, phase, dtype,
+        dtype(-rate), dtype(_power(keep, steps)), epilogue, space, phase, dtype,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A dense layer's three passes, each a matrix product with a write-back, shared by all threads.
+"""A dense layer's three passes, each a matrix product with a epilogue, shared by all threads.
 
 Shapes: x (rows, inputs), weight (outputs, inputs), bias (outputs,), delta (rows, outputs). All but
 x have contiguous rows. Each function takes and returns the number of the last phase (see `team`).
@@ -11,7 +11,7 @@ from numba import float64, int64
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.activations import log_loss, sigmoid
 from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, DERIVATIVE, NOTHING
-from fastbp.kernels.linalg.gemm import Ending, gemm
+from fastbp.kernels.linalg.gemm import Epilogue, gemm
 from fastbp.kernels.linalg.packing import matrix
 from fastbp.kernels.simd.vectors import (
     lanes_of,
@@ -40,20 +40,20 @@ def forward(z, x, weight, bias, rows, outputs, inputs, linear, space, phase, dty
     ``z`` and ``bias`` are pointers, ``x`` an Operand, ``weight`` an address.
     """
     kind = BIAS if linear else BIAS_SIGMOID
-    ending = Ending(int64(kind), bias, z, int64(0))
+    epilogue = Epilogue(int64(kind), bias, z, int64(0))
     return gemm(
         z, outputs, rows, outputs, inputs, x, matrix(weight, int64(1), inputs, dtype),
-        dtype(1), dtype(0), ending, space, phase, dtype,
+        dtype(1), dtype(0), epilogue, space, phase, dtype,
     )  # fmt: skip
 
 
 @jit
 def backward(below, activation, delta, weight, rows, outputs, inputs, space, phase, dtype):
     """Back: below <- (delta weight) * a (1 - a), a = ``activation`` of the layer below."""
-    ending = Ending(int64(DERIVATIVE), activation, activation, inputs)
+    epilogue = Epilogue(int64(DERIVATIVE), activation, activation, inputs)
     return gemm(
         below, inputs, rows, inputs, outputs, matrix(delta, outputs, int64(1), dtype),
-        matrix(weight, inputs, int64(1), dtype), dtype(1), dtype(0), ending, space, phase, dtype,
+        matrix(weight, inputs, int64(1), dtype), dtype(1), dtype(0), epilogue, space, phase, dtype,
     )  # fmt: skip
 
 
@@ -79,10 +79,10 @@ def update(weight, bias, x, delta, rows, outputs, inputs, rate, keep, space, pha
             old = load_part(bias, j, count, dtype)
             store_part(bias, j, count, old - splat(rate, dtype) * total)
         task = next_task(space.team, phase, tasks, True)
-    ending = Ending(int64(NOTHING), bias, bias, int64(0))
+    epilogue = Epilogue(int64(NOTHING), bias, bias, int64(0))
     return gemm(
         weight, inputs, outputs, inputs, rows, matrix(delta, int64(1), outputs, dtype), x,
-        -rate, keep, ending, space, phase, dtype,
+        -rate, keep, epilogue, space, phase, dtype,
     )  # fmt: skip
 
 

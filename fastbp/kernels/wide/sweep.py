@@ -16,7 +16,7 @@ from collections import namedtuple
 
 from numba import float64, int64
 
-from fastbp.kernels import plan as p
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.activations import sigmoid
@@ -28,19 +28,19 @@ from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
 from fastbp.kernels.simd.vectors import lanes_of, load, moved, pointer, reduce_add, store, zeros
 from fastbp.kernels.threads.team import claim_near, first_near_task, following_task, next_task
 
-__all__ = ["MOST_ROWS", "private_bytes", "row_step", "stage", "staged_bytes", "sweep"]
+__all__ = ["MOST_ROWS", "gather", "gathered_bytes", "private_bytes", "row_step", "sweep"]
 
 MOST_ROWS = 16  # of a batch: with more, its two buffers leave the level-2 cache
 _PADDING = 4  # vectors
 _OUTPUTS_OF_TASK = 8  # rows of W1
-_LEAST_PIECE = 256  # columns of a batch that is staged
+_LEAST_PIECE = 256  # columns of a batch that is gathered
 _CHUNK = 512  # columns: MOST_ROWS rows of a batch take 32 KiB of float32
 
 _Scratch = namedtuple("_Scratch", ["offsets", "sums", "delta", "z"])
 
 
-def staged_bytes(n0: int, itemsize: int, rows: int) -> int:
-    """Bytes of shared scratch memory for ``rows`` staged rows; a sweep takes those of 2 batches."""
+def gathered_bytes(n0: int, itemsize: int, rows: int) -> int:
+    """Bytes of shared scratch memory for ``rows`` gathered rows; a sweep takes 2 batches."""
     lanes = machine.tiles(itemsize).lanes
     return rows * (n0 + (1 + _PADDING) * lanes) * itemsize
 
@@ -52,7 +52,7 @@ def private_bytes(lanes: int, itemsize: int) -> int:
 
 @jit
 def _scratch(plan, worker, dtype):
-    private = plan[p.PRIVATE] + worker * plan[p.PRIVATE_STEP]
+    private = plan[w.PRIVATE] + worker * plan[w.PRIVATE_STEP]
     sums = pointer(private + MOST_ROWS * 8, dtype)
     delta = moved(sums, MOST_ROWS * _OUTPUTS_OF_TASK * lanes_of(dtype))
     z = moved(delta, MOST_ROWS * _OUTPUTS_OF_TASK)
@@ -61,17 +61,17 @@ def _scratch(plan, worker, dtype):
 
 @jit
 def row_step(plan, dtype):
-    """Elements from one row of a staged batch to the next: whole vectors, and some more.
+    """Elements from one row of a gathered batch to the next: whole vectors, and some more.
 
     Rows a multiple of 4 KiB apart (12,288 float32 are) would all fall into the same few sets of
     the level-1 cache, and push each other out.
     """
     lanes = lanes_of(dtype)
-    return (layer_word(plan, 0, p.INPUTS) + lanes - 1) // lanes * lanes + _PADDING * lanes
+    return (layer_word(plan, 0, w.INPUTS) + lanes - 1) // lanes * lanes + _PADDING * lanes
 
 
 @jit
-def stage(plan, worker, start, rows, batch, team, phase, dtype):
+def gather(plan, worker, start, rows, batch, team, phase, dtype):
     """Write rows ``start`` and on of the epoch to ``batch``, as the network sees them.
 
     Each thread takes a piece of the columns, about that which it multiplies where products are cut
@@ -79,10 +79,10 @@ def stage(plan, worker, start, rows, batch, team, phase, dtype):
     and 0.74 row by row; where they have one, 0.61 and 0.60. What is written is the same.
     """
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
+    n0 = layer_word(plan, 0, w.INPUTS)
     step = row_step(plan, dtype)
     x = operand_of_x(plan, start)
-    workers = plan[p.WORKERS]
+    workers = plan[w.WORKERS]
     width = max(_LEAST_PIECE, round_up((n0 + workers - 1) // workers, lanes))
     pieces = (n0 + width - 1) // width
     home = worker * pieces // workers % pieces
@@ -99,17 +99,17 @@ def stage(plan, worker, start, rows, batch, team, phase, dtype):
 @jit
 def _chunk(plan, last, last_rows, ahead, ahead_rows, o, outputs, j0, count, own, dtype):
     """Columns j0 ... of rows o ... of W1: changed by the batch ``last``, then times ``ahead``."""
-    settings = pointer(plan[p.SETTINGS], float64)
-    rate = settings[p.LEARNING_RATE]
-    keep = dtype(1.0 - rate * settings[p.WEIGHT_DECAY])
+    settings = pointer(plan[w.SETTINGS], float64)
+    rate = settings[w.LEARNING_RATE]
+    keep = dtype(1.0 - rate * settings[w.WEIGHT_DECAY])
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    w = layer_pointer(plan, 0, p.WEIGHT, dtype)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
     none = pointer(int64(0), dtype)  # the rows are preprocessed already
     if last_rows > 0:
         for u in range(0, outputs, OUTPUTS):
             add_outer_products(
-                moved(w, (o + u) * n0), n0, last, own.offsets, None, None,
+                moved(weight, (o + u) * n0), n0, last, own.offsets, None, None,
                 moved(own.delta, u * MOST_ROWS), int64(MOST_ROWS), j0, count, last_rows,
                 None, min(OUTPUTS, outputs - u), keep, dtype(-rate), none, none, none,
             )  # fmt: skip
@@ -117,7 +117,7 @@ def _chunk(plan, last, last_rows, ahead, ahead_rows, o, outputs, j0, count, own,
         for u in range(0, outputs, OUTPUTS):
             add_products(
                 moved(own.sums, (u * MOST_ROWS + i * OUTPUTS) * lanes), ahead,
-                moved(own.offsets, i), None, None, moved(w, (o + u) * n0), n0, j0, count,
+                moved(own.offsets, i), None, None, moved(weight, (o + u) * n0), n0, j0, count,
                 min(GROUP, ahead_rows - i), min(OUTPUTS, outputs - u), moved(own.offsets, i),
             )  # fmt: skip
 
@@ -125,10 +125,10 @@ def _chunk(plan, last, last_rows, ahead, ahead_rows, o, outputs, j0, count, own,
 @jit
 def _take_delta(plan, rows, o, outputs, delta, dtype):
     """Transpose delta of outputs o ... into ``delta``, and change their biases."""
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    b = layer_pointer(plan, 0, p.BIAS, dtype)
-    d = layer_pointer(plan, 0, p.DELTA, dtype)
-    rate = dtype(pointer(plan[p.SETTINGS], float64)[p.LEARNING_RATE])
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    b = layer_pointer(plan, 0, w.BIAS, dtype)
+    d = layer_pointer(plan, 0, w.DELTA, dtype)
+    rate = dtype(pointer(plan[w.SETTINGS], float64)[w.LEARNING_RATE])
     for u in range(outputs):
         total = dtype(0)
         for i in range(rows):
@@ -141,9 +141,9 @@ def _take_delta(plan, rows, o, outputs, delta, dtype):
 def _give_activation(plan, sums, z, rows, o, outputs, linear, dtype):
     """From the sums of products to the activations of outputs o ..., or their Z if ``linear``."""
     lanes = lanes_of(dtype)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
-    b = layer_pointer(plan, 0, p.BIAS, dtype)
-    a = layer_pointer(plan, 0, p.ACTIVATION, dtype)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    b = layer_pointer(plan, 0, w.BIAS, dtype)
+    a = layer_pointer(plan, 0, w.ACTIVATION, dtype)
     for u in range(outputs):
         for i in range(rows):
             group = i // GROUP * GROUP
@@ -162,13 +162,13 @@ def _give_activation(plan, sums, z, rows, o, outputs, linear, dtype):
 def sweep(plan, worker, last, last_rows, ahead, ahead_rows, linear, phase, dtype):
     """W1 <- W1 changed by the batch ``last``; A1 <- its forward pass of the batch ``ahead``.
 
-    Both batches are as `stage` leaves them; either may have no rows, and is left out then. delta
+    Both batches are as `gather` leaves them; either may have no rows, and is left out then. delta
     of ``last`` is in layer 0's DELTA, the activations go to its ACTIVATION.
     """
     lanes = lanes_of(dtype)
-    team = pointer(plan[p.TEAM], int64)
-    n0 = layer_word(plan, 0, p.INPUTS)
-    n1 = layer_word(plan, 0, p.OUTPUTS)
+    team = pointer(plan[w.TEAM], int64)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
     own = _scratch(plan, worker, dtype)
     for i in range(MOST_ROWS):
         own.offsets[i] = i * row_step(plan, dtype)
