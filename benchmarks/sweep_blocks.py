@@ -86,7 +86,7 @@ def settings_to_try(options: argparse.Namespace) -> list[Setting]:
 def replaced_tiles(machine: Any, setting: Setting, itemsize: int) -> Any:
     """The present rule's tiles, with what the setting names in the place of its own."""
     tiles = machine.tiles(itemsize)
-    panels = setting.get("strip", tiles.own // (tiles.nr * tiles.kc))
+    panels = setting.get("strip", tiles.a_block // (tiles.nr * tiles.kc))
     if "tile" in setting:
         mr, nv = setting["tile"]
         step = mr // 2 if mr % 2 == 0 else mr
@@ -100,14 +100,14 @@ def replaced_tiles(machine: Any, setting: Setting, itemsize: int) -> Any:
         )
     kc = setting.get("kc", tiles.kc)
     least = kc * max(tiles.mr, tiles.nr)
-    near = max(tiles.near, least)
+    chunk = max(tiles.b_chunk, least)
     if "share" in setting:
-        near = max(int(machine.CACHES.l2 * setting["share"]) // itemsize, least)
+        chunk = max(int(machine.CACHES.l2 * setting["share"]) // itemsize, least)
     return dataclasses.replace(
         tiles,
         kc=kc,
-        own=panels * tiles.nr * kc,
-        near=near,
+        a_block=panels * tiles.nr * kc,
+        b_chunk=chunk,
     )
 
 

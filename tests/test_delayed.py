@@ -84,7 +84,7 @@ def test_products_of_rows_that_are_cut_along_k(batch_size, dtype, grouped, set_n
 def is_cut_along_k(m, n, k, itemsize):
     """Whether a product is cut along k: `fastbp.kernels.linalg.split_k.shard_count` of few rows."""
     tiles = machine.tiles(itemsize)
-    return min(-(-k // tiles.kc), tiles.shards, tiles.parts // (m * n)) >= 8
+    return min(-(-k // tiles.kc), tiles.splits, tiles.partials // (m * n)) >= 8
 
 
 @pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])

@@ -124,8 +124,8 @@ def test_tiles_fit_registers_and_caches(monkeypatch, itemsize, bits, registers, 
     tiles = machine.tiles.__wrapped__(itemsize)
     assert tiles.mr * tiles.nv + tiles.nv + 1 <= registers
     assert tiles.nr == tiles.nv * bits // 8 // itemsize
-    assert tiles.near >= tiles.kc * max(tiles.mr, tiles.nr)  # a panel of either operand
+    assert tiles.b_chunk >= tiles.kc * max(tiles.mr, tiles.nr)  # a panel of either operand
     assert tiles.strip >= max(tiles.mr, tiles.nr)
-    assert tiles.own >= tiles.kc * tiles.strip
+    assert tiles.a_block >= tiles.kc * tiles.strip
     if l2 >= 1 << 20:
-        assert (2 * tiles.own + tiles.near) * itemsize <= 1.25 * l2
+        assert (2 * tiles.a_block + tiles.b_chunk) * itemsize <= 1.25 * l2

@@ -124,7 +124,7 @@ def test_every_edge_of_a_strip(dtype, transposition):
 
 def widest_chunk(shape: machine.Tiles, step: int) -> int:
     """Rows or columns of the smaller operand that fit the shared buffer, in whole panels."""
-    return shape.near // shape.kc // step * step
+    return shape.b_chunk // shape.kc // step * step
 
 
 @pytest.mark.machine
@@ -147,10 +147,10 @@ def test_every_edge_of_the_deepest_chunk(dtype, m_and_n, d):
     shape = tiles(dtype)
     m, n = m_and_n
     step = shape.nr if n <= m else shape.mr  # the smaller operand is packed in whole panels
-    most = shape.near // shape.kc // step * step  # of its edge at a time; pieces are even
+    most = shape.b_chunk // shape.kc // step * step  # of its edge at a time; pieces are even
     piece = -(-min(m, n) // -(-min(m, n) // most))
     panel = -(-piece // step) * step * shape.kc
-    assert_multiplies(m, n, shape.near // panel * shape.kc + d, dtype)
+    assert_multiplies(m, n, shape.b_chunk // panel * shape.kc + d, dtype)
 
 
 @pytest.mark.machine
@@ -171,7 +171,7 @@ def test_strips_that_are_packed_while_others_are_multiplied(dtype, transposition
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_a_product_cut_along_k(dtype, transposition):
     shape = tiles(dtype)
-    widest = shape.near // shape.kc // shape.nr * shape.nr  # of B, whose rows a thread packs
+    widest = shape.b_chunk // shape.kc // shape.nr * shape.nr  # of B, whose rows a thread packs
     for m, n in [
         (1, 1), (2, 1), (1, 2), (shape.strip + 1, shape.lanes + 1), (widest + 7, widest),
         (widest + 7, widest + 1), (shape.lanes, widest), (shape.lanes - 1, widest),
@@ -186,7 +186,7 @@ def test_every_edge_of_a_product_cut_along_k(dtype, transposition):
 def test_every_edge_of_what_is_near_enough_to_leave_a_in_its_place(dtype, monkeypatch):
     monkeypatch.setattr("fastbp.engine.threads.get_num_threads", lambda: 1)
     shape = tiles(dtype)
-    most = shape.near // shape.kc
+    most = shape.b_chunk // shape.kc
     for n in range(most // shape.nr * shape.nr - 1, most + 2):
         assert_multiplies(shape.row_step, n, shape.kc, dtype)
     for m in around(most // shape.row_step * shape.row_step):
@@ -209,7 +209,7 @@ def test_every_edge_of_a_wide_product_cut_along_k(dtype, transposition):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_the_most_parts(dtype, d):
     shape = tiles(dtype)
-    n = shape.near // shape.kc // shape.nr * shape.nr
+    n = shape.b_chunk // shape.kc // shape.nr * shape.nr
     m = shape.parts // 8 // n + d
     assert_multiplies(m, n, 8 * shape.kc, dtype, "NT")
     assert_multiplies(n, m, 8 * shape.kc, dtype, "NT")

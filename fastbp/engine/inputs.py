@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.kernels.linalg.packing import DTYPE_CODES
+from fastbp.kernels.linalg.operand import DTYPE_CODES
 
 __all__ = ["CODES", "as_array", "as_input", "check_width", "quietly"]
 

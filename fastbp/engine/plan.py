@@ -22,7 +22,7 @@ from fastbp.engine.memory import address_of
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg import gemm
-from fastbp.kernels.linalg.packing import DTYPE_CODES
+from fastbp.kernels.linalg.operand import DTYPE_CODES
 from fastbp.kernels.narrow import region as narrow
 from fastbp.kernels.wide import delayed, sweep
 from fastbp.kernels.wide import region as epoch

@@ -11,7 +11,7 @@ from __future__ import annotations
 from numba import int64
 
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.packing import Operand
+from fastbp.kernels.linalg.operand import Operand
 from fastbp.kernels.simd.vectors import pointer
 
 __all__ = ["layer_pointer", "layer_word", "operand_of_x", "plan_words"]

@@ -49,15 +49,8 @@ from fastbp.kernels.linalg.macrokernel import (
     swapped,
     whole,
 )
-from fastbp.kernels.linalg.packing import (
-    block_of,
-    code_of,
-    pack_a,
-    pack_b,
-    pitch_of,
-    tile_constant,
-    transposed,
-)
+from fastbp.kernels.linalg.operand import code_of, tile_constant, transposed
+from fastbp.kernels.linalg.packing import block_of, pack_a, pack_b, pitch_of
 from fastbp.kernels.linalg.split_k import split_count, split_product, sum_partials
 from fastbp.kernels.simd.vectors import lanes_of, moved, pointer
 from fastbp.kernels.threads.team import claim_near, first_near_task, following_task, is_abandoned

@@ -19,15 +19,8 @@ from llvmlite import ir
 from numba import int64, uint8
 
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.packing import (
-    UINT8,
-    Block,
-    code_of,
-    item_bytes,
-    panel_columns,
-    tile_constant,
-    transposed,
-)
+from fastbp.kernels.linalg.operand import UINT8, code_of, item_bytes, tile_constant, transposed
+from fastbp.kernels.linalg.packing import Block, panel_columns
 from fastbp.kernels.simd.ir import (
     convert,
     emit_loop,

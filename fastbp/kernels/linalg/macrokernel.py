@@ -10,14 +10,8 @@ from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg import interleave
 from fastbp.kernels.linalg.microkernel import UNROLL, tile_product
-from fastbp.kernels.linalg.packing import (
-    block_of,
-    is_along_k,
-    pack_columns,
-    panel_columns,
-    row_of,
-    tile_constant,
-)
+from fastbp.kernels.linalg.operand import tile_constant
+from fastbp.kernels.linalg.packing import block_of, is_along_k, pack_columns, panel_columns, row_of
 from fastbp.kernels.simd.vectors import (
     address_of,
     fma,

@@ -11,7 +11,7 @@ from numba import float64, int64
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import call_region, jit
 from fastbp.kernels.linalg.epilogue import NOTHING
-from fastbp.kernels.linalg.packing import Operand
+from fastbp.kernels.linalg.operand import Operand
 from fastbp.kernels.simd.vectors import pointer
 from fastbp.kernels.threads.standby import run_with
 from fastbp.kernels.threads.team import TEAM_WORDS

@@ -37,15 +37,8 @@ from fastbp.kernels.linalg.macrokernel import (
     panel_rows,
     swapped,
 )
-from fastbp.kernels.linalg.packing import (
-    block_of,
-    copy_rows,
-    matrix,
-    pack_a,
-    pack_b,
-    pitch_of,
-    tile_constant,
-)
+from fastbp.kernels.linalg.operand import matrix, tile_constant
+from fastbp.kernels.linalg.packing import block_of, copy_rows, pack_a, pack_b, pitch_of
 from fastbp.kernels.simd.vectors import address_of, lanes_of, load_part, moved, store_part
 from fastbp.kernels.threads.team import (
     claim_near,

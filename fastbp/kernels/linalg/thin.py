@@ -27,7 +27,8 @@ from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg import product
 from fastbp.kernels.linalg.epilogue import apply_epilogue
-from fastbp.kernels.linalg.packing import copy_rows, matrix, tile_constant, transposed
+from fastbp.kernels.linalg.operand import matrix, tile_constant, transposed
+from fastbp.kernels.linalg.packing import copy_rows
 from fastbp.kernels.linalg.row_products import GROUP, OUTPUTS, add_outer_products, add_products
 from fastbp.kernels.simd.vectors import (
     fma,

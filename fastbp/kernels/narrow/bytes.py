@@ -19,7 +19,7 @@ from numba import int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.packing import DTYPE_CODES
+from fastbp.kernels.linalg.operand import DTYPE_CODES
 from fastbp.kernels.linalg.row_ir import OUTPUTS
 from fastbp.kernels.narrow.weights import scale_weights
 from fastbp.kernels.plan import layer_pointer, layer_word

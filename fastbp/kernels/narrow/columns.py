@@ -32,7 +32,7 @@ from numba import int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.packing import DTYPE_CODES
+from fastbp.kernels.linalg.operand import DTYPE_CODES
 from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS, PREFETCHED
 from fastbp.kernels.linalg.row_products import add_products
 from fastbp.kernels.narrow.bytes import (

@@ -22,7 +22,7 @@ from numba import int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.packing import DTYPE_CODES
+from fastbp.kernels.linalg.operand import DTYPE_CODES
 from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS
 from fastbp.kernels.narrow.exchange import chunk_width, partial_of
 from fastbp.kernels.narrow.layers import (

@@ -12,7 +12,8 @@ from numba import int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.functions.activations import log_loss, sigmoid
+from fastbp.kernels.functions.activations import sigmoid
+from fastbp.kernels.functions.losses import log_loss
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.simd.vectors import (
     fma,

@@ -11,7 +11,7 @@ from numba import int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.packing import DTYPE_CODES
+from fastbp.kernels.linalg.operand import DTYPE_CODES
 from fastbp.kernels.linalg.row_ir import GROUP, PREFETCHED
 from fastbp.kernels.narrow.layers import row_number
 

@@ -38,7 +38,7 @@ from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, NOTHING, apply_epilogue
 from fastbp.kernels.linalg.gemm import Epilogue, gemm
 from fastbp.kernels.linalg.macrokernel import BlockTriangle, round_up
-from fastbp.kernels.linalg.packing import matrix
+from fastbp.kernels.linalg.operand import matrix
 from fastbp.kernels.linalg.row_ir import OUTPUTS
 from fastbp.kernels.linalg.row_products import add_outer_products
 from fastbp.kernels.linalg.split_k import split_count, split_product, sum_partials

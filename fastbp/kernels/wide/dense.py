@@ -9,10 +9,11 @@ from __future__ import annotations
 from numba import float64, int64
 
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.functions.activations import log_loss, sigmoid
+from fastbp.kernels.functions.activations import sigmoid
+from fastbp.kernels.functions.losses import log_loss
 from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, DERIVATIVE, NOTHING
 from fastbp.kernels.linalg.gemm import Epilogue, gemm
-from fastbp.kernels.linalg.packing import matrix
+from fastbp.kernels.linalg.operand import matrix
 from fastbp.kernels.simd.vectors import (
     lanes_of,
     load,

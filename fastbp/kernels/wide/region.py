@@ -14,7 +14,7 @@ from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg import product
 from fastbp.kernels.linalg.gemm import Epilogue, Workspace, gemm
-from fastbp.kernels.linalg.packing import matrix
+from fastbp.kernels.linalg.operand import matrix
 from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
 from fastbp.kernels.simd.vectors import moved, pointer
 from fastbp.kernels.wide.delayed import begin_group, begin_step, end_group, group_of

@@ -1,0 +1,88 @@
+"""A matrix in memory, as the integers by which compiled code passes it on."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+from llvmlite import ir
+from numba import float64, int64
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.simd.vectors import lanes_of
+
+__all__ = [
+    "DTYPE_CODES",
+    "FLOAT32",
+    "FLOAT64",
+    "UINT8",
+    "Operand",
+    "code_of",
+    "item_bytes",
+    "matrix",
+    "tile_constant",
+    "transposed",
+]
+
+FLOAT32, FLOAT64, UINT8 = 0, 1, 2
+DTYPE_CODES = {"float32": FLOAT32, "float64": FLOAT64, "uint8": UINT8}
+
+Operand = namedtuple("Operand", ["address", "dtype", "row", "column", "index", "shift", "scale"])
+"""A matrix in memory, as integers that compiled code can pass on.
+
+address, and dtype as one of DTYPE_CODES; element (i, j) lies at address[i * row + j * column]
+(strides in elements, of any sign). If index is not 0 it is the address of int64 row numbers, and
+row i of the operand is row index[i] of the matrix. If shift is not 0, shift and scale are the
+addresses of one value for each column, in the type of the product, or float64 for a matrix of
+float64 (`vectors.folding_pointer`), and the operand is matrix * scale + shift: (matrix - mean) *
+scale with shift = -mean * scale, one multiply-add.
+
+In the transpose of a gathered or folded matrix (see `transposed`) the numbers are those of columns,
+and there is a shift and a scale for each row; only `pack_b` knows how to read that.
+"""
+
+
+@intrinsic
+def tile_constant(typingctx: Any, dtype: Any, name: Any) -> Any:
+    """``tile_constant(dtype, "kc")``: a field of machine.Tiles, a compile-time constant."""
+    if not isinstance(name, types.StringLiteral):
+        return None
+    value = getattr(machine.tiles(dtype.instance_type.bitwidth // 8), name.literal_value)
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(ir.IntType(64), value)
+
+    return types.int64(dtype, name), codegen
+
+
+@jit
+def code_of(dtype):
+    """The DTYPE_CODES of the type of the product."""
+    return int64(FLOAT32) if lanes_of(dtype) > lanes_of(float64) else int64(FLOAT64)
+
+
+@jit
+def matrix(address, row, column, dtype):
+    """A matrix in the type of the product as an operand."""
+    zero = int64(0)
+    return Operand(address, code_of(dtype), row, column, zero, zero, zero)
+
+
+@jit
+def item_bytes(operand):
+    """Bytes of one element of the operand."""
+    if operand.dtype == UINT8:
+        return int64(1)
+    return int64(4) if operand.dtype == FLOAT32 else int64(8)
+
+
+@jit
+def transposed(operand):
+    """The transpose of an operand."""
+    return Operand(
+        operand.address, operand.dtype, operand.column, operand.row,
+        operand.index, operand.shift, operand.scale,
+    )  # fmt: skip
