@@ -21,11 +21,18 @@ from fastbp.engine.inputs import CODES, check_width
 from fastbp.engine.memory import address_of
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
-from fastbp.kernels.linalg import gemm
+from fastbp.kernels.compile.jit import Region
+from fastbp.kernels.compile.prepare import prepare
+from fastbp.kernels.linalg import gemm, macrokernel, product, reader
 from fastbp.kernels.linalg.operand import DTYPE_CODES
-from fastbp.kernels.narrow import region as narrow
-from fastbp.kernels.wide import delayed, sweep
-from fastbp.kernels.wide import region as epoch
+from fastbp.kernels.narrow import above as narrow_above
+from fastbp.kernels.narrow import columns as narrow_columns
+from fastbp.kernels.narrow import delayed as narrow_delayed
+from fastbp.kernels.narrow import forward as narrow_forward
+from fastbp.kernels.narrow import rows as narrow_rows
+from fastbp.kernels.narrow import shards as narrow_shards
+from fastbp.kernels.narrow import sizes as narrow
+from fastbp.kernels.wide import delayed, forward, layers, plain, sweep
 from fastbp.parameters import check_apart, check_parameters
 from fastbp.preprocessing import dtype_of_folding
 
@@ -55,11 +62,6 @@ _MOST_COPIED = 32 << 20
 _SERIAL_WORK_BY_COLUMNS = 60_000
 _ROWS_OF_A_PASS = 3
 # By dtype: looking up its name takes a microsecond.
-_WIDE_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
-_NARROW_REGIONS = {
-    (np.dtype(network), np.dtype(data), folded): region
-    for (network, data, folded), region in narrow.regions.items()
-}
 
 
 @functools.cache
@@ -178,14 +180,11 @@ class NetworkPlan:
             words[w.ONE_SCALE] = int(self._one_scale)
         self._fill_layers(words)
         self.words = np.array(words, np.int64)
-        if self._narrow:
-            self._region = _NARROW_REGIONS[dtype, X.dtype, folding is not None]
-        else:
-            self._region = _WIDE_REGIONS[dtype]
         self._address = address_of(self.words)
         self._by_columns = False
         self._folded = 0  # where in the shared scratch memory FOLDED is
         self._lay_out()
+        self._choose_regions(X.dtype, folding is not None)
         self._bytes = self._shared + self._private * self._workers + self._layers
         self._prepared: tuple[int, ...] = ()
         self._long_steps = (
@@ -195,11 +194,51 @@ class NetworkPlan:
         )
         self._backup: Backup | None = None
 
+    def _choose_regions(self, data: np.dtype[Any], folded: bool) -> None:
+        """Write the addresses of the regions that the method's region calls."""
+        name = self._dtype.name
+        called: dict[int, Region] = {}
+        if self._narrow:
+            key = name, data.name, folded
+            rows = narrow_rows.forward
+            if not self._training:
+                self._region = narrow_forward.regions[name]
+            else:
+                called[w.ABOVE_REGION] = narrow_above.regions[name]
+                called[w.BACK_REGION] = narrow_rows.back[key]
+                is_bytes = data == np.uint8
+                if not self._by_columns:
+                    self._region = narrow_shards.regions[name]
+                elif narrow_delayed.is_delayed(self.batch_size, self._lanes, is_bytes):
+                    self._region = narrow_delayed.regions[name]
+                    rows = narrow_rows.group
+                else:
+                    self._region = narrow_columns.regions[name]
+            called[w.FORWARD_REGION] = rows[key]
+        else:
+            called[w.PRODUCT_REGION] = product.regions[name]
+            called[w.BLOCK_REGION] = macrokernel.regions[name]
+            if folded or data != self._dtype:
+                called[w.X_READER] = reader.regions[name]
+            if not self._training:
+                self._region = forward.regions[name]
+            else:
+                called[w.ABOVE_REGION] = layers.regions[name]
+                if self.group > 1:
+                    self._region = delayed.regions[name]
+                elif self._gathered:
+                    self._region = sweep.regions[name]
+                else:
+                    self._region = plain.steps
+        prepare(self._region, *called.values())
+        for word, region in called.items():
+            self.words[word] = region.address
+
     def _folding(self, X: Array) -> tuple[Array, Array] | None:
         """Scale and shift of X's columns, if the region needs any."""
         folding = self._preprocessing
-        unfolded = self._dtype, X.dtype, False
-        if folding is None and self._narrow and unfolded not in _NARROW_REGIONS:
+        unfolded = self._dtype.name, X.dtype.name, False
+        if folding is None and self._narrow and unfolded not in narrow_rows.forward:
             ones = np.ones(self._sizes[0], dtype_of_folding(self._dtype, X.dtype))
             folding = ones, 0 * ones
         return folding
@@ -221,14 +260,13 @@ class NetworkPlan:
         self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
         steps = -(-self.rows // self.batch_size)
         if self._narrow:
-            self._by_columns = self._training and narrow.is_by_columns(
+            self._by_columns = self._training and narrow_columns.is_by_columns(
                 sizes[0], self.batch_size, self._row_bytes
             )
-            self.words[w.BY_COLUMNS] = int(self._by_columns)
             shared = 0
             if self._by_columns:
                 shared = narrow.columns_bytes(sizes, lanes, itemsize)
-                group = narrow.steps_of_group(self.batch_size, lanes)
+                group = narrow_delayed.steps_of_group(self.batch_size, lanes)
                 self.group = min(group, steps) if self._delays else 1
             elif self._training:
                 shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)

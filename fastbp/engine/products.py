@@ -15,11 +15,11 @@ from fastbp.engine import scratch, threads
 from fastbp.engine.inputs import CODES
 from fastbp.engine.memory import address_of
 from fastbp.engine.standby import standby
-from fastbp.kernels import plan
 from fastbp.kernels.compile.jit import Region
-from fastbp.kernels.linalg import epilogue, gemm, thin
+from fastbp.kernels.compile.prepare import prepare
+from fastbp.kernels.linalg import epilogue, gemm, macrokernel, reader, thin
+from fastbp.kernels.linalg import product as gemm_product
 from fastbp.kernels.linalg.product import run_helped, start_product
-from fastbp.kernels.wide import region as epoch
 
 __all__ = ["COMPUTED", "DIRECT", "plain_product", "product", "readable", "writable_rows"]
 
@@ -82,8 +82,9 @@ _SHARED = {4: gemm.shared_bytes(4), 8: gemm.shared_bytes(8)}
 _PRIVATE = {
     size: -(-max(gemm.private_bytes(size), thin.private_bytes(size)) // 64) * 64 for size in (4, 8)
 }
-_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
 _THIN_REGIONS = {np.dtype(name): region for name, region in thin.regions.items()}
+_READERS = {np.dtype(name): region for name, region in reader.regions.items()}
+_found: dict[np.dtype[Any], tuple[Region, int]] = {}
 
 
 def _crew(work: int) -> tuple[int, int]:
@@ -101,7 +102,20 @@ def _crew(work: int) -> tuple[int, int]:
     return workers, standby.mailbox if most == 2 or work <= 2 * _SERIAL_PRODUCT else 0
 
 
-def _region(
+def _product_region(dtype: np.dtype[Any], *more: Region) -> tuple[Region, int]:
+    """The region of all products but thin ones, and the address of the one that it calls.
+
+    ``more`` are needed too, and compiled beside them.
+    """
+    found = _found.get(dtype)
+    if found is None:
+        region, block = gemm_product.regions[dtype.name], macrokernel.regions[dtype.name]
+        prepare(region, block, *more)
+        found = _found[dtype] = region, block.address
+    return found
+
+
+def _thin_region(
     dtype: np.dtype[Any],
     m: int,
     n: int,
@@ -110,8 +124,8 @@ def _region(
     a_column: int,
     b_row: int,
     b_column: int,
-) -> tuple[Region, int]:
-    """Where a product is computed, and about how many multiply-adds times bytes that costs.
+) -> tuple[Region | None, int]:
+    """The region for a thin product, and about how many multiply-adds times bytes it costs.
 
     Of operands of its own dtype, with the distances of their rows and columns in elements.
     """
@@ -123,10 +137,13 @@ def _region(
         plain = row == 1 or column == 1
         if plain and thin.is_thin(m, n, k, size, by_rows=row != 1, in_place=step == 1):
             return _THIN_REGIONS[dtype], _THIN_WORK * max(m, n) * k * size
-    return _REGIONS[dtype], work
+    return None, work
 
 
-def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, ...]:
+def _operand(
+    matrix: Array, folding: tuple[Array, Array] | None, dtype: np.dtype[Any]
+) -> tuple[int, ...]:
+    """The words of an operand of a product in ``dtype``."""
     size = matrix.itemsize
     row, column = matrix.strides
     rows, columns = matrix.shape
@@ -135,10 +152,12 @@ def _operand(matrix: Array, folding: tuple[Array, Array] | None) -> tuple[int, .
     elif rows == 1:
         row = columns * size
     address, code = address_of(matrix), CODES[matrix.dtype]
-    if folding is None:
-        return address, code, row // size, column // size, 0, 0, 0
-    scale, shift = folding
-    return address, code, row // size, column // size, 0, address_of(shift), address_of(scale)
+    scale = shift = read = 0
+    if folding is not None:
+        scale, shift = map(address_of, folding)
+    if folding is not None or matrix.dtype != dtype:
+        read = _READERS[dtype].address
+    return address, code, row // size, column // size, 0, shift, scale, read
 
 
 def product(
@@ -184,20 +203,25 @@ def product(
         k, folding, folding_of_b = 1, None, None
     itemsize = c.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
-    left, right = _operand(a, folding), _operand(b, folding_of_b)
-    region, work = _REGIONS[c.dtype], m * n * k * itemsize
-    if a.dtype == b.dtype == c.dtype and folding is None and folding_of_b is None:
-        region, work = _region(c.dtype, m, n, k, *left[2:4], *right[2:4])
+    plain = a.dtype == b.dtype == c.dtype and folding is None and folding_of_b is None
+    if not plain:
+        _product_region(c.dtype, _READERS[c.dtype])
+    left, right = _operand(a, folding, c.dtype), _operand(b, folding_of_b, c.dtype)
+    region, block, work = None, 0, m * n * k * itemsize
+    if plain:
+        region, work = _thin_region(c.dtype, m, n, k, *left[2:4], *right[2:4])
+    if region is None:
+        region, block = _product_region(c.dtype)
     workers, mailbox = _crew(work)
     space = scratch.borrow()
     try:
         address = space.address(shared + private * max(workers, 2))
-        pack_into, buffer, start, team, words, factors = space.product
+        pack_into, buffer, start, team, words = space.product
         pack_into(
             buffer, start,
-            team, address, address + shared, private, plan.PRODUCT, workers, *left, *right,
-            address_of(c), c.strides[0] // itemsize, m, n, k, factors,
-            kind, 0 if bias is None else address_of(bias), alpha, beta,
+            team, address, address + shared, private, 0, workers, block, 0, *left, *right,
+            address_of(c), c.strides[0] // itemsize, m, n, k, alpha, beta,
+            kind, 0 if bias is None else address_of(bias), 0, 0, 0, 0, -1, 0,
         )  # fmt: skip
         if work > _LONG_PRODUCT:
             threads.run(region, words, workers, long=space)
@@ -236,10 +260,12 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
     itemsize = dtype.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
     a_by_rows, b_by_rows = a.flags.c_contiguous, b.flags.c_contiguous
-    region, work = _REGIONS[dtype], m * n * k * itemsize
+    region, block, work = None, 0, m * n * k * itemsize
     if work >= _LEAST_THIN and (m <= thin.MOST or n <= thin.MOST):  # spares others the call
         steps = (k, 1) if a_by_rows else (1, m), (n, 1) if b_by_rows else (1, k)
-        region, work = _region(dtype, m, n, k, *steps[0], *steps[1])
+        region, work = _thin_region(dtype, m, n, k, *steps[0], *steps[1])
+    if region is None:
+        region, block = _product_region(dtype)
     if work > _LONG_PRODUCT:
         return False
     workers, mailbox = _crew(work)
@@ -247,7 +273,7 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
     try:
         address, words = space.address(shared + private * max(workers, 2)), space.product[4]
         helped = start_product(
-            region.address, words, address, shared, private, workers, mailbox, CODES[dtype],
+            region.address, block, words, address, shared, private, workers, mailbox, CODES[dtype],
             at_a, a_by_rows, at_b, b_by_rows, at_c, m, n, k,
         )  # fmt: skip
         if helped:

@@ -16,7 +16,8 @@ import threading
 import numpy as np
 
 from fastbp.engine.memory import address_of
-from fastbp.kernels.linalg.product import PRODUCT_WORDS
+from fastbp.kernels.compile.calls import struct_format
+from fastbp.kernels.linalg.product import ProductPlan
 from fastbp.kernels.threads.shares import MOST_SHARES, SHARE_WORDS, state_of_share
 from fastbp.kernels.threads.team import ABANDONED, TEAM_WORDS
 
@@ -38,12 +39,12 @@ class Workspace:
         Address of the words of a team, see `new_team`.
     product : tuple
         What `fastbp.engine.products` needs to write a product's plan: ``pack_into``, the buffer and
-        where in it to write, and the addresses of the team, the plan, and alpha and beta. Packing
+        where in it to write, and the addresses of the team and the plan. Packing
         words into memory that is kept costs a tenth of making arrays of them.
     """
 
-    # The words of a team, which pad bytes zero, and of a plan; alpha and beta.
-    _layout = struct.Struct(f"={8 * TEAM_WORDS}x{PRODUCT_WORDS}q2d")
+    # The words of a team, which pad bytes zero, and of a plan.
+    _layout = struct.Struct(f"={8 * TEAM_WORDS}x{struct_format(ProductPlan)}")
 
     def __init__(self, free: list[Workspace]) -> None:
         self._free = free
@@ -56,8 +57,7 @@ class Workspace:
         team = address_of(self._words) + start
         plan = team + 8 * TEAM_WORDS
         buffer = self._words.data.cast("B")
-        factors = plan + 8 * PRODUCT_WORDS
-        self.product = (self._layout.pack_into, buffer, start, team, plan, factors)
+        self.product = (self._layout.pack_into, buffer, start, team, plan)
 
     def address(self, nbytes: int) -> int:
         """Address of ``nbytes`` bytes at the start of a page, valid until the next call of this.

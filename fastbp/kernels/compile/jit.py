@@ -17,19 +17,18 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
-from llvmlite import ir
 from numba.core import config, types
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
-from numba.extending import intrinsic
 from numba.np.ufunc.parallel import _launch_threads
 
 from fastbp.kernels.compile import cache
 from fastbp.kernels.compile.background import in_background
+from fastbp.kernels.compile.calls import call_region
 from fastbp.kernels.compile.linking import HelperCompiler
 
-__all__ = ["Region", "call_region", "jit", "launch", "region"]
+__all__ = ["Region", "jit", "launch", "region"]
 
 T = TypeVar("T")
 
@@ -138,19 +137,6 @@ class Region:
 def region(function: Callable[[int, int], None]) -> Region:
     """Make ``function(context, worker)`` an entry point; see `Region`."""
     return Region(function)
-
-
-@intrinsic
-def call_region(typingctx: Any, address: Any, context: Any, worker: Any) -> Any:
-    """Run the region at ``address`` on this thread, from compiled code."""
-
-    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
-        word = ir.IntType(64)
-        function = ir.FunctionType(ir.VoidType(), [word, word])
-        builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
-        return ctx.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), codegen
 
 
 def _launch(address: int, context: int, workers: int) -> None:

@@ -7,6 +7,8 @@ element that belongs to c[0, 0] of a matrix of C's shape, its rows ``ld_other`` 
 
 from __future__ import annotations
 
+from collections import namedtuple
+
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.activations import sigmoid
 from fastbp.kernels.simd.vectors import (
@@ -19,9 +21,12 @@ from fastbp.kernels.simd.vectors import (
     store_part,
 )
 
-__all__ = ["BIAS", "BIAS_SIGMOID", "DERIVATIVE", "NOTHING", "apply_epilogue"]
+__all__ = ["BIAS", "BIAS_SIGMOID", "DERIVATIVE", "NOTHING", "Epilogue", "apply_epilogue"]
 
 NOTHING, BIAS, BIAS_SIGMOID, DERIVATIVE = 0, 1, 2, 3
+
+Epilogue = namedtuple("Epilogue", ["kind", "bias", "other", "ld_other"])
+"""One of the kinds, and typed pointers to what it reads."""
 
 
 @jit

@@ -34,12 +34,13 @@ from collections import namedtuple
 from numba import int64
 
 from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.calls import call_region, words_of
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg import interleave
-from fastbp.kernels.linalg.epilogue import NOTHING, apply_epilogue
+from fastbp.kernels.linalg.epilogue import NOTHING, Epilogue, apply_epilogue
+from fastbp.kernels.linalg.interleave import NextBlock
 from fastbp.kernels.linalg.macrokernel import (
     SHALLOW,
-    block_product,
+    BlockWork,
     even_share,
     is_packed,
     own_buffers,
@@ -52,10 +53,10 @@ from fastbp.kernels.linalg.macrokernel import (
 from fastbp.kernels.linalg.operand import code_of, tile_constant, transposed
 from fastbp.kernels.linalg.packing import block_of, pack_a, pack_b, pitch_of
 from fastbp.kernels.linalg.split_k import split_count, split_product, sum_partials
-from fastbp.kernels.simd.vectors import lanes_of, moved, pointer
+from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer
 from fastbp.kernels.threads.team import claim_near, first_near_task, following_task, is_abandoned
 
-__all__ = ["Epilogue", "Workspace", "gemm", "private_bytes", "shared_bytes"]
+__all__ = ["gemm", "private_bytes", "shared_bytes"]
 
 _PACKING = 8
 """What packing an element costs in multiply-adds, about: 4 cycles for a vector. On Zen 5 it took
@@ -76,13 +77,6 @@ _SMALL = 16
 """Such a C times this has room where the partials are: (100, 100000) by (100000, 1000) in float32
 lost
 4 %."""
-
-Epilogue = namedtuple("Epilogue", ["kind", "bias", "other", "ld_other"])
-"""A epilogue: one of `epilogue`'s kinds, and typed pointers to what it reads."""
-
-Workspace = namedtuple("Workspace", ["team", "shared", "private", "worker", "workers"])
-"""Typed pointers to the team's words, the shared buffer, and this thread's own buffer; then this
-thread's number, and how many threads there are, which must be the same number for all of them."""
 
 
 def shared_bytes(itemsize: int) -> int:
@@ -186,7 +180,7 @@ def _next_chunk(more_strips, start, extent, few, most, lc, deep, depth, k, q, kc
 
 
 @jit
-def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, team, dtype):
+def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, space, dtype):
     """What one thread does of `_product`: the loops at the top of this module."""
     kc = tile_constant(dtype, "kc")
     room = tile_constant(dtype, "b_chunk")
@@ -203,7 +197,6 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, tea
         few_from, many_from = part.row, part.column
     strip = _strip_width(shares_b, many, k, pitch, dtype)
     most = even_share(few, room // deepest // step * step, step)
-    nowhere = pointer(int64(0), dtype)
     ready = False
     for start in range(0, few, most):
         extent = min(most, few - start)
@@ -221,7 +214,7 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, tea
                 else:
                     pack_a(to, pitch, small, block, dtype)
             for at in range(0, many, strip):
-                if is_abandoned(team):
+                if is_abandoned(space.team):
                     return
                 breadth = min(strip, many - at)
                 if shares_b:
@@ -247,8 +240,8 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, tea
                     block = block_of(
                         shares_b, many_from + then, breadth_then, p_then, min(kc, end - p_then)
                     )
-                    next_block = interleave.NextBlock(
-                        shares_b, pitch, large, turned, block, own.a_next
+                    next_block = NextBlock(
+                        int64(shares_b), pitch, large, int64(turned), block, address_of(own.a_next)
                     )
                     chunk = _next_chunk(
                         at + strip < many, start, extent, few, most, lc, deep, depth, k, q, kc
@@ -256,14 +249,18 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, tea
                     block = block_of(
                         not shares_b, few_from + chunk.row, chunk.rows, chunk.column, chunk.columns
                     )
-                    after = interleave.NextBlock(not shares_b, pitch, small, turned, block, nowhere)
+                    after = NextBlock(
+                        int64(not shares_b), pitch, small, int64(turned), block, int64(0)
+                    )
                     common = moved(own.b_chunk, q * block_size)
                     keep = beta if p == 0 else dtype(1)
                     left, right = (own.a_block, common) if shares_b else (common, own.a_block)
-                    block_product(
-                        left, pitch, right, length, corner, ldc, rows, columns, whole(),
-                        alpha, keep, own, next_block, after, dtype,
+                    work = BlockWork(
+                        address_of(left), pitch, address_of(right), length, address_of(corner), ldc,
+                        rows, columns, whole(), alpha, keep, address_of(space.private), next_block,
+                        after,
                     )  # fmt: skip
+                    call_region(space.block, words_of(work), 0)
                     ready = is_packed(next_block, dtype)
                     if ready:
                         own = swapped(own)
@@ -275,18 +272,20 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, tea
 
 
 @jit
-def _near_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, dtype):
+def _near_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, space, dtype):
     """The same where A `_is_near`: nothing is worth overlapping."""
     i, j = part.row, part.column
     block = block_of(False, j, part.columns, int64(0), k)
     pack_b(own.b_chunk, b, block, turned, own.transpose_rows, dtype)
     block = block_of(False, j, int64(0), int64(0), k)
-    nothing = interleave.NextBlock(False, int64(0), b, turned, block, own.a_next)
+    nothing = NextBlock(int64(0), int64(0), b, int64(turned), block, address_of(own.a_next))
     corner = moved(c, i * ldc + j)
-    block_product(
-        moved(pointer(a.address, dtype), i * a.row), a.row, own.b_chunk, k, corner, ldc, part.rows,
-        part.columns, whole(), alpha, beta, own, nothing, nothing, dtype,
+    rows = moved(pointer(a.address, dtype), i * a.row)
+    work = BlockWork(
+        address_of(rows), a.row, address_of(own.b_chunk), k, address_of(corner), ldc, part.rows,
+        part.columns, whole(), alpha, beta, address_of(space.private), nothing, nothing,
     )  # fmt: skip
+    call_region(space.block, words_of(work), 0)
     apply_epilogue(
         epilogue.kind, corner, ldc, part.rows, j, part.columns, epilogue.bias,
         moved(epilogue.other, i * epilogue.ld_other + j), epilogue.ld_other, dtype,
@@ -309,11 +308,9 @@ def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, epilogue, space, phase,
         j = task % across * columns
         part = Part(i, min(rows, m - i), j, min(columns, n - j))
         if is_near:
-            _near_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, dtype)
+            _near_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, space, dtype)
         else:
-            _part_product(
-                c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, space.team, dtype
-            )
+            _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, space, dtype)
         upcoming = claim_near(space.team, phase, tasks, home)
         task = following_task(space.team, phase, tasks, upcoming)
     return phase
@@ -337,7 +334,7 @@ def _is_turned(a, b, m, n, k, dtype):
 
 
 @jit
-def gemm(c, ldc, m, n, k, a, b, alpha, beta, epilogue, space, phase, dtype):
+def gemm(c, ldc, m, n, k, a, b, alpha, beta, epilogue, triangle, space, phase, dtype):
     """C <- epilogue(beta C + alpha A B), shared by the threads of a region.
 
     Parameters
@@ -351,6 +348,8 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, epilogue, space, phase, dtype):
     alpha, beta : dtype
         beta = 0 means that C is not read.
     epilogue : Epilogue
+    triangle : BlockTriangle
+        What is needed of C; the rest may be computed or undefined.
     space : Workspace
     phase : int64
         The number of the phase that came before.
@@ -360,17 +359,20 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, epilogue, space, phase, dtype):
     phase : int64
         The number of the last phase that was used.
     """
-    turned = n > m and beta == 0 and _is_turned(a, b, m, n, k, dtype)
     partials = space.shared
     target, ld, tall, wide, left, right, last = c, ldc, m, n, a, b, epilogue
+    splits = int64(0)
+    if triangle.step != 0:
+        splits = split_count(m, n, k, dtype)
+    needed = triangle if splits > 0 else whole()
+    turned = splits == 0 and n > m and beta == 0 and _is_turned(a, b, m, n, k, dtype)
     if turned:
         tall, wide, left, right = n, m, transposed(b), transposed(a)
-    splits = int64(0)
-    if wide <= tall and beta == 0:
+    if splits == 0 and wide <= tall and beta == 0:
         splits = split_count(tall, wide, k, dtype)
     if splits > 0:
         phase = split_product(
-            tall, wide, k, left, right, turned, whole(), alpha, splits, partials, space, phase,
+            tall, wide, k, left, right, turned, needed, alpha, splits, partials, space, phase,
             dtype,
         )  # fmt: skip
     else:
@@ -382,6 +384,6 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, epilogue, space, phase, dtype):
         )
     if splits > 0 or turned:
         phase = sum_partials(
-            c, ldc, m, n, whole(), partials, max(splits, 1), turned, epilogue, space, phase, dtype
+            c, ldc, m, n, needed, partials, max(splits, 1), turned, epilogue, space, phase, dtype
         )
     return phase

@@ -14,12 +14,20 @@ only fetch lines, so that the packing that follows finds them near; see `is_dire
 from __future__ import annotations
 
 from collections import namedtuple
+from typing import NamedTuple
 
 from llvmlite import ir
 from numba import int64, uint8
 
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.operand import UINT8, code_of, item_bytes, tile_constant, transposed
+from fastbp.kernels.linalg.operand import (
+    UINT8,
+    Operand,
+    code_of,
+    item_bytes,
+    tile_constant,
+    transposed,
+)
 from fastbp.kernels.linalg.packing import Block, panel_columns
 from fastbp.kernels.simd.ir import (
     convert,
@@ -29,7 +37,7 @@ from fastbp.kernels.simd.ir import (
     vector_load,
     vector_store,
 )
-from fastbp.kernels.simd.vectors import address_of, fma, lanes_of, load, moved, pointer, store
+from fastbp.kernels.simd.vectors import fma, lanes_of, load, moved, pointer, store
 
 __all__ = [
     "Moves",
@@ -69,10 +77,21 @@ Zen 4 its prefetch instruction is so slow that the product of (128, 1024) by (10
 _LINE = 64
 _WORD = ir.IntType(64)
 
-NextBlock = namedtuple("NextBlock", ["is_a", "pitch", "operand", "turned", "block", "target"])
-"""A block that is packed next, into ``target``: of A (see `packing` for its pitch) or else of B
-(see `pack_b` for turned). It has no rows or columns if there is none. If the target is null, its
-lines are only prefetched."""
+
+class NextBlock(NamedTuple):
+    """A block that is packed next, to the address ``target``.
+
+    Of A (see `packing` for its pitch) or else of B (see `pack_b` for turned). It has no rows or
+    columns if there is none. If the target is 0, its lines are only prefetched.
+    """
+
+    is_a: int
+    pitch: int
+    operand: Operand
+    turned: int
+    block: Block
+    target: int
+
 
 Moves = namedtuple(
     "Moves",
@@ -186,7 +205,7 @@ def is_direct(next_block, dtype):
     operand = next_block.operand
     block = next_block.block
     lanes = lanes_of(dtype)
-    if address_of(next_block.target) == 0:
+    if next_block.target == 0:
         return False
     same = operand.dtype == code_of(dtype) and operand.shift == 0
     if next_block.is_a and next_block.pitch == 0:
@@ -289,7 +308,7 @@ def write(rows, turns, next_block, dtype):
     count = _list_rows(rows, operand, block, cuts, lead)
     return Moves(
         rows, count, lead, _pace_bits(count, turns), kind, vectors, width,
-        address_of(next_block.target), step * nbytes, apart * nbytes, shift, scale,
+        next_block.target, step * nbytes, apart * nbytes, shift, scale,
     )  # fmt: skip
 
 

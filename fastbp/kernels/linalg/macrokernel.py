@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from typing import NamedTuple
 
-from numba import int64
+from numba import float32, float64, int64
 
 from fastbp.kernels.compile import machine
-from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.compile.calls import words_at
+from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg import interleave
+from fastbp.kernels.linalg.interleave import NextBlock
 from fastbp.kernels.linalg.microkernel import UNROLL, tile_product
 from fastbp.kernels.linalg.operand import tile_constant
 from fastbp.kernels.linalg.packing import block_of, is_along_k, pack_columns, panel_columns, row_of
 from fastbp.kernels.simd.vectors import (
-    address_of,
     fma,
     lanes_of,
     load,
     load_part,
     moved,
+    pointer,
     recast,
     splat,
     store_part,
@@ -27,13 +30,14 @@ from fastbp.kernels.simd.vectors import (
 __all__ = [
     "SHALLOW",
     "BlockTriangle",
-    "block_product",
+    "BlockWork",
     "columns_of_triangle",
     "even_share",
     "is_packed",
     "own_buffers",
     "panel_rows",
     "private_bytes",
+    "regions",
     "round_up",
     "swapped",
     "whole",
@@ -43,8 +47,13 @@ _PIECE = 256
 """Rows of a piece: those of 16 columns of float32 and 512 rows would fill a level-1 cache of 32 KiB
 before they are packed."""
 
-BlockTriangle = namedtuple("BlockTriangle", ["step", "skip"])
-"""Of row i of C the columns before (i + skip) // step * step are triangle, or all if step is 0."""
+
+class BlockTriangle(NamedTuple):
+    """Of row i of C the columns before (i + skip) // step * step are needed; all if step is 0."""
+
+    step: int
+    skip: int
+
 
 SHALLOW = 96  # k, up to which C's rows rather than B's panels are what is worth keeping near
 
@@ -131,7 +140,7 @@ def _tiles_of(next_block, after, tiles):
 @jit
 def _is_by_pieces(next_block, dtype):
     """Whether a block is packed by `_pack_until`, after tiles."""
-    only_fetched = address_of(next_block.target) == 0
+    only_fetched = next_block.target == 0
     if next_block.is_a or only_fetched or interleave.is_direct(next_block, dtype):
         return False
     return is_along_k(next_block.operand, next_block.turned)
@@ -182,8 +191,9 @@ def _pack_until(next_block, packed, upto, spare, dtype):
     for piece in range(packed, upto):
         top = piece % across * _PIECE
         pack_columns(
-            next_block.target, next_block.operand, block, piece // across * lanes_of(dtype), top,
-            min(_PIECE, block.rows - top), next_block.turned, spare, dtype,
+            pointer(next_block.target, dtype), next_block.operand, block,
+            piece // across * lanes_of(dtype), top, min(_PIECE, block.rows - top),
+            next_block.turned, spare, dtype,
         )  # fmt: skip
     return upto
 
@@ -204,12 +214,37 @@ def columns_of_triangle(triangle, row, columns, dtype):
 
 
 @jit
-def block_product(
-    a, pitch, b, k, c, ldc, rows, columns, triangle, alpha, beta, own, next_block, after, dtype
-):
-    """C <- beta C + alpha A B for a packed block of A and packed panels of B, all k deep.
+def swapped(own):
+    """The same buffer, after the block packed meanwhile has become the one to multiply."""
+    return Own(own.a_next, own.a_block, own.b_chunk, own.c_tile, own.transpose_rows, own.moves)
 
-    Of C, what is `BlockTriangle` and a little more.
+
+class BlockWork(NamedTuple):
+    """What the region is told: C <- beta C + alpha A B, A a packed block, B packed panels, k deep.
+
+    Addresses of A, B, C and the thread's own buffer, see `Own`. Of C (rows, columns) what is in the
+    triangle is computed, and a little more. Meanwhile two blocks are packed, if `is_packed`.
+    """
+
+    a: int
+    pitch: int
+    b: int
+    k: int
+    c: int
+    ldc: int
+    rows: int
+    columns: int
+    triangle: BlockTriangle
+    alpha: float
+    beta: float
+    private: int
+    next_block: NextBlock
+    after: NextBlock
+
+
+@jit
+def _block_product(context, dtype):
+    """Carry out a `BlockWork`.
 
     Deep blocks go down C panel by panel, so that a panel of B stays near. In shallow ones C itself
     is most of what is moved: they go along its rows.
@@ -218,6 +253,11 @@ def block_product(
     so: by moves in the micro-kernel, or, where vectors have to be transposed, some columns after
     each tile, in which their lines have been prefetched.
     """
+    it = words_at(context, BlockWork)
+    pitch, k, rows, columns = it.pitch, it.k, it.rows, it.columns
+    a, b, c = pointer(it.a, dtype), pointer(it.b, dtype), pointer(it.c, dtype)
+    alpha, beta = dtype(it.alpha), dtype(it.beta)
+    own = own_buffers(pointer(it.private, dtype), dtype)
     mr = tile_constant(dtype, "mr")
     lanes = lanes_of(dtype)
     step = tile_constant(dtype, "row_step")
@@ -230,7 +270,7 @@ def block_product(
     a_row, a_column = pitch, int64(1)
     if pitch == 0:
         a_row, a_column = int64(1), tile_constant(dtype, "pw")
-    work, first, end = next_block, int64(0), _tiles_of(next_block, after, tall * wide)
+    work, first, end = it.next_block, int64(0), _tiles_of(it.next_block, it.after, tall * wide)
     for _ in range(2):
         by_pieces = _is_by_pieces(work, dtype)
         moves = interleave.write(own.moves, (end - first) * turns, work, dtype)
@@ -246,7 +286,7 @@ def block_product(
             i *= mr
             j *= most
             height = min(mr, rows - i)
-            width = min(most, columns_of_triangle(triangle, i + height - 1, columns, dtype) - j)
+            width = min(most, columns_of_triangle(it.triangle, i + height - 1, columns, dtype) - j)
             if width <= 0:
                 continue
             if by_pieces:
@@ -254,15 +294,15 @@ def block_product(
                 block = _pieces(work.block, packed, upto, dtype)
                 moves = interleave.requests(own.moves, turns, work.operand, block, dtype)
             row = row_of(a, i, pitch, k, dtype)
-            tile = moved(c, i * ldc + j)
+            tile = moved(c, i * it.ldc + j)
             if width % lanes == 0 and height % step == 0:
                 tile_product(
-                    row, a_row, a_column, panel, k, tile, ldc, alpha, beta, moves, height,
+                    row, a_row, a_column, panel, k, tile, it.ldc, alpha, beta, moves, height,
                     width // lanes,
                 )  # fmt: skip
             else:
                 _ragged_tile(
-                    row, a_row, a_column, panel, k, tile, ldc, height, width, alpha, beta, moves,
+                    row, a_row, a_column, panel, k, tile, it.ldc, height, width, alpha, beta, moves,
                     own.c_tile, dtype,
                 )  # fmt: skip
             if by_pieces:
@@ -279,10 +319,18 @@ def block_product(
             )
         else:
             interleave.run(moves, dtype)
-        work, first, end = after, end, tall * wide
+        work, first, end = it.after, end, tall * wide
 
 
-@jit
-def swapped(own):
-    """The same buffer, after the block packed meanwhile has become the one to multiply."""
-    return Own(own.a_next, own.a_block, own.b_chunk, own.c_tile, own.transpose_rows, own.moves)
+@region
+def _float32(context: int, worker: int) -> None:
+    _block_product(context, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _block_product(context, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region that multiplies a block, for each dtype; called by the loops of `gemm`."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import float64, int64
@@ -30,19 +29,30 @@ __all__ = [
 FLOAT32, FLOAT64, UINT8 = 0, 1, 2
 DTYPE_CODES = {"float32": FLOAT32, "float64": FLOAT64, "uint8": UINT8}
 
-Operand = namedtuple("Operand", ["address", "dtype", "row", "column", "index", "shift", "scale"])
-"""A matrix in memory, as integers that compiled code can pass on.
 
-address, and dtype as one of DTYPE_CODES; element (i, j) lies at address[i * row + j * column]
-(strides in elements, of any sign). If index is not 0 it is the address of int64 row numbers, and
-row i of the operand is row index[i] of the matrix. If shift is not 0, shift and scale are the
-addresses of one value for each column, in the type of the product, or float64 for a matrix of
-float64 (`vectors.folding_pointer`), and the operand is matrix * scale + shift: (matrix - mean) *
-scale with shift = -mean * scale, one multiply-add.
+class Operand(NamedTuple):
+    """A matrix in memory, as integers that compiled code can pass on.
 
-In the transpose of a gathered or folded matrix (see `transposed`) the numbers are those of columns,
-and there is a shift and a scale for each row; only `pack_b` knows how to read that.
-"""
+    address, and dtype as one of DTYPE_CODES; element (i, j) lies at address[i * row + j * column]
+    (strides in elements, of any sign). If index is not 0 it is the address of int64 row numbers,
+    and row i of the operand is row index[i] of the matrix. If shift is not 0, shift and scale are
+    the addresses of one value for each column, in the type of the product, or float64 for a matrix
+    of float64 (`vectors.folding_pointer`), and the operand is matrix * scale + shift: (matrix -
+    mean) * scale with shift = -mean * scale, one multiply-add. Where elements are of another type
+    than the product's, or folded, reader is the address of the region of `reader` that reads them.
+
+    In the transpose of a gathered or folded matrix (see `transposed`) the numbers are those of
+    columns, and there is a shift and a scale for each row; only `pack_b` knows how to read that.
+    """
+
+    address: int
+    dtype: int
+    row: int
+    column: int
+    index: int
+    shift: int
+    scale: int
+    reader: int
 
 
 @intrinsic
@@ -68,7 +78,7 @@ def code_of(dtype):
 def matrix(address, row, column, dtype):
     """A matrix in the type of the product as an operand."""
     zero = int64(0)
-    return Operand(address, code_of(dtype), row, column, zero, zero, zero)
+    return Operand(address, code_of(dtype), row, column, zero, zero, zero, zero)
 
 
 @jit
@@ -84,5 +94,5 @@ def transposed(operand):
     """The transpose of an operand."""
     return Operand(
         operand.address, operand.dtype, operand.column, operand.row,
-        operand.index, operand.shift, operand.scale,
+        operand.index, operand.shift, operand.scale, operand.reader,
     )  # fmt: skip

@@ -13,37 +13,16 @@ columns are transposed in registers, lanes x lanes at a time; anything else goes
 
 from __future__ import annotations
 
-from collections import namedtuple
-from typing import Any
+from typing import NamedTuple
 
-from llvmlite import ir
-from numba import float32, float64, int64, uint8
-from numba.core import types
-from numba.extending import intrinsic
+from numba import int64
 
+from fastbp.kernels.compile.calls import call_region, words_of
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.operand import (
-    FLOAT32,
-    UINT8,
-    matrix,
-    tile_constant,
-    transposed,
-)
-from fastbp.kernels.simd.ir import convert, vector_load, vector_store
-from fastbp.kernels.simd.vectors import (
-    address_of,
-    folded_element,
-    folding_pointer,
-    lanes_of,
-    load,
-    load_folded,
-    load_part,
-    moved,
-    pointer,
-    store,
-    vector_of,
-    zeros,
-)
+from fastbp.kernels.linalg.copying import copy_from, panel_from
+from fastbp.kernels.linalg.operand import matrix, tile_constant, transposed
+from fastbp.kernels.linalg.reader import READ_PANEL, READ_ROWS, Reading
+from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer
 
 __all__ = [
     "Block",
@@ -59,157 +38,14 @@ __all__ = [
     "row_of",
 ]
 
-Block = namedtuple("Block", ["row", "rows", "column", "columns"])
-"""A block of an operand: rows row ... row + rows, columns column ... column + columns."""
 
+class Block(NamedTuple):
+    """A block of an operand: rows row ... row + rows, columns column ... column + columns."""
 
-@intrinsic
-def _transpose(typingctx: Any, src: Any, src_step: Any, dst: Any, dst_step: Any, dtype: Any) -> Any:
-    """Write the transpose of a lanes x lanes block: dst[i, p] = src[p, i], rows ``*_step`` apart.
-
-    The 2 x 2 blocks of side s change places for s = 1, 2, 4 ...: lanes / 2 * log2(lanes) pairs of
-    two-operand shuffles, each one instruction.
-    """
-    target = vector_of(dtype.instance_type)
-
-    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
-        source, source_step, destination, destination_step, _ = args
-        lanes = target.lanes
-        word = ir.IntType(64)
-        raw = ir.VectorType(ctx.get_value_type(src.dtype), lanes)
-        rows = []
-        for p in range(lanes):
-            address = builder.gep(source, [builder.mul(source_step, word(p))])
-            loaded = vector_load(builder, address, raw)
-            rows.append(convert(builder, loaded, ctx.get_value_type(target)))
-        side = 1
-        while side < lanes:
-            low = [i if i & side == 0 else lanes + i - side for i in range(lanes)]
-            high = [i + side if i & side == 0 else lanes + i for i in range(lanes)]
-            kind = ir.VectorType(ir.IntType(32), lanes)
-            for i in range(lanes):
-                if i & side == 0:
-                    a, b = rows[i], rows[i + side]
-                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(kind, low))
-                    rows[i + side] = builder.shuffle_vector(a, b, ir.Constant(kind, high))
-            side *= 2
-        for i in range(lanes):
-            address = builder.gep(destination, [builder.mul(destination_step, word(i))])
-            vector_store(builder, rows[i], address)
-        return ctx.get_dummy_value()
-
-    return types.void(src, types.int64, dst, types.int64, dtype), codegen
-
-
-@jit
-def _copy_row(dst, src, shift, scale, folded, j0, count, dtype):
-    """dst[:count] = src[:count], columns j0 and on; shifted and scaled if ``folded``.
-
-    dst is written up to a full vector, with zeros.
-    """
-    lanes = lanes_of(dtype)
-    whole = count // lanes * lanes
-    if folded:
-        for j in range(0, whole, lanes):
-            store(dst, j, load_folded(src, j, shift, scale, j0 + j, None, dtype))
-        if whole < count:
-            rest = load_folded(src, whole, shift, scale, j0 + whole, count - whole, dtype)
-            store(dst, whole, rest)
-    else:
-        for j in range(0, whole, lanes):
-            store(dst, j, load(src, j, dtype))
-        if whole < count:
-            store(dst, whole, load_part(src, whole, count - whole, dtype))
-
-
-@jit
-def _copy_elements(dst, dst_row, dst_column, src, operand, i0, rows, j0, columns, dtype):
-    """The general case, element by element: dst[i, j] = operand[i0 + i, j0 + j]."""
-    index = pointer(operand.index, int64)
-    shift = folding_pointer(operand.shift, src, dtype)
-    scale = folding_pointer(operand.scale, src, dtype)
-    for i in range(rows):
-        row = index[i0 + i] if operand.index != 0 else i0 + i
-        for j in range(columns):
-            at = row * operand.row + (j0 + j) * operand.column
-            if operand.shift != 0:
-                x = folded_element(src, at, shift, scale, j0 + j, dtype)
-            else:
-                x = dtype(src[at])
-            dst[i * dst_row + j * dst_column] = x
-
-
-@jit
-def _copy_rows(dst, step, src, operand, i0, rows, k0, k, dtype):
-    lanes = lanes_of(dtype)
-    folded = operand.shift != 0
-    if operand.column == 1:
-        index = pointer(operand.index, int64)
-        shift = folding_pointer(operand.shift, src, dtype)
-        scale = folding_pointer(operand.scale, src, dtype)
-        for i in range(rows):
-            row = index[i0 + i] if operand.index != 0 else i0 + i
-            line = moved(src, row * operand.row + k0)
-            _copy_row(moved(dst, i * step), line, shift, scale, folded, k0, k, dtype)
-    elif operand.row == 1 and operand.index == 0 and not folded:
-        whole_rows = rows // lanes * lanes
-        whole_k = k // lanes * lanes
-        for i in range(0, whole_rows, lanes):
-            for p in range(0, whole_k, lanes):
-                block = moved(src, (i0 + i) + (k0 + p) * operand.column)
-                _transpose(block, operand.column, moved(dst, i * step + p), step, dtype)
-        _copy_elements(
-            moved(dst, whole_k), step, 1, src, operand, i0, whole_rows, k0 + whole_k,
-            k - whole_k, dtype,
-        )  # fmt: skip
-        _copy_elements(
-            moved(dst, whole_rows * step), step, 1, src, operand, i0 + whole_rows,
-            rows - whole_rows, k0, k, dtype,
-        )  # fmt: skip
-    else:
-        _copy_elements(dst, step, 1, src, operand, i0, rows, k0, k, dtype)
-
-
-@jit
-def _pack_b(dst, nr, src, operand, k0, k, j0, columns, dtype):
-    lanes = lanes_of(dtype)
-    folded = operand.shift != 0
-    if operand.column == 1:
-        index = pointer(operand.index, int64)
-        shift = folding_pointer(operand.shift, src, dtype)
-        scale = folding_pointer(operand.scale, src, dtype)
-        for p in range(k):
-            row = index[k0 + p] if operand.index != 0 else k0 + p
-            line = moved(src, row * operand.row + j0)
-            _copy_row(moved(dst, p * nr), line, shift, scale, folded, j0, columns, dtype)
-    elif operand.row == 1 and operand.index == 0 and not folded:
-        whole_k = k // lanes * lanes
-        whole_columns = columns // lanes * lanes
-        for j in range(0, whole_columns, lanes):
-            for p in range(0, whole_k, lanes):
-                block = moved(src, (k0 + p) + (j0 + j) * operand.column)
-                _transpose(block, operand.column, moved(dst, p * nr + j), nr, dtype)
-        if whole_columns < columns:
-            _clear(moved(dst, whole_columns), nr, k, dtype)
-        _copy_elements(
-            moved(dst, whole_k * nr), nr, 1, src, operand, k0 + whole_k, k - whole_k, j0,
-            whole_columns, dtype,
-        )  # fmt: skip
-        _copy_elements(
-            moved(dst, whole_columns), nr, 1, src, operand, k0, k, j0 + whole_columns,
-            columns - whole_columns, dtype,
-        )  # fmt: skip
-    else:
-        if columns < nr:
-            _clear(moved(dst, columns // lanes * lanes), nr, k, dtype)
-        _copy_elements(dst, nr, 1, src, operand, k0, k, j0, columns, dtype)
-
-
-@jit
-def _clear(dst, step, rows, dtype):
-    """Zero one vector at the head of each row, so that the edge of a panel adds nothing."""
-    for i in range(rows):
-        store(dst, i * step, zeros(dtype))
+    row: int
+    rows: int
+    column: int
+    columns: int
 
 
 @jit
@@ -218,12 +54,11 @@ def copy_rows(dst, step, operand, i0, rows, k0, k, dtype):
 
     A row is written up to a whole vector, with zeros; rows are written in order.
     """
-    if operand.dtype == UINT8:
-        _copy_rows(dst, step, pointer(operand.address, uint8), operand, i0, rows, k0, k, dtype)
-    elif operand.dtype == FLOAT32:
-        _copy_rows(dst, step, pointer(operand.address, float32), operand, i0, rows, k0, k, dtype)
+    if operand.reader != 0:
+        reading = Reading(operand, address_of(dst), step, i0, rows, k0, k)
+        call_region(operand.reader, words_of(reading), READ_ROWS)
     else:
-        _copy_rows(dst, step, pointer(operand.address, float64), operand, i0, rows, k0, k, dtype)
+        copy_from(pointer(operand.address, dtype), dst, step, operand, i0, rows, k0, k, dtype)
 
 
 @jit
@@ -280,12 +115,12 @@ def _pack_panels(dst, nr, most, operand, k0, k, j0, columns, dtype):
         to = moved(dst, j // most * nr * k)
         at = j0 + j
         width = min(most, columns - j)
-        if operand.dtype == UINT8:
-            _pack_b(to, nr, pointer(operand.address, uint8), operand, k0, k, at, width, dtype)
-        elif operand.dtype == FLOAT32:
-            _pack_b(to, nr, pointer(operand.address, float32), operand, k0, k, at, width, dtype)
+        if operand.reader != 0:
+            reading = Reading(operand, address_of(to), nr, k0, k, at, width)
+            call_region(operand.reader, words_of(reading), READ_PANEL)
         else:
-            _pack_b(to, nr, pointer(operand.address, float64), operand, k0, k, at, width, dtype)
+            src = pointer(operand.address, dtype)
+            panel_from(src, to, nr, operand, k0, k, at, width, dtype)
 
 
 @jit

@@ -1,93 +1,159 @@
-"""The plan of one bare product, and how Python has it carried out.
+"""The region of matrix products, its plan, and how Python and other regions have it carried out.
 
-Its first words are those of any plan (`plan`: TEAM to WORKERS). Which region carries it out is up
-to the caller: `wide.region`'s does all products, `thin`'s those that are thin.
+One region for each dtype does all products, those of the NumPy-compatible functions and those of
+training alike; only thin ones have a region of their own (`thin`).
 """
 
 from __future__ import annotations
 
-from numba import float64, int64
+from typing import NamedTuple
 
-from fastbp.kernels import plan as w
-from fastbp.kernels.compile.jit import call_region, jit
-from fastbp.kernels.linalg.epilogue import NOTHING
+from numba import float32, float64, int64
+
+from fastbp.kernels.compile.calls import (
+    call_region,
+    count_words,
+    words_at,
+    words_of,
+    write_words,
+)
+from fastbp.kernels.compile.jit import jit, region
+from fastbp.kernels.linalg.epilogue import NOTHING, Epilogue
+from fastbp.kernels.linalg.gemm import gemm
+from fastbp.kernels.linalg.macrokernel import BlockTriangle
 from fastbp.kernels.linalg.operand import Operand
-from fastbp.kernels.simd.vectors import pointer
+from fastbp.kernels.simd.vectors import address_of, pointer
+from fastbp.kernels.threads.context import WORKERS, workspace
 from fastbp.kernels.threads.standby import run_with
 from fastbp.kernels.threads.team import TEAM_WORDS
 
-__all__ = ["PRODUCT_WORDS", "operands", "run_helped", "start_product"]
+__all__ = [
+    "PRODUCT_WORDS",
+    "ProductPlan",
+    "multiply",
+    "regions",
+    "run_helped",
+    "start_product",
+]
 
-OPERAND_WORDS = 7
-A = 6  # the operands A and B, so many words each: see `packing.Operand`
-B = 13
-C = 20  # address of C, the distance of its rows in elements, and the shape
-LDC = 21
-M = 22
-N = 23
-K = 24
-FACTORS = 25  # address of two float64: alpha and beta
-EPILOGUE = 26  # the epilogue's kind, none that reads another matrix, and the address of its bias
-BIAS = 27
-PRODUCT_WORDS = 28
+
+class ProductPlan(NamedTuple):
+    """C <- epilogue(beta C + alpha A B), as words; the first ones are those of any plan."""
+
+    team: int
+    shared: int
+    private: int
+    private_step: int
+    operation: int
+    workers: int
+    block: int
+    product: int
+    a: Operand
+    b: Operand
+    c: int  # address of C, the distance of its rows in elements, and the shape
+    ldc: int
+    m: int
+    n: int
+    k: int
+    alpha: float
+    beta: float
+    epilogue: int  # its kind, and what it reads: addresses, see `epilogue`
+    bias: int
+    other: int
+    ld_other: int
+    triangle: BlockTriangle
+    phase: int  # the phase that came before, -1 at first
+    phase_out: int  # address for that which came last, or 0
+
+
+class _Phase(NamedTuple):
+    number: int
+
+
+PRODUCT_WORDS = count_words(ProductPlan)
 
 
 @jit
-def _operand(plan, at):
-    return Operand(
-        plan[at], plan[at + 1], plan[at + 2], plan[at + 3], plan[at + 4], plan[at + 5],
-        plan[at + 6],
+def multiply(c, ldc, m, n, k, a, b, alpha, beta, epilogue, triangle, space, phase, dtype):
+    """`gemm`, done by the region of products."""
+    last = words_of(_Phase(phase))
+    zero = int64(0)
+    plan = ProductPlan(
+        address_of(space.team), address_of(space.shared), address_of(space.private), zero, zero,
+        space.workers, space.block, zero, a, b, address_of(c), ldc, m, n, k, alpha, beta,
+        epilogue.kind, address_of(epilogue.bias), address_of(epilogue.other), epilogue.ld_other,
+        triangle, phase, last,
     )  # fmt: skip
+    call_region(space.product, words_of(plan), space.worker)
+    return pointer(last, int64)[0]
 
 
 @jit
-def operands(plan):
-    """A and B."""
-    return _operand(plan, A), _operand(plan, B)
+def _run(context, worker, dtype):
+    plan = words_at(context, ProductPlan)
+    space = workspace(pointer(context, int64), worker, dtype)
+    epilogue = Epilogue(
+        plan.epilogue, pointer(plan.bias, dtype), pointer(plan.other, dtype), plan.ld_other
+    )
+    phase = gemm(
+        pointer(plan.c, dtype), plan.ldc, plan.m, plan.n, plan.k, plan.a, plan.b,
+        dtype(plan.alpha), dtype(plan.beta), epilogue, plan.triangle, space, plan.phase, dtype,
+    )  # fmt: skip
+    if plan.phase_out != 0:
+        pointer(plan.phase_out, int64)[0] = phase
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, worker, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, worker, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the product; compiled when it is first used."""
 
 
 @jit(cache=True)
 def run_helped(region, words, workers, mailbox):
-    """Run a PRODUCT with a standby if there is a ``mailbox`` and one waits; whether it did.
+    """Run a product with a standby thread if there is a ``mailbox`` and one waits; whether it did.
 
     If not, the plan at ``words`` is one for ``workers`` threads.
     """
     plan = pointer(words, int64)
-    plan[w.WORKERS] = 2
+    plan[WORKERS] = 2
     helped = mailbox != 0 and run_with(mailbox, region, words)
-    plan[w.WORKERS] = workers
+    plan[WORKERS] = workers
     return helped
 
 
 @jit(cache=True)
 def start_product(
-    region, words, scratch, shared, private, workers, mailbox, code, a, a_by_rows, b, b_by_rows, c,
-    m, n, k,
+    region, block, words, scratch, shared, private, workers, mailbox, code, a, a_by_rows, b,
+    b_by_rows, c, m, n, k,
 ):  # fmt: skip
-    """Write a PRODUCT's plan for contiguous matrices of one dtype, and run it if no launch is due.
+    """Write the plan of a product of contiguous matrices of one dtype; run it if no launch is due.
 
-    ``words`` is the address of PRODUCT_WORDS and two factors, behind TEAM_WORDS of team; ``region``
-    that of the region's code; ``scratch`` that of the shared bytes and of the private ones of each
-    worker, of two at least. ``mailbox`` is a standby's, or 0. Returns whether the standby took
+    ``words`` is the address of PRODUCT_WORDS, behind TEAM_WORDS of team; ``region`` and ``block``
+    those of regions' code; ``scratch`` that of the shared bytes and of the private ones of each
+    worker, of two at least. ``mailbox`` is a standby thread's, or 0. Returns whether that took
     part; it is left to the caller to run the region if not, and workers > 1.
     """
     team = words - 8 * TEAM_WORDS
     for i in range(TEAM_WORDS):
         pointer(team, int64)[i] = 0
-    plan = pointer(words, int64)
-    factors = words + 8 * PRODUCT_WORDS
-    plan[w.TEAM], plan[w.SHARED], plan[w.PRIVATE] = team, scratch, scratch + shared
-    plan[w.PRIVATE_STEP], plan[w.OPERATION], plan[w.WORKERS] = private, w.PRODUCT, workers
     a_row, a_column = (k, 1) if a_by_rows else (1, m)
     b_row, b_column = (n, 1) if b_by_rows else (1, k)
-    plan[A], plan[A + 1], plan[A + 2], plan[A + 3] = a, code, a_row, a_column
-    plan[B], plan[B + 1], plan[B + 2], plan[B + 3] = b, code, b_row, b_column
-    for i in range(4, OPERAND_WORDS):
-        plan[A + i] = plan[B + i] = 0
-    plan[C], plan[LDC], plan[M], plan[N], plan[K], plan[FACTORS] = c, n, m, n, k, factors
-    plan[EPILOGUE], plan[BIAS] = NOTHING, 0
-    pointer(factors, float64)[0] = 1.0
-    pointer(factors, float64)[1] = 0.0
+    plan = ProductPlan(
+        team, scratch, scratch + shared, private, 0, workers, block, 0,
+        Operand(a, code, a_row, a_column, 0, 0, 0, 0),
+        Operand(b, code, b_row, b_column, 0, 0, 0, 0),
+        c, n, m, n, k, 1.0, 0.0, NOTHING, 0, 0, 0, BlockTriangle(0, 0), -1, 0,
+    )  # fmt: skip
+    write_words(words, plan)
     helped = run_helped(region, words, workers, mailbox)
     if workers == 1 and not helped:
         call_region(region, words, 0)

@@ -24,12 +24,13 @@ from __future__ import annotations
 
 from numba import int64
 
+from fastbp.kernels.compile.calls import call_region, words_of
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg import interleave
 from fastbp.kernels.linalg.epilogue import apply_epilogue
+from fastbp.kernels.linalg.interleave import NextBlock
 from fastbp.kernels.linalg.macrokernel import (
     BlockTriangle,
-    block_product,
+    BlockWork,
     columns_of_triangle,
     even_share,
     is_packed,
@@ -139,17 +140,20 @@ def split_product(m, n, k, a, b, turned, triangle, alpha, splits, partials, spac
                 rows_then = min(strip, m) if upcoming >= 0 else 0
             last = end if turn + 1 < turns else min(then + deep, k)
             block = block_of(True, i_then, rows_then, then, min(kc, last - then))
-            next_block = interleave.NextBlock(True, pitch, a, False, block, own.a_next)
+            next_block = NextBlock(
+                int64(True), pitch, a, int64(False), block, address_of(own.a_next)
+            )
             columns_then = n if i_then == 0 and rows_then > 0 else 0
             block = block_of(False, int64(0), columns_then, then, min(kc, last - then))
-            after = interleave.NextBlock(False, pitch, b, turned, block, panels_then)
+            after = NextBlock(int64(False), pitch, b, int64(turned), block, address_of(panels_then))
             part = moved(partials, task * m * n + i * n)
             keep = dtype(0) if p == begin else dtype(1)
-            block_product(
-                own.a_block, pitch, panels, length, part, n, rows, n,
-                BlockTriangle(triangle.step, triangle.skip + i), alpha, keep, own, next_block,
-                after, dtype,
+            work = BlockWork(
+                address_of(own.a_block), pitch, address_of(panels), length, address_of(part), n,
+                rows, n, BlockTriangle(triangle.step, triangle.skip + i), alpha, keep,
+                address_of(space.private), next_block, after,
             )  # fmt: skip
+            call_region(space.block, words_of(work), 0)
             ready = is_packed(next_block, dtype)
             if ready:
                 own = swapped(own)

@@ -22,13 +22,13 @@ from collections import namedtuple
 
 from numba import float32, float64, int64
 
-from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.calls import words_at
 from fastbp.kernels.compile.jit import jit, region
-from fastbp.kernels.linalg import product
 from fastbp.kernels.linalg.epilogue import apply_epilogue
 from fastbp.kernels.linalg.operand import matrix, tile_constant, transposed
 from fastbp.kernels.linalg.packing import copy_rows
+from fastbp.kernels.linalg.product import ProductPlan
 from fastbp.kernels.linalg.row_products import GROUP, OUTPUTS, add_outer_products, add_products
 from fastbp.kernels.simd.vectors import (
     fma,
@@ -44,6 +44,7 @@ from fastbp.kernels.simd.vectors import (
     store_part,
     zeros,
 )
+from fastbp.kernels.threads.context import workspace
 from fastbp.kernels.threads.team import (
     TICKET_BITS,
     claim_near,
@@ -190,11 +191,9 @@ def _end_turned(c, ldc, partials, ld_partials, apart, splits, rows, columns, alp
 @jit
 def _finish(plan, it, partials, ld_partials, apart, splits, first, rows, dtype):
     """Write rows ``first`` and on of the product, the sum of the partials of its transpose."""
-    c = pointer(plan[product.C], dtype)
-    ldc = plan[product.LDC]
-    factors = pointer(plan[product.FACTORS], float64)
-    alpha, beta = dtype(factors[0]), dtype(factors[1])
-    bias = pointer(plan[product.BIAS], dtype)
+    c, ldc = pointer(plan.c, dtype), plan.ldc
+    alpha, beta = dtype(plan.alpha), dtype(plan.beta)
+    bias = pointer(plan.bias, dtype)
     zero = int64(0)
     if it.turned:
         corner = moved(c, first)
@@ -202,40 +201,22 @@ def _finish(plan, it, partials, ld_partials, apart, splits, first, rows, dtype):
             corner, ldc, partials, ld_partials, apart, splits, it.vectors, rows, alpha, beta, dtype
         )
         apply_epilogue(
-            plan[product.EPILOGUE], corner, ldc, it.vectors, first, rows, bias, bias, zero, dtype,
+            plan.epilogue, corner, ldc, it.vectors, first, rows, bias, bias, zero, dtype,
         )  # fmt: skip
     else:
         corner = moved(c, first * ldc)
         if it.vectors == 1 and ldc == 1:
             _end(
-                corner,
-                zero,
-                partials,
-                ld_partials,
-                apart,
-                splits,
-                zero + 1,
-                rows,
-                alpha,
-                beta,
+                corner, zero, partials, ld_partials, apart, splits, zero + 1, rows, alpha, beta,
                 dtype,
-            )
+            )  # fmt: skip
         else:
             _end_turned(
-                corner,
-                ldc,
-                partials,
-                ld_partials,
-                apart,
-                splits,
-                rows,
-                it.vectors,
-                alpha,
-                beta,
+                corner, ldc, partials, ld_partials, apart, splits, rows, it.vectors, alpha, beta,
                 dtype,
-            )
+            )  # fmt: skip
         apply_epilogue(
-            plan[product.EPILOGUE], corner, ldc, rows, zero, it.vectors, bias, bias, zero, dtype,
+            plan.epilogue, corner, ldc, rows, zero, it.vectors, bias, bias, zero, dtype,
         )  # fmt: skip
 
 
@@ -264,8 +245,8 @@ def _copy_thin(plan, source, q, k, phase, dtype):
     ld = _even(k, int64(1), lanes_of(dtype))
     piece = int64(_COPIED)
     tasks = (k + piece - 1) // piece
-    team = pointer(plan[w.TEAM], int64)
-    target = pointer(plan[w.SHARED], dtype)
+    team = pointer(plan.team, int64)
+    target = pointer(plan.shared, dtype)
     task = next_task(team, phase, tasks, False)
     while task >= 0:
         k0 = task * piece
@@ -276,12 +257,11 @@ def _copy_thin(plan, source, q, k, phase, dtype):
 
 @jit
 def _run(context, worker, dtype):
-    plan = pointer(context, int64)
-    a, b = product.operands(plan)
-    m, n, k = plan[product.M], plan[product.N], plan[product.K]
-    team = pointer(plan[w.TEAM], int64)
-    shared = pointer(plan[w.SHARED], dtype)
-    own = pointer(plan[w.PRIVATE] + worker * plan[w.PRIVATE_STEP], dtype)
+    plan = words_at(context, ProductPlan)
+    a, b = plan.a, plan.b
+    m, n, k = plan.m, plan.n, plan.k
+    space = workspace(pointer(context, int64), worker, dtype)
+    team, shared, own = space.team, space.shared, space.private
     phase = int64(0)
     turned = m < n
     large, thin, rows, q = a, transposed(b), m, n
@@ -290,7 +270,7 @@ def _run(context, worker, dtype):
     ld = thin.row
     if thin.column != 1:
         ld = _copy_thin(plan, thin, q, k, phase, dtype)
-        thin = matrix(plan[w.SHARED], ld, int64(1), dtype)
+        thin = matrix(plan.shared, ld, int64(1), dtype)
         shared = moved(shared, q * ld)
         phase += 1
     by_rows = large.column == 1 and large.row != 1
@@ -303,7 +283,7 @@ def _run(context, worker, dtype):
     each = (units + TICKET_BITS - 1) // TICKET_BITS
     tasks = (units + each - 1) // each
     private = moved(own, 2 * _COLUMNS + _ROWS * MOST * lanes_of(dtype))
-    home = worker * tasks // plan[w.WORKERS] % tasks
+    home = worker * tasks // plan.workers % tasks
     task = first_near_task(team, phase, tasks, home)
     while task >= 0:
         for unit in range(task * each, min((task + 1) * each, units)):

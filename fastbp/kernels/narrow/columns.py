@@ -28,42 +28,34 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from numba import int64
+from numba import float32, float64, int64
 
 from fastbp.kernels import plan as w
-from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.operand import DTYPE_CODES
-from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS, PREFETCHED
-from fastbp.kernels.linalg.row_products import add_products
+from fastbp.kernels.linalg.row_ir import GROUP, PREFETCHED
+from fastbp.kernels.narrow.above import ROWS, ROWS_AND_UPDATE, go_above
 from fastbp.kernels.narrow.bytes import (
     factor_of_sums,
     fold_weights,
     folded_weights,
     folds_sums,
 )
-from fastbp.kernels.narrow.delayed import groups_of, is_grouped, run_group
 from fastbp.kernels.narrow.exchange import (
     LINE,
     chunk_width,
     common_of,
     partial_of,
 )
-from fastbp.kernels.narrow.layers import (
-    backward_above,
-    clear_outside,
-    layers_above,
-    output_delta,
-    row_number,
-    units,
-)
+from fastbp.kernels.narrow.layers import clear_outside, row_number
 from fastbp.kernels.narrow.prefetch import list_prefetch
+from fastbp.kernels.narrow.rows import PRODUCTS, multiply_rows
 from fastbp.kernels.narrow.scratch import return_parameters, scratch, take_parameters
 from fastbp.kernels.narrow.update import (
     bias_steps,
     change_weights,
     clear_tally,
     keep_and_factor,
-    update_above,
     update_first,
 )
 from fastbp.kernels.plan import layer_pointer, layer_word
@@ -79,7 +71,7 @@ from fastbp.kernels.simd.vectors import (
 )
 from fastbp.kernels.threads.shares import finish, next_in_share, publish
 
-__all__ = ["is_by_columns", "train_by_columns"]
+__all__ = ["is_by_columns", "regions"]
 
 _BYTES = DTYPE_CODES["uint8"]
 _MOST_ROWS, _MOST_BYTES = 128, 4 << 20  # of a batch
@@ -147,32 +139,26 @@ def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtyp
 
 
 @jit
-def _forward(
-    plan, x, shift, scale, own, common, number, chunks, chunk, i, rows, lane, j0, count, dtype
-):
+def _forward(plan, own, common, number, chunks, chunk, i, rows, lane, j0, count, dtype):
     """Partial products of a group of rows, rows i ... of tile ``number``, in a chunk of columns."""
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, w.INPUTS)
     n1 = layer_word(plan, 0, w.OUTPUTS)
-    weight = folded_weights(plan, dtype)
     for s in range(n1 * GROUP):
         store(own.sums, s * lanes, zeros(dtype))
-    for o in range(0, n1, OUTPUTS):
-        add_products(
-            moved(own.sums, o * GROUP * lanes), x, moved(own.next_offsets, i), shift, scale,
-            moved(weight, o * n0), n0, j0, count, min(GROUP, rows - i), min(OUTPUTS, n1 - o),
-            moved(own.prefetch, i // GROUP * PREFETCHED) if o == 0 else moved(own.next_offsets, i),
-        )  # fmt: skip
+    multiply_rows(
+        plan, int64(PRODUCTS), moved(own.next_offsets, i), min(GROUP, rows - i),
+        moved(own.prefetch, i // GROUP * PREFETCHED), folded_weights(plan, dtype), own.sums,
+        own.sums, j0, count,
+    )  # fmt: skip
     _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtype)
 
 
 @jit
-def _between(plan, own, common, tile, number, chunks, dtype):
+def _between(plan, share, own, common, tile, number, chunks, dtype):
     """From a tile's partial products to its delta; after a step's last one, the update above W1."""
     lanes = lanes_of(dtype)
     n1 = layer_word(plan, 0, w.OUTPUTS)
     b = layer_pointer(plan, 0, w.BIAS, dtype)
-    top = plan[w.LAYERS] - 1
     if tile.first:
         clear_tally(plan, own.tally, dtype)
     for o in range(n1):
@@ -181,19 +167,18 @@ def _between(plan, own, common, tile, number, chunks, dtype):
             z += load(partial_of(plan, common, number, chunks, c, dtype), o * lanes, dtype)
         store(own.act, o * lanes, z)
         clear_outside(own.act, o * lanes, tile.lane, tile.rows, dtype)
-    z_top = layers_above(plan, own, dtype)
-    last = moved(own.delta, (units(plan) - layer_word(plan, top, w.OUTPUTS)) * lanes)
-    output_delta(plan, z_top, last, tile.start, tile.rows, tile.lane, tile.batch, own.tally, dtype)
-    backward_above(plan, own, moved(own.tally, 2 * lanes), dtype)
+    go_above(
+        plan, share, int64(ROWS_AND_UPDATE if tile.last else ROWS), tile.start, tile.rows,
+        tile.lane, tile.batch, own.tally, int64(0), int64(1),
+    )  # fmt: skip
     for i in range(tile.rows):
         own.offsets[i] = row_number(plan, tile.start + i) * plan[w.X_ROW]
     if tile.last:
         bias_steps(plan, own.tally, int64(0), 1, own.totals, dtype)
-        update_above(plan, own.tally, int64(0), 1, dtype)
 
 
 @jit
-def _back(plan, x, shift, scale, own, common, tile, later, chunk, j0, count, dtype):
+def _back(plan, own, common, tile, later, chunk, j0, count, dtype):
     """Back with a tile in a chunk of columns; after a step's last tile, the update of W1."""
     lanes = lanes_of(dtype)
     straight = tile.first and tile.last
@@ -205,8 +190,8 @@ def _back(plan, x, shift, scale, own, common, tile, later, chunk, j0, count, dty
         keep, factor = dtype(0.0 if tile.first else 1.0), dtype(1)
     delta = moved(own.delta, tile.lane)
     change_weights(
-        plan, target, x, own.offsets, shift, scale, delta, lanes, j0, count, tile.rows, later,
-        keep, factor, straight, own.totals, dtype,
+        plan, target, own.offsets, delta, lanes, j0, count, tile.rows, later, keep, factor,
+        straight, own.totals, dtype,
     )  # fmt: skip
     if tile.last:
         if not straight:
@@ -232,7 +217,7 @@ def _look_ahead(plan, own, number, tiles, rows_behind, dtype):
 
 
 @jit
-def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, tiles, lag, dtype):
+def _run_task(plan, own, common, team, share, shares, task, tiles, lag, dtype):
     """A task of a share: forward with tile ``task``, back with the one that is ``lag`` behind it.
 
     ``plan`` is the share's own.
@@ -248,7 +233,7 @@ def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, til
     finishes = lag == 1 and goes_back and (ahead.first or not goes_on)
     rows, later = _look_ahead(plan, own, task, tiles, behind.rows, dtype)
     if finishes:
-        _between(plan, own, common, behind, task - lag, chunks, dtype)
+        _between(plan, share, own, common, behind, task - lag, chunks, dtype)
     groups = (rows + GROUP - 1) // GROUP
     by_rows = not finishes and plan[w.X_DTYPE] != _BYTES
     for turn in range((end - begin) * groups):
@@ -259,25 +244,25 @@ def _run_task(plan, x, shift, scale, own, common, team, share, shares, task, til
         j0 = chunk * width
         count = min(width, n0 - j0)
         if finishes and i == 0:
-            _back(plan, x, shift, scale, own, common, behind, later, chunk, j0, count, dtype)
+            _back(plan, own, common, behind, later, chunk, j0, count, dtype)
         _forward(
-            plan, x, shift, scale, own, common, task, chunks, chunk, i * GROUP, rows, ahead.lane,
-            j0, count, dtype,
-        )  # fmt: skip
+            plan, own, common, task, chunks, chunk, i * GROUP, rows, ahead.lane, j0, count, dtype
+        )
     if goes_on:
         publish(team, share, task + 1)
     if goes_back and not (finishes and goes_on):
         if not finishes:
-            _between(plan, own, common, behind, task - lag, chunks, dtype)
+            _between(plan, share, own, common, behind, task - lag, chunks, dtype)
         for chunk in range(begin, end):
             j0 = chunk * width
             count = min(width, n0 - j0)
-            _back(plan, x, shift, scale, own, common, behind, later, chunk, j0, count, dtype)
+            _back(plan, own, common, behind, later, chunk, j0, count, dtype)
 
 
 @jit
-def train_by_columns(plan, x, shift, scale, worker, dtype):
+def _run(context, worker, dtype):
     """Make steps FIRST ... LAST - 1."""
+    plan = pointer(context, int64)
     n0 = layer_word(plan, 0, w.INPUTS)
     width = chunk_width(n0)
     chunks = (n0 + width - 1) // width
@@ -287,28 +272,32 @@ def train_by_columns(plan, x, shift, scale, worker, dtype):
     steps = plan[w.LAST] - plan[w.FIRST]
     rest = min(plan[w.BATCH], plan[w.ROWS] - (plan[w.LAST] - 1) * plan[w.BATCH])
     tiles = (steps - 1) * _tiles_of(plan, plan[w.BATCH]) + _tiles_of(plan, rest)
-    grouped = is_grouped(plan, dtype)
-    lag = 1 if grouped or shares > 1 or plan[w.BATCH] <= plan[w.TILE] else 0
-    if grouped:
-        tiles = groups_of(plan)
+    lag = 1 if shares > 1 or plan[w.BATCH] <= plan[w.TILE] else 0
     share, task = next_in_share(team, shares, tiles + lag, worker)
     while task >= 0:
         own = scratch(plan, share, dtype)
         if task == 0:
             take_parameters(plan, own.plan, dtype)
-            if folds_sums(plan) and not grouped:
+            if folds_sums(plan):
                 for chunk in range(share * chunks // shares, (share + 1) * chunks // shares):
                     j0 = chunk * width
                     _fold(plan, own, common, chunk, j0, min(width, n0 - j0), dtype)
-        if grouped:
-            run_group(
-                own.plan, x, shift, scale, own, common, team, share, shares, task, tiles, dtype
-            )
-        else:
-            _run_task(
-                own.plan, x, shift, scale, own, common, team, share, shares, task, tiles, lag, dtype
-            )
+        _run_task(own.plan, own, common, team, share, shares, task, tiles, lag, dtype)
         if task == tiles + lag - 1 and share == 0:
             return_parameters(plan, own.plan, dtype)
         finish(team, share, task)
         share, task = next_in_share(team, shares, tiles + lag, worker)
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, worker, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, worker, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the network."""

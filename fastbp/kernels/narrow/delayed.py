@@ -18,44 +18,24 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from numba import int64
+from numba import float32, float64, int64
 
 from fastbp.kernels import plan as w
-from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.operand import DTYPE_CODES
-from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS
-from fastbp.kernels.narrow.exchange import chunk_width, partial_of
-from fastbp.kernels.narrow.layers import (
-    backward_above,
-    layers_above,
-    output_delta,
-    row_number,
-    units,
-)
+from fastbp.kernels.compile.jit import jit, region
+from fastbp.kernels.linalg.row_ir import GROUP
+from fastbp.kernels.narrow.above import ROWS_AND_UPDATE, go_above
+from fastbp.kernels.narrow.exchange import chunk_width, common_of, partial_of
+from fastbp.kernels.narrow.layers import row_number
 from fastbp.kernels.narrow.prefetch import list_prefetch
-from fastbp.kernels.narrow.update import (
-    change_weights,
-    clear_tally,
-    keep_and_factor,
-    update_above,
-)
-from fastbp.kernels.narrow.weights import PAIRS, multiply_group
+from fastbp.kernels.narrow.rows import GROUP_OF_STEPS, multiply_rows
+from fastbp.kernels.narrow.scratch import return_parameters, scratch, take_parameters
+from fastbp.kernels.narrow.update import change_weights, clear_tally, keep_and_factor
+from fastbp.kernels.narrow.weights import PAIRS
 from fastbp.kernels.plan import layer_pointer, layer_word
-from fastbp.kernels.simd.vectors import (
-    folding_pointer,
-    lanes_of,
-    load,
-    moved,
-    pointer,
-    reduce_add,
-    store,
-    zeros,
-)
-from fastbp.kernels.threads.shares import publish
+from fastbp.kernels.simd.vectors import lanes_of, load, moved, pointer, reduce_add, store, zeros
+from fastbp.kernels.threads.shares import finish, next_in_share, publish
 
-__all__ = ["groups_of", "is_grouped", "run_group", "steps_of_group"]
-
-_BYTES = DTYPE_CODES["uint8"]
+__all__ = ["is_delayed", "regions", "steps_of_group"]
 
 _Group = namedtuple("_Group", ["start", "rows", "steps"])
 
@@ -65,27 +45,22 @@ def _most_rows(lanes):
     return min(GROUP, lanes)
 
 
-_most = jit(_most_rows)
-
-
 def steps_of_group(batch: int, lanes: int) -> int:
     """How many steps of ``batch`` rows share a pass over W1."""
     return GROUP // batch if batch <= _most_rows(lanes) else 1
 
 
-@jit
-def is_grouped(plan, dtype):
+def is_delayed(batch: int, lanes: int, is_bytes: bool) -> bool:
     """Whether steps are made in groups, of one step each or of several.
 
     Steps on 4 rows of floats take 6 % less as tiles of `narrow.columns`, where memory is prefetched
-    them more evenly; on 4 rows of bytes 6 % more.
+    for them more evenly; on 4 rows of bytes 6 % more.
     """
-    few = plan[w.BATCH] < GROUP or plan[w.X_DTYPE] == _BYTES
-    return few and plan[w.BATCH] <= _most(lanes_of(dtype))
+    return (batch < GROUP or is_bytes) and batch <= _most_rows(lanes)
 
 
 @jit
-def groups_of(plan):
+def _groups_of(plan):
     """How many groups there are in steps FIRST ... LAST - 1."""
     return (plan[w.LAST] - plan[w.FIRST] + plan[w.GROUP] - 1) // plan[w.GROUP]
 
@@ -142,14 +117,13 @@ def _first_layer(plan, own, products, first, rows, power, dtype):
 
 
 @jit
-def _make_steps(plan, own, common, number, chunks, dtype):
+def _make_steps(plan, share, own, common, number, chunks, dtype):
     """Make the steps of a group, but for W1: that is to become keep * W1 + own.changes * X.
 
     Returns keep.
     """
     lanes = lanes_of(dtype)
     n1 = layer_word(plan, 0, w.OUTPUTS)
-    outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
     group = _group(plan, number)
     products = own.sums  # which no sweep needs now
     for k in range(0, _products(plan), lanes):
@@ -165,11 +139,10 @@ def _make_steps(plan, own, common, number, chunks, dtype):
         doubt = _first_layer(plan, own, products, first, rows, power, dtype)
         clear_tally(plan, own.tally, dtype)
         own.tally[0] = doubt
-        z = layers_above(plan, own, dtype)
-        delta = moved(own.delta, (units(plan) - outputs) * lanes)
-        output_delta(plan, z, delta, group.start + first, rows, int64(0), rows, own.tally, dtype)
-        backward_above(plan, own, moved(own.tally, 2 * lanes), dtype)
-        update_above(plan, own.tally, int64(0), 1, dtype)
+        go_above(
+            plan, share, int64(ROWS_AND_UPDATE), group.start + first, rows, int64(0), rows,
+            own.tally, int64(0), int64(1),
+        )  # fmt: skip
         for o in range(n1):
             for u in range(first):
                 own.changes[o * GROUP + u] *= keep
@@ -184,30 +157,24 @@ def _make_steps(plan, own, common, number, chunks, dtype):
 
 
 @jit
-def _forward(plan, x, own, partial, j0, count, dtype):
+def _forward(plan, own, partial, j0, count, dtype):
     """Partial products of the rows in own.next_offsets, with W1 and with each other."""
     lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, w.INPUTS)
     n1 = layer_word(plan, 0, w.OUTPUTS)
-    weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
-    for i in range(_products(plan)):
-        store(own.sums, i * lanes, zeros(dtype))
-    none = pointer(int64(0), dtype)
-    for o in range(0, n1, OUTPUTS):
-        pairs = moved(own.sums, n1 * GROUP * lanes)
-        multiply_group(
-            moved(own.sums, o * GROUP * lanes), pairs if o == 0 and plan[w.GROUP] > 1 else none, x,
-            own.next_offsets, folding_pointer(plan[w.SHIFT], x, dtype),
-            folding_pointer(plan[w.SCALE], x, dtype),
-            moved(weight, o * n0), n0, j0, count, min(OUTPUTS, n1 - o),
-            own.prefetch if o == 0 else own.next_offsets,
-        )  # fmt: skip
+    for s in range(_products(plan)):
+        store(own.sums, s * lanes, zeros(dtype))
+    pairs = moved(own.sums, n1 * GROUP * lanes)
+    multiply_rows(
+        plan, int64(GROUP_OF_STEPS), own.next_offsets, int64(GROUP), own.prefetch,
+        layer_pointer(plan, 0, w.WEIGHT, dtype), own.sums,
+        pairs if plan[w.GROUP] > 1 else pointer(int64(0), dtype), j0, count,
+    )  # fmt: skip
     for i in range(_products(plan)):
         partial[i] = reduce_add(load(own.sums, i * lanes, dtype))
 
 
 @jit
-def run_group(plan, x, shift, scale, own, common, team, share, shares, task, groups, dtype):
+def _run_group(plan, own, common, team, share, shares, task, groups, dtype):
     """A task of a share: the steps of group ``task`` - 1, and forward with group ``task``.
 
     ``plan`` is the share's own. There are ``groups`` + 1 tasks.
@@ -218,7 +185,7 @@ def run_group(plan, x, shift, scale, own, common, team, share, shares, task, gro
     keep = dtype(1)
     rows = later = int64(0)
     if task > 0:
-        keep = _make_steps(plan, own, common, task - 1, chunks, dtype)
+        keep = _make_steps(plan, share, own, common, task - 1, chunks, dtype)
         rows = _list_rows(plan, task - 1, own.offsets)
     if task < groups:
         _list_rows(plan, task, own.next_offsets)
@@ -232,12 +199,47 @@ def run_group(plan, x, shift, scale, own, common, team, share, shares, task, gro
         count = min(width, n0 - j0)
         if task > 0:
             change_weights(
-                plan, layer_pointer(plan, 0, w.WEIGHT, dtype), x, own.offsets, shift, scale,
-                own.changes, int64(GROUP), j0, count, rows, later, keep, dtype(1), True,
-                own.totals, dtype,
+                plan, layer_pointer(plan, 0, w.WEIGHT, dtype), own.offsets, own.changes,
+                int64(GROUP), j0, count, rows, later, keep, dtype(1), True, own.totals, dtype,
             )  # fmt: skip
         if task < groups:
             partial = partial_of(plan, common, task, chunks, chunk, dtype)
-            _forward(plan, x, own, partial, j0, count, dtype)
+            _forward(plan, own, partial, j0, count, dtype)
     if task < groups:
         publish(team, share, task + 1)
+
+
+@jit
+def _run(context, worker, dtype):
+    """Make steps FIRST ... LAST - 1."""
+    plan = pointer(context, int64)
+    width = chunk_width(layer_word(plan, 0, w.INPUTS))
+    chunks = (layer_word(plan, 0, w.INPUTS) + width - 1) // width
+    shares = min(plan[w.WORKERS], chunks)
+    team = pointer(plan[w.TEAM], int64)
+    common = common_of(plan, chunks, dtype)
+    groups = _groups_of(plan)
+    share, task = next_in_share(team, shares, groups + 1, worker)
+    while task >= 0:
+        own = scratch(plan, share, dtype)
+        if task == 0:
+            take_parameters(plan, own.plan, dtype)
+        _run_group(own.plan, own, common, team, share, shares, task, groups, dtype)
+        if task == groups and share == 0:
+            return_parameters(plan, own.plan, dtype)
+        finish(team, share, task)
+        share, task = next_in_share(team, shares, groups + 1, worker)
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, worker, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, worker, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the network."""

@@ -12,9 +12,8 @@ from numba import float64, int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.row_ir import OUTPUTS
-from fastbp.kernels.linalg.row_products import add_outer_products
 from fastbp.kernels.narrow.bytes import factor_of_sums, scale_of_sums, shift_of_sums
+from fastbp.kernels.narrow.rows import add_gradient
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.simd.vectors import (
     address_of,
@@ -22,7 +21,6 @@ from fastbp.kernels.simd.vectors import (
     lanes_of,
     load,
     load_part,
-    moved,
     pointer,
     reduce_add,
     splat,
@@ -123,25 +121,21 @@ def update_first(plan, shards, size, count, steps, j0, columns, dtype):
 
 @jit
 def change_weights(
-    plan, target, x, offsets, shift, scale, delta, ldd, j0, count, rows, later, keep, factor,
-    of_weights, totals, dtype,
+    plan, target, offsets, delta, ldd, j0, count, rows, later, keep, factor, of_weights, totals,
+    dtype,
 ):  # fmt: skip
     """`add_outer_products` for all rows of W1, or of its gradient.
 
     If the target is W1, bytes are preprocessed by the way: ``totals`` as there.
     """
-    n0 = layer_word(plan, 0, w.INPUTS)
-    n1 = layer_word(plan, 0, w.OUTPUTS)
     sums_shift = sums_scale = pointer(int64(0), dtype)
     if of_weights:
         sums_shift, sums_scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
         factor *= factor_of_sums(plan, dtype)
-    for o in range(0, n1, OUTPUTS):
-        add_outer_products(
-            moved(target, o * n0), n0, x, offsets, shift, scale, moved(delta, o * ldd), ldd, j0,
-            count, rows, later if o == 0 else int64(0), min(OUTPUTS, n1 - o), keep, factor,
-            sums_shift, sums_scale, moved(totals, o),
-        )  # fmt: skip
+    add_gradient(
+        plan, target, offsets, rows, later, delta, ldd, j0, count, keep, factor, sums_shift,
+        sums_scale, totals,
+    )  # fmt: skip
 
 
 @jit

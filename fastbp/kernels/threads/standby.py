@@ -21,7 +21,8 @@ from __future__ import annotations
 
 from numba import int64
 
-from fastbp.kernels.compile.jit import call_region, jit
+from fastbp.kernels.compile.calls import call_region
+from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.simd.vectors import pointer
 from fastbp.kernels.threads.atomics import exchange_if, read_word, relax, write_word
 

@@ -30,18 +30,23 @@ from __future__ import annotations
 import math
 from collections import namedtuple
 
-from numba import float64, int64
+from numba import float32, float64, int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
-from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, NOTHING, apply_epilogue
-from fastbp.kernels.linalg.gemm import Epilogue, gemm
-from fastbp.kernels.linalg.macrokernel import BlockTriangle, round_up
+from fastbp.kernels.compile.jit import jit, region
+from fastbp.kernels.linalg.epilogue import (
+    BIAS,
+    BIAS_SIGMOID,
+    NOTHING,
+    Epilogue,
+    apply_epilogue,
+)
+from fastbp.kernels.linalg.macrokernel import BlockTriangle, round_up, whole
 from fastbp.kernels.linalg.operand import matrix
+from fastbp.kernels.linalg.product import multiply
 from fastbp.kernels.linalg.row_ir import OUTPUTS
 from fastbp.kernels.linalg.row_products import add_outer_products
-from fastbp.kernels.linalg.split_k import split_count, split_product, sum_partials
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.simd.vectors import (
     address_of,
@@ -54,10 +59,12 @@ from fastbp.kernels.simd.vectors import (
     store_part,
     zeros,
 )
+from fastbp.kernels.threads.context import workspace
 from fastbp.kernels.threads.team import next_task
+from fastbp.kernels.wide.layers import rows_of_step, step_of_layers
 from fastbp.kernels.wide.sweep import gather, row_step
 
-__all__ = ["begin_group", "begin_step", "end_group", "group_bytes", "group_of", "steps_of_group"]
+__all__ = ["group_bytes", "regions", "steps_of_group"]
 
 _MOST_BYTES = 16 << 20  # of a group's rows: scratch memory is to stay small for any width of input
 # A group of r rows costs r / (4 n1) of the work that is there anyway for the product of its rows
@@ -104,7 +111,7 @@ def group_bytes(n1: int, rows: int, itemsize: int) -> int:
 
 
 @jit
-def group_of(plan, dtype):
+def _group_of(plan, dtype):
     """The scratch memory of a group."""
     lanes = lanes_of(dtype)
     rows = plan[w.GROUP] * plan[w.BATCH]
@@ -148,7 +155,7 @@ def _copy_part(target, source, count, dtype):
 
 
 @jit
-def begin_group(plan, group, start, rows, space, phase, dtype):
+def _begin_group(plan, group, start, rows, space, phase, dtype):
     """Gather the group's rows, and multiply them with W1 and with each other."""
     n0 = layer_word(plan, 0, w.INPUTS)
     n1 = layer_word(plan, 0, w.OUTPUTS)
@@ -158,21 +165,10 @@ def begin_group(plan, group, start, rows, space, phase, dtype):
     x = matrix(address_of(group.x), step, int64(1), dtype)
     weight = matrix(layer_word(plan, 0, w.WEIGHT), int64(1), n0, dtype)
     epilogue = Epilogue(int64(NOTHING), group.z, group.z, int64(0))
-    phase = gemm(
-        group.z,
-        group.ldz,
-        rows,
-        n1,
-        n0,
-        x,
-        weight,
-        dtype(1),
-        dtype(0),
-        epilogue,
-        space,
-        phase,
-        dtype,
-    )
+    phase = multiply(
+        group.z, group.ldz, rows, n1, n0, x, weight, dtype(1), dtype(0), epilogue, whole(), space,
+        phase, dtype,
+    )  # fmt: skip
     if rows <= batch:
         return phase
     # What is needed are products of each step's rows with those of the steps before, in whole
@@ -183,22 +179,11 @@ def begin_group(plan, group, start, rows, space, phase, dtype):
     later = matrix(address_of(moved(group.x, skip * step)), step, int64(1), dtype)
     other = matrix(address_of(group.x), int64(1), step, dtype)
     gram = moved(group.gram, skip * group.ldg)
-    splits = split_count(rows - skip, earlier, n0, dtype)
-    if splits > 0:
-        triangle = BlockTriangle(batch, skip)
-        phase = split_product(
-            rows - skip, earlier, n0, later, other, False, triangle, dtype(1), splits, space.shared,
-            space, phase, dtype,
-        )  # fmt: skip
-        phase = sum_partials(
-            gram, group.ldg, rows - skip, earlier, triangle, space.shared, splits, False, epilogue,
-            space, phase, dtype,
-        )  # fmt: skip
-    else:
-        phase = gemm(
-            gram, group.ldg, rows - skip, earlier, n0, later, other, dtype(1), dtype(0), epilogue,
-            space, phase, dtype,
-        )  # fmt: skip
+    triangle = BlockTriangle(batch, skip)
+    phase = multiply(
+        gram, group.ldg, rows - skip, earlier, n0, later, other, dtype(1), dtype(0), epilogue,
+        triangle, space, phase, dtype,
+    )  # fmt: skip
     _, keep = _rate_and_keep(plan)
     phase += 1
     task = next_task(space.team, phase, rows, False)
@@ -242,7 +227,7 @@ def _is_finite(z, ldz, rows, count, dtype):
 
 
 @jit
-def begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
+def _begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
     """Activations of layer 1 for rows ``at`` ... of the group, in its ACTIVATION.
 
     The step before had ``last_rows`` rows, whose delta lies in layer 1's DELTA.
@@ -283,7 +268,7 @@ def begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
 
 
 @jit
-def end_group(plan, group, rows, last_rows, space, phase, dtype):
+def _end_group(plan, group, rows, last_rows, space, phase, dtype):
     """Change W1 by all steps of a group of ``rows`` rows, of which the last has ``last_rows``."""
     n0 = layer_word(plan, 0, w.INPUTS)
     n1 = layer_word(plan, 0, w.OUTPUTS)
@@ -304,9 +289,47 @@ def end_group(plan, group, rows, last_rows, space, phase, dtype):
                 _scale_row(moved(group.deltas, i * group.ldz), j0, count, factor, dtype)
         task = next_task(space.team, phase, tasks, True)
     epilogue = Epilogue(int64(NOTHING), group.z, group.z, int64(0))
-    return gemm(
+    return multiply(
         layer_pointer(plan, 0, w.WEIGHT, dtype), n0, n1, n0, rows,
         matrix(address_of(group.deltas), int64(1), group.ldz, dtype),
         matrix(address_of(group.x), row_step(plan, dtype), int64(1), dtype),
-        dtype(-rate), dtype(_power(keep, steps)), epilogue, space, phase, dtype,
+        dtype(-rate), dtype(_power(keep, steps)), epilogue, whole(), space, phase, dtype,
     )  # fmt: skip
+
+
+@jit
+def _run(context, worker, dtype):
+    """Steps FIRST ... LAST - 1, group by group."""
+    plan = pointer(context, int64)
+    space = workspace(plan, worker, dtype)
+    phase = int64(-1)
+    group = _group_of(plan, dtype)
+    batch = plan[w.BATCH]
+    step = plan[w.FIRST]
+    while step < plan[w.LAST]:
+        end = min(plan[w.LAST], (step // plan[w.GROUP] + 1) * plan[w.GROUP])
+        start = step * batch
+        total = (end - 1 - step) * batch + rows_of_step(plan, end - 1)
+        phase = _begin_group(plan, group, start, total, space, phase, dtype)
+        last_rows = int64(0)
+        for at in range(0, total, batch):
+            rows = min(batch, total - at)
+            phase = _begin_step(plan, group, at, last_rows, rows, space, phase, dtype)
+            phase = step_of_layers(plan, start + at, rows, int64(1), worker, phase)
+            last_rows = rows
+        phase = _end_group(plan, group, total, last_rows, space, phase, dtype)
+        step = end
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, worker, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, worker, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the network."""

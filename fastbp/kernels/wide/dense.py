@@ -11,9 +11,10 @@ from numba import float64, int64
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.activations import sigmoid
 from fastbp.kernels.functions.losses import log_loss
-from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, DERIVATIVE, NOTHING
-from fastbp.kernels.linalg.gemm import Epilogue, gemm
+from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, DERIVATIVE, NOTHING, Epilogue
+from fastbp.kernels.linalg.macrokernel import whole
 from fastbp.kernels.linalg.operand import matrix
+from fastbp.kernels.linalg.product import multiply
 from fastbp.kernels.simd.vectors import (
     lanes_of,
     load,
@@ -42,9 +43,9 @@ def forward(z, x, weight, bias, rows, outputs, inputs, linear, space, phase, dty
     """
     kind = BIAS if linear else BIAS_SIGMOID
     epilogue = Epilogue(int64(kind), bias, z, int64(0))
-    return gemm(
+    return multiply(
         z, outputs, rows, outputs, inputs, x, matrix(weight, int64(1), inputs, dtype),
-        dtype(1), dtype(0), epilogue, space, phase, dtype,
+        dtype(1), dtype(0), epilogue, whole(), space, phase, dtype,
     )  # fmt: skip
 
 
@@ -52,9 +53,10 @@ def forward(z, x, weight, bias, rows, outputs, inputs, linear, space, phase, dty
 def backward(below, activation, delta, weight, rows, outputs, inputs, space, phase, dtype):
     """Back: below <- (delta weight) * a (1 - a), a = ``activation`` of the layer below."""
     epilogue = Epilogue(int64(DERIVATIVE), activation, activation, inputs)
-    return gemm(
+    return multiply(
         below, inputs, rows, inputs, outputs, matrix(delta, outputs, int64(1), dtype),
-        matrix(weight, inputs, int64(1), dtype), dtype(1), dtype(0), epilogue, space, phase, dtype,
+        matrix(weight, inputs, int64(1), dtype), dtype(1), dtype(0), epilogue,
+        whole(), space, phase, dtype,
     )  # fmt: skip
 
 
@@ -81,9 +83,9 @@ def update(weight, bias, x, delta, rows, outputs, inputs, rate, keep, space, pha
             store_part(bias, j, count, old - splat(rate, dtype) * total)
         task = next_task(space.team, phase, tasks, True)
     epilogue = Epilogue(int64(NOTHING), bias, bias, int64(0))
-    return gemm(
+    return multiply(
         weight, inputs, outputs, inputs, rows, matrix(delta, int64(1), outputs, dtype), x,
-        -rate, keep, epilogue, space, phase, dtype,
+        -rate, keep, epilogue, whole(), space, phase, dtype,
     )  # fmt: skip
 
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from numba import float64, int64
+from numba import float32, float64, int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
-from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.activations import sigmoid
 from fastbp.kernels.linalg.macrokernel import round_up
 from fastbp.kernels.linalg.packing import copy_rows
@@ -27,8 +27,17 @@ from fastbp.kernels.linalg.row_products import add_outer_products, add_products
 from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
 from fastbp.kernels.simd.vectors import lanes_of, load, moved, pointer, reduce_add, store, zeros
 from fastbp.kernels.threads.team import claim_near, first_near_task, following_task, next_task
+from fastbp.kernels.wide.layers import rows_of_step, step_of_layers
 
-__all__ = ["MOST_ROWS", "gather", "gathered_bytes", "private_bytes", "row_step", "sweep"]
+__all__ = [
+    "MOST_ROWS",
+    "forward_few",
+    "gather",
+    "gathered_bytes",
+    "private_bytes",
+    "regions",
+    "row_step",
+]
 
 MOST_ROWS = 16  # of a batch: with more, its two buffers leave the level-2 cache
 _PADDING = 4  # vectors
@@ -51,15 +60,6 @@ def private_bytes(lanes: int, itemsize: int) -> int:
 
 
 @jit
-def _scratch(plan, worker, dtype):
-    private = plan[w.PRIVATE] + worker * plan[w.PRIVATE_STEP]
-    sums = pointer(private + MOST_ROWS * 8, dtype)
-    delta = moved(sums, MOST_ROWS * _OUTPUTS_OF_TASK * lanes_of(dtype))
-    z = moved(delta, MOST_ROWS * _OUTPUTS_OF_TASK)
-    return _Scratch(pointer(private, int64), sums, delta, z)
-
-
-@jit
 def row_step(plan, dtype):
     """Elements from one row of a gathered batch to the next: whole vectors, and some more.
 
@@ -68,6 +68,18 @@ def row_step(plan, dtype):
     """
     lanes = lanes_of(dtype)
     return (layer_word(plan, 0, w.INPUTS) + lanes - 1) // lanes * lanes + _PADDING * lanes
+
+
+@jit
+def _scratch(plan, worker, dtype):
+    private = plan[w.PRIVATE] + worker * plan[w.PRIVATE_STEP]
+    sums = pointer(private + MOST_ROWS * 8, dtype)
+    delta = moved(sums, MOST_ROWS * _OUTPUTS_OF_TASK * lanes_of(dtype))
+    z = moved(delta, MOST_ROWS * _OUTPUTS_OF_TASK)
+    offsets = pointer(private, int64)
+    for i in range(MOST_ROWS):
+        offsets[i] = i * row_step(plan, dtype)
+    return _Scratch(offsets, sums, delta, z)
 
 
 @jit
@@ -97,29 +109,41 @@ def gather(plan, worker, start, rows, batch, team, phase, dtype):
 
 
 @jit
-def _chunk(plan, last, last_rows, ahead, ahead_rows, o, outputs, j0, count, own, dtype):
-    """Columns j0 ... of rows o ... of W1: changed by the batch ``last``, then times ``ahead``."""
+def _update_chunk(plan, batch, rows, o, outputs, j0, count, own, dtype):
+    """Columns j0 ... of rows o ... of W1, changed by a batch."""
     settings = pointer(plan[w.SETTINGS], float64)
     rate = settings[w.LEARNING_RATE]
     keep = dtype(1.0 - rate * settings[w.WEIGHT_DECAY])
-    lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, w.INPUTS)
     weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
     none = pointer(int64(0), dtype)  # the rows are preprocessed already
-    if last_rows > 0:
-        for u in range(0, outputs, OUTPUTS):
-            add_outer_products(
-                moved(weight, (o + u) * n0), n0, last, own.offsets, None, None,
-                moved(own.delta, u * MOST_ROWS), int64(MOST_ROWS), j0, count, last_rows,
-                None, min(OUTPUTS, outputs - u), keep, dtype(-rate), none, none, none,
-            )  # fmt: skip
-    for i in range(0, ahead_rows, GROUP):
+    for u in range(0, outputs, OUTPUTS):
+        add_outer_products(
+            moved(weight, (o + u) * n0), n0, batch, own.offsets, None, None,
+            moved(own.delta, u * MOST_ROWS), int64(MOST_ROWS), j0, count, rows,
+            None, min(OUTPUTS, outputs - u), keep, dtype(-rate), none, none, none,
+        )  # fmt: skip
+
+
+@jit
+def _forward_chunk(plan, batch, rows, o, outputs, j0, count, own, dtype):
+    """The same columns times a batch: added to own.sums."""
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
+    for i in range(0, rows, GROUP):
         for u in range(0, outputs, OUTPUTS):
             add_products(
-                moved(own.sums, (u * MOST_ROWS + i * OUTPUTS) * lanes), ahead,
+                moved(own.sums, (u * MOST_ROWS + i * OUTPUTS) * lanes), batch,
                 moved(own.offsets, i), None, None, moved(weight, (o + u) * n0), n0, j0, count,
-                min(GROUP, ahead_rows - i), min(OUTPUTS, outputs - u), moved(own.offsets, i),
+                min(GROUP, rows - i), min(OUTPUTS, outputs - u), moved(own.offsets, i),
             )  # fmt: skip
+
+
+@jit
+def _clear_sums(own, dtype):
+    for i in range(MOST_ROWS * _OUTPUTS_OF_TASK):
+        store(own.sums, i * lanes_of(dtype), zeros(dtype))
 
 
 @jit
@@ -159,33 +183,87 @@ def _give_activation(plan, sums, z, rows, o, outputs, linear, dtype):
 
 
 @jit
-def sweep(plan, worker, last, last_rows, ahead, ahead_rows, linear, phase, dtype):
-    """W1 <- W1 changed by the batch ``last``; A1 <- its forward pass of the batch ``ahead``.
-
-    Both batches are as `gather` leaves them; either may have no rows, and is left out then. delta
-    of ``last`` is in layer 0's DELTA, the activations go to its ACTIVATION.
-    """
-    lanes = lanes_of(dtype)
+def forward_few(plan, worker, batch, rows, phase, dtype):
+    """A1 <- the forward pass of a batch that `gather` has left, in one pass over W1."""
     team = pointer(plan[w.TEAM], int64)
     n0 = layer_word(plan, 0, w.INPUTS)
     n1 = layer_word(plan, 0, w.OUTPUTS)
     own = _scratch(plan, worker, dtype)
-    for i in range(MOST_ROWS):
-        own.offsets[i] = i * row_step(plan, dtype)
     tasks = (n1 + _OUTPUTS_OF_TASK - 1) // _OUTPUTS_OF_TASK
     phase += 1
     task = next_task(team, phase, tasks, False)
     while task >= 0:
         o = task * _OUTPUTS_OF_TASK
         outputs = min(_OUTPUTS_OF_TASK, n1 - o)
-        if last_rows > 0:
-            _take_delta(plan, last_rows, o, outputs, own.delta, dtype)
-        for i in range(MOST_ROWS * _OUTPUTS_OF_TASK):
-            store(own.sums, i * lanes, zeros(dtype))
+        _clear_sums(own, dtype)
         for j0 in range(0, n0, _CHUNK):
             count = min(_CHUNK, n0 - j0)
-            _chunk(plan, last, last_rows, ahead, ahead_rows, o, outputs, j0, count, own, dtype)
-        if ahead_rows > 0:
-            _give_activation(plan, own.sums, own.z, ahead_rows, o, outputs, linear, dtype)
+            _forward_chunk(plan, batch, rows, o, outputs, j0, count, own, dtype)
+        _give_activation(plan, own.sums, own.z, rows, o, outputs, False, dtype)
         task = next_task(team, phase, tasks, True)
     return phase
+
+
+@jit
+def _sweep(plan, worker, batch, rows, next_batch, next_rows, phase, dtype):
+    """W1 <- W1 changed by a batch; A1 <- its forward pass of the next batch.
+
+    Both batches are as `gather` leaves them; either may have no rows, and is left out then. delta
+    of the first is in layer 0's DELTA, the activations go to its ACTIVATION.
+    """
+    team = pointer(plan[w.TEAM], int64)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    n1 = layer_word(plan, 0, w.OUTPUTS)
+    linear = plan[w.LAYERS] == 1
+    own = _scratch(plan, worker, dtype)
+    tasks = (n1 + _OUTPUTS_OF_TASK - 1) // _OUTPUTS_OF_TASK
+    phase += 1
+    task = next_task(team, phase, tasks, False)
+    while task >= 0:
+        o = task * _OUTPUTS_OF_TASK
+        outputs = min(_OUTPUTS_OF_TASK, n1 - o)
+        if rows > 0:
+            _take_delta(plan, rows, o, outputs, own.delta, dtype)
+        _clear_sums(own, dtype)
+        for j0 in range(0, n0, _CHUNK):
+            count = min(_CHUNK, n0 - j0)
+            if rows > 0:
+                _update_chunk(plan, batch, rows, o, outputs, j0, count, own, dtype)
+            _forward_chunk(plan, next_batch, next_rows, o, outputs, j0, count, own, dtype)
+        if next_rows > 0:
+            _give_activation(plan, own.sums, own.z, next_rows, o, outputs, linear, dtype)
+        task = next_task(team, phase, tasks, True)
+    return phase
+
+
+@jit
+def _run(context, worker, dtype):
+    """Steps FIRST ... LAST - 1, each with one pass over W1."""
+    plan = pointer(context, int64)
+    team = pointer(plan[w.TEAM], int64)
+    batch = pointer(plan[w.GATHERED], dtype)
+    next_batch = moved(batch, plan[w.BATCH] * row_step(plan, dtype))
+    phase = int64(-1)
+    rows = int64(0)
+    for step in range(plan[w.FIRST], plan[w.LAST]):
+        start = step * plan[w.BATCH]
+        next_rows = rows_of_step(plan, step)
+        phase = gather(plan, worker, start, next_rows, next_batch, team, phase, dtype)
+        phase = _sweep(plan, worker, batch, rows, next_batch, next_rows, phase, dtype)
+        batch, next_batch, rows = next_batch, batch, next_rows
+        phase = step_of_layers(plan, start, rows, int64(1), worker, phase)
+    _sweep(plan, worker, batch, rows, next_batch, int64(0), phase, dtype)
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, worker, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, worker, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the network."""

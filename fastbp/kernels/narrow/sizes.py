@@ -23,18 +23,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from numba import float32, float64, int64, uint8
-
-from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
-from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.row_ir import GROUP
-from fastbp.kernels.narrow.columns import is_by_columns, train_by_columns
-from fastbp.kernels.narrow.delayed import steps_of_group
 from fastbp.kernels.narrow.exchange import columns_elements, columns_shares
-from fastbp.kernels.narrow.scratch import private_bytes, scratch
-from fastbp.kernels.narrow.shards import CHUNK, forward, shard_count, train_in_shards
-from fastbp.kernels.simd.vectors import folding_pointer, pointer
+from fastbp.kernels.narrow.first_layer import CHUNK
+from fastbp.kernels.narrow.scratch import private_bytes
+from fastbp.kernels.narrow.shards import shard_count
 
 __all__ = [
     "MOST_OUTPUTS",
@@ -42,12 +36,9 @@ __all__ = [
     "columns_bytes",
     "columns_shares",
     "folded_bytes",
-    "is_by_columns",
     "prefetch_rows",
     "private_bytes",
-    "regions",
     "shard_bytes",
-    "steps_of_group",
     "tile_rows",
 ]
 
@@ -102,93 +93,3 @@ def folded_bytes(layer_sizes: tuple[int, ...], itemsize: int) -> int:
     """Bytes of shared scratch memory for the weights times the scale of bytes."""
     chunks = -(-layer_sizes[0] // CHUNK)
     return layer_sizes[1] * (layer_sizes[0] + chunks) * itemsize
-
-
-@jit
-def _train(plan, x, shift, scale, worker, dtype):
-    if plan[w.BY_COLUMNS] != 0:
-        train_by_columns(plan, x, shift, scale, worker, dtype)
-    else:
-        train_in_shards(plan, x, shift, scale, worker, scratch(plan, worker, dtype), dtype)
-
-
-@jit
-def _run(context, worker, source, dtype):
-    plan = pointer(context, int64)
-    x = pointer(plan[w.X], source)
-    if plan[w.OPERATION] == w.TRAIN:
-        _train(plan, x, None, None, worker, dtype)
-    else:
-        forward(plan, x, None, None, scratch(plan, worker, dtype), dtype)
-
-
-@jit
-def _run_folded(context, worker, source, dtype):
-    plan = pointer(context, int64)
-    x = pointer(plan[w.X], source)
-    shift = folding_pointer(plan[w.SHIFT], x, dtype)
-    scale = folding_pointer(plan[w.SCALE], x, dtype)
-    if plan[w.OPERATION] == w.TRAIN:
-        _train(plan, x, shift, scale, worker, dtype)
-    else:
-        forward(plan, x, shift, scale, scratch(plan, worker, dtype), dtype)
-
-
-@region
-def _float32_of_float32(context: int, worker: int) -> None:
-    _run(context, worker, float32, float32)
-
-
-@region
-def _float32_of_float32_folded(context: int, worker: int) -> None:
-    _run_folded(context, worker, float32, float32)
-
-
-@region
-def _float32_of_float64_folded(context: int, worker: int) -> None:
-    _run_folded(context, worker, float64, float32)
-
-
-@region
-def _float32_of_uint8(context: int, worker: int) -> None:
-    _run(context, worker, uint8, float32)
-
-
-@region
-def _float64_of_float64(context: int, worker: int) -> None:
-    _run(context, worker, float64, float64)
-
-
-@region
-def _float64_of_float64_folded(context: int, worker: int) -> None:
-    _run_folded(context, worker, float64, float64)
-
-
-@region
-def _float64_of_float32_folded(context: int, worker: int) -> None:
-    _run_folded(context, worker, float32, float64)
-
-
-@region
-def _float64_of_uint8(context: int, worker: int) -> None:
-    _run(context, worker, uint8, float64)
-
-
-regions = {
-    ("float32", "float32", False): _float32_of_float32,
-    ("float32", "float32", True): _float32_of_float32_folded,
-    ("float32", "float64", True): _float32_of_float64_folded,
-    ("float32", "uint8", False): _float32_of_uint8,
-    ("float32", "uint8", True): _float32_of_uint8,
-    ("float64", "float64", False): _float64_of_float64,
-    ("float64", "float64", True): _float64_of_float64_folded,
-    ("float64", "float32", True): _float64_of_float32_folded,
-    ("float64", "uint8", False): _float64_of_uint8,
-    ("float64", "uint8", True): _float64_of_uint8,
-}
-"""The region for (dtype of the network, dtype of X, whether shift and scale are given).
-
-A region is compiled when it is first used. For floats of another type than the network's there is
-no region without shift and scale: the caller passes zeros and ones, which leave every value as it
-is.
-"""

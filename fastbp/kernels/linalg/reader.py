@@ -1,0 +1,115 @@
+"""The region that reads operands of another type than the product's, or folded ones.
+
+Bytes, floats of the other width, and rows that are shifted and scaled on the way (the folded
+preprocessing of the input) are converted as they are packed. Few products have such an operand, and
+the code for all types is a third of packing: so it is compiled apart, when the first one comes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from numba import float32, float64, int64, uint8
+
+from fastbp.kernels.compile.calls import words_at
+from fastbp.kernels.compile.jit import jit, region
+from fastbp.kernels.linalg.copying import clear, copy_from, panel_from
+from fastbp.kernels.linalg.operand import FLOAT32, UINT8, Operand
+from fastbp.kernels.simd.vectors import (
+    folded_element,
+    folding_pointer,
+    lanes_of,
+    load_folded,
+    moved,
+    pointer,
+    store,
+)
+
+__all__ = ["READ_PANEL", "READ_ROWS", "Reading", "regions"]
+
+READ_ROWS, READ_PANEL = 0, 1  # what the region's second argument asks for
+
+
+class Reading(NamedTuple):
+    """What is read: rows first ... first + rows, columns column ... column + columns."""
+
+    operand: Operand
+    target: int  # where to; rows of elements of the product, `step` of them apart
+    step: int
+    first: int
+    rows: int
+    column: int
+    columns: int
+
+
+@jit
+def _folded_row(dst, src, shift, scale, j0, count, dtype):
+    """dst[:count] = src[:count] * scale[j0:] + shift[j0:], and zeros up to a full vector."""
+    lanes = lanes_of(dtype)
+    whole = count // lanes * lanes
+    for j in range(0, whole, lanes):
+        store(dst, j, load_folded(src, j, shift, scale, j0 + j, None, dtype))
+    if whole < count:
+        rest = load_folded(src, whole, shift, scale, j0 + whole, count - whole, dtype)
+        store(dst, whole, rest)
+
+
+@jit
+def _fold_from(src, dst, step, operand, i0, rows, j0, columns, dtype):
+    """Rows of an operand with a shift."""
+    index = pointer(operand.index, int64)
+    shift = folding_pointer(operand.shift, src, dtype)
+    scale = folding_pointer(operand.scale, src, dtype)
+    for i in range(rows):
+        row = index[i0 + i] if operand.index != 0 else i0 + i
+        target = moved(dst, i * step)
+        if operand.column == 1:
+            line = moved(src, row * operand.row + j0)
+            _folded_row(target, line, shift, scale, j0, columns, dtype)
+        else:
+            for j in range(columns):
+                at = row * operand.row + (j0 + j) * operand.column
+                target[j] = folded_element(src, at, shift, scale, j0 + j, dtype)
+
+
+@jit
+def _read(src, it, panel, dtype):
+    dst = pointer(it.target, dtype)
+    operand = it.operand
+    if operand.shift == 0:
+        if panel:
+            panel_from(src, dst, it.step, operand, it.first, it.rows, it.column, it.columns, dtype)
+        else:
+            copy_from(src, dst, it.step, operand, it.first, it.rows, it.column, it.columns, dtype)
+        return
+    if panel and operand.column != 1 and it.columns < it.step:
+        lanes = lanes_of(dtype)
+        clear(moved(dst, it.columns // lanes * lanes), it.step, it.rows, dtype)
+    _fold_from(src, dst, it.step, operand, it.first, it.rows, it.column, it.columns, dtype)
+
+
+@jit
+def _run(context, what, dtype):
+    it = words_at(context, Reading)
+    address = it.operand.address
+    panel = what == READ_PANEL
+    if it.operand.dtype == UINT8:
+        _read(pointer(address, uint8), it, panel, dtype)
+    elif it.operand.dtype == FLOAT32:
+        _read(pointer(address, float32), it, panel, dtype)
+    else:
+        _read(pointer(address, float64), it, panel, dtype)
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, worker, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, worker, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the product."""
