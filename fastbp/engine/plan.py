@@ -21,7 +21,7 @@ from fastbp.engine.inputs import CODES, check_width
 from fastbp.engine.memory import address_of
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
-from fastbp.kernels.compile.jit import Region
+from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import prepare
 from fastbp.kernels.linalg import gemm, macrokernel, product, reader
 from fastbp.kernels.linalg.operand import DTYPE_CODES
@@ -230,7 +230,7 @@ class NetworkPlan:
                     self._region = sweep.regions[name]
                 else:
                     self._region = plain.steps
-        prepare(self._region, *called.values())
+        prepare(self._region, *called.values(), ahead=[launch] if self._workers > 1 else [])
         for word, region in called.items():
             self.words[word] = region.address
 

@@ -15,8 +15,8 @@ from fastbp.engine import scratch, threads
 from fastbp.engine.inputs import CODES
 from fastbp.engine.memory import address_of
 from fastbp.engine.standby import standby
-from fastbp.kernels.compile.jit import Region
-from fastbp.kernels.compile.prepare import prepare
+from fastbp.kernels.compile.jit import Region, launch
+from fastbp.kernels.compile.prepare import Kernel, prepare
 from fastbp.kernels.linalg import epilogue, gemm, macrokernel, reader, thin
 from fastbp.kernels.linalg import product as gemm_product
 from fastbp.kernels.linalg.product import run_helped, start_product
@@ -102,15 +102,20 @@ def _crew(work: int) -> tuple[int, int]:
     return workers, standby.mailbox if most == 2 or work <= 2 * _SERIAL_PRODUCT else 0
 
 
-def _product_region(dtype: np.dtype[Any], *more: Region) -> tuple[Region, int]:
+def _product_region(
+    dtype: np.dtype[Any], work: int, *, converts: bool = False
+) -> tuple[Region, int]:
     """The region of all products but thin ones, and the address of the one that it calls.
 
-    ``more`` are needed too, and compiled beside them.
+    What else a product of so much work needs is compiled beside them.
     """
     found = _found.get(dtype)
     if found is None:
         region, block = gemm_product.regions[dtype.name], macrokernel.regions[dtype.name]
-        prepare(region, block, *more)
+        more: list[Kernel] = [run_helped if converts else start_product]
+        if converts:
+            more.append(_READERS[dtype])
+        prepare(region, block, *more, ahead=[launch] if _crew(work)[0] > 1 else [])
         found = _found[dtype] = region, block.address
     return found
 
@@ -204,14 +209,15 @@ def product(
     itemsize = c.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
     plain = a.dtype == b.dtype == c.dtype and folding is None and folding_of_b is None
+    work = m * n * k * itemsize
     if not plain:
-        _product_region(c.dtype, _READERS[c.dtype])
+        _product_region(c.dtype, work, converts=True)
     left, right = _operand(a, folding, c.dtype), _operand(b, folding_of_b, c.dtype)
-    region, block, work = None, 0, m * n * k * itemsize
+    region, block = None, 0
     if plain:
         region, work = _thin_region(c.dtype, m, n, k, *left[2:4], *right[2:4])
     if region is None:
-        region, block = _product_region(c.dtype)
+        region, block = _product_region(c.dtype, work)
     workers, mailbox = _crew(work)
     space = scratch.borrow()
     try:
@@ -265,7 +271,7 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
         steps = (k, 1) if a_by_rows else (1, m), (n, 1) if b_by_rows else (1, k)
         region, work = _thin_region(dtype, m, n, k, *steps[0], *steps[1])
     if region is None:
-        region, block = _product_region(dtype)
+        region, block = _product_region(dtype, work)
     if work > _LONG_PRODUCT:
         return False
     workers, mailbox = _crew(work)

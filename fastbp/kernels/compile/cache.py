@@ -34,12 +34,14 @@ from numba.core import caching, compiler, config
 from numba.core.serialize import dumps
 
 from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.locks import locked
 
 __all__ = ["KernelCache", "cache_folder", "tell"]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _HEADER = struct.Struct("=8sQ32s")  # magic, bytes that follow, checksum
 _MAGIC = b"fastbp1\n"
+_LONGEST_WAIT = 120.0  # seconds
 _REMEDY = "set NUMBA_CACHE_DIR to a folder of your own"
 # Numba's settings that change the machine code and that its own key leaves out.
 _SETTINGS = ("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DEBUG_NRT")
@@ -303,6 +305,11 @@ class KernelCache(caching._Cache):
                 _note(f"the compiled kernel {path} cannot be used ({error!r})")
         return None
 
+    def is_kept(self, sig: Any, codegen: Any) -> bool:
+        """Whether there is a file of it, damaged or not."""
+        name, _ = self._place(sig, codegen)
+        return any((folder / name).exists() for folder in _folders().read)
+
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled function, if that can be done."""
         if not self._enabled or data.lifted or data.library.has_dynamic_globals:
@@ -322,6 +329,20 @@ class KernelCache(caching._Cache):
                 return  # another process has just written the same file, or reads it
             reason = getattr(error, "strerror", None) or repr(error)
             _note(f"compiled kernels cannot be kept in {folder} ({reason}): {_REMEDY}")
+
+    @contextlib.contextmanager
+    def claim(self, sig: Any, codegen: Any) -> Iterator[None]:
+        """Keep other processes from compiling the same function meanwhile; or wait for one.
+
+        Not longer than compiling it here would take at the worst: the other one may be stopped.
+        """
+        folder = _folders().write if self._enabled else None
+        if folder is None:
+            yield
+            return
+        name, _ = self._place(sig, codegen)
+        with locked(folder / f".{name}.lock", _LONGEST_WAIT):
+            yield
 
     def enable(self) -> None:
         """Load and save from now on."""

@@ -13,6 +13,7 @@ whatever ``NUMBA_DISABLE_JIT`` says: as Python they would read and write memory 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -31,6 +32,8 @@ from fastbp.kernels.compile.linking import HelperCompiler
 __all__ = ["Region", "jit", "launch", "region"]
 
 T = TypeVar("T")
+
+_ARGUMENTS = {int: types.int64, bool: types.boolean}
 
 # Numpy's rules for division by zero; contraction is written out as fma where it is wanted, and
 # no fastmath flag is set, so that results are those of the source at every optimisation.
@@ -61,8 +64,52 @@ class _Dispatcher(CPUDispatcher):
         super().__init__(py_func=function, locals={}, targetoptions=_options(**options))
         self._cache = cache.KernelCache(function)
 
+    @functools.cached_property
+    def _arguments(self) -> tuple[types.Type, ...]:
+        """What it is to be called with, by its annotations."""
+        kinds = inspect.get_annotations(self.py_func, eval_str=True)
+        kinds.pop("return", None)
+        return tuple(_ARGUMENTS[kind] for kind in kinds.values())
+
+    @property
+    def name(self) -> str:
+        """Where it is to be found, for another process."""
+        return f"{self.py_func.__module__}:{self.py_func.__name__}"
+
+    def is_ready(self) -> bool:
+        """Whether it is compiled, or loaded."""
+        return bool(self.overloads)
+
+    def load(self) -> bool:
+        """Load it from the disk cache; whether it was there."""
+        if not self.overloads:
+            _uninterrupted(self._load)
+        return bool(self.overloads)
+
+    def _load(self) -> None:
+        with global_compiler_lock:
+            found = self._cache.load_overload(self._arguments, self.targetctx)
+            if found is not None and not self.overloads:
+                self.targetctx.insert_user_function(
+                    found.entry_point, found.fndesc, [found.library]
+                )
+                self.add_overload(found)
+
+    def is_kept(self) -> bool:
+        """Whether it lies in the disk cache."""
+        return self._cache.is_kept(self._arguments, self.targetctx.codegen())
+
+    def prepare(self) -> None:
+        """Compile it, or load it from the disk cache."""
+        if not self.load():
+            self.compile(self._arguments)
+
     def compile(self, sig: Any) -> Any:
-        return _uninterrupted(functools.partial(super().compile, sig))
+        return _uninterrupted(functools.partial(self._claim_and_compile, sig))
+
+    def _claim_and_compile(self, sig: Any) -> Any:
+        with global_compiler_lock, self._cache.claim(sig, self.targetctx.codegen()):
+            return super().compile(sig)
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
         return _uninterrupted(functools.partial(super()._compile_for_args, *args, **kws))
@@ -96,6 +143,29 @@ def jit(function: Callable[..., Any] | None = None, /, *, cache: bool = False) -
     )
 
 
+class _Entry(CFunc):
+    """The code of a region."""
+
+    def enable_caching(self) -> None:
+        self._cache = cache.KernelCache(self._pyfunc)
+
+    def load(self) -> bool:
+        """Load it from the disk cache; whether it was there."""
+        found = self._cache.load_overload(self._sig, self._targetdescr.target_context)
+        if found is None:
+            return False
+        self._library = found.library
+        self._wrapper_name = found.fndesc.llvm_cfunc_wrapper_name
+        self._wrapper_address = self._library.get_pointer_to_function(self._wrapper_name)
+        self._cache_hits += 1
+        return True
+
+    def claim_and_compile(self) -> None:
+        """Compile it, unless another process does: then wait for that and load it."""
+        with self._cache.claim(self._sig, self._targetdescr.target_context.codegen()):
+            self.compile()
+
+
 class Region:
     """An entry point ``(context, worker)`` of compiled code, compiled when first asked for.
 
@@ -118,17 +188,41 @@ class Region:
     def __getattr__(self, name: str) -> Any:
         if name not in {"_compiled", "address", "serial"}:
             raise AttributeError(f"a region has no attribute {name!r}")
-        _uninterrupted(self._compile)
+        self.prepare()
         return getattr(self, name)
 
-    def _compile(self) -> None:
+    @property
+    def name(self) -> str:
+        """Where it is to be found, for another process."""
+        return f"{self._function.__module__}:{self.__name__}"
+
+    def is_ready(self) -> bool:
+        """Whether it is compiled, or loaded."""
+        return "_compiled" in vars(self)
+
+    def load(self) -> bool:
+        """Load it from the disk cache; whether it was there."""
+        if not self.is_ready():
+            _uninterrupted(functools.partial(self._compile, only_load=True))
+        return self.is_ready()
+
+    def prepare(self) -> None:
+        """Compile it, or load it from the disk cache."""
+        if not self.load():
+            _uninterrupted(self._compile)
+
+    def _compile(self, *, only_load: bool = False) -> None:
         signature = (types.int64, types.int64), types.void
         with global_compiler_lock:
-            if "_compiled" in vars(self):
+            if self.is_ready():
                 return
-            result: Any = CFunc(self._function, signature, {}, dict(_OPTIONS))
-            result._cache = cache.KernelCache(self._function)
-            result.compile()
+            result: Any = _Entry(self._function, signature, {}, dict(_OPTIONS))
+            result.enable_caching()
+            if only_load:
+                if not result.load():
+                    return
+            else:
+                result.claim_and_compile()
             self.address = int(result.address)
             self.serial = result.ctypes
             self._compiled = result
@@ -137,12 +231,6 @@ class Region:
 def region(function: Callable[[int, int], None]) -> Region:
     """Make ``function(context, worker)`` an entry point; see `Region`."""
     return Region(function)
-
-
-def _launch(address: int, context: int, workers: int) -> None:
-    """Run the region at ``address`` on ``workers`` threads, and wait for all of them."""
-    for worker in numba.prange(workers):
-        call_region(address, context, numba.int64(worker))
 
 
 class _Launcher(_Dispatcher):
@@ -157,4 +245,8 @@ class _Launcher(_Dispatcher):
         return super()._compile_for_args(*args, **kws)
 
 
-launch = _Launcher(_launch, parallel=True)
+@functools.partial(_Launcher, parallel=True)
+def launch(address: int, context: int, workers: int) -> None:
+    """Run the region at ``address`` on ``workers`` threads, and wait for all of them."""
+    for worker in numba.prange(workers):
+        call_region(address, context, numba.int64(worker))

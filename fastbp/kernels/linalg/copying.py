@@ -82,9 +82,9 @@ def _copy_row(dst, src, count, dtype):
 @jit
 def _copy_elements(dst, dst_row, src, operand, i0, rows, j0, columns, dtype):
     """The general case, element by element: dst[i, j] = operand[i0 + i, j0 + j]."""
-    index = pointer(operand.index, int64)
+    index = pointer(operand.row_numbers, int64)
     for i in range(rows):
-        row = index[i0 + i] if operand.index != 0 else i0 + i
+        row = index[i0 + i] if operand.row_numbers != 0 else i0 + i
         for j in range(columns):
             dst[i * dst_row + j] = dtype(src[row * operand.row + (j0 + j) * operand.column])
 
@@ -94,11 +94,11 @@ def copy_from(src, dst, step, operand, i0, rows, k0, k, dtype):
     """`packing.copy_rows` of elements of one type."""
     lanes = lanes_of(dtype)
     if operand.column == 1:
-        index = pointer(operand.index, int64)
+        index = pointer(operand.row_numbers, int64)
         for i in range(rows):
-            row = index[i0 + i] if operand.index != 0 else i0 + i
+            row = index[i0 + i] if operand.row_numbers != 0 else i0 + i
             _copy_row(moved(dst, i * step), moved(src, row * operand.row + k0), k, dtype)
-    elif operand.row == 1 and operand.index == 0:
+    elif operand.row == 1 and operand.row_numbers == 0:
         whole_rows = rows // lanes * lanes
         whole_k = k // lanes * lanes
         for i in range(0, whole_rows, lanes):
@@ -122,11 +122,11 @@ def panel_from(src, dst, nr, operand, k0, k, j0, columns, dtype):
     """One panel of `packing`'s, of elements of one type: rows of nr elements, zeros at the edge."""
     lanes = lanes_of(dtype)
     if operand.column == 1:
-        index = pointer(operand.index, int64)
+        index = pointer(operand.row_numbers, int64)
         for p in range(k):
-            row = index[k0 + p] if operand.index != 0 else k0 + p
+            row = index[k0 + p] if operand.row_numbers != 0 else k0 + p
             _copy_row(moved(dst, p * nr), moved(src, row * operand.row + j0), columns, dtype)
-    elif operand.row == 1 and operand.index == 0:
+    elif operand.row == 1 and operand.row_numbers == 0:
         whole_k = k // lanes * lanes
         whole_columns = columns // lanes * lanes
         for j in range(0, whole_columns, lanes):

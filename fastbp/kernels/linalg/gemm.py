@@ -96,7 +96,7 @@ def _is_near(a, m, n, k, dtype):
     room = tile_constant(dtype, "b_chunk")
     panels = round_up(n, tile_constant(dtype, "nr"))  # the last one takes as much room as any
     contiguous = a.column == 1 and a.row > 0 and a.dtype == code_of(dtype)
-    plain = a.index == 0 and a.shift == 0
+    plain = a.row_numbers == 0 and a.shift == 0
     whole = m % tile_constant(dtype, "row_step") == 0
     return (
         contiguous and plain and whole
@@ -328,7 +328,7 @@ def _is_turned(a, b, m, n, k, dtype):
         return False
     if a.column == 1 and b.row == 1 and b.column != 1:
         return True
-    plain = a.index == 0 and a.shift == 0 and b.index == 0 and b.shift == 0
+    plain = a.row_numbers == 0 and a.shift == 0 and b.row_numbers == 0 and b.shift == 0
     small = m * n <= tile_constant(dtype, "partials") // _SMALL
     return plain and small and k >= _LONG * n and split_count(n, m, k, dtype) > 0
 

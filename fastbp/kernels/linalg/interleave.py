@@ -220,13 +220,13 @@ def _list_rows(rows, operand, block, cuts, lead):
 
     The last one is written again for those that are prefetched behind it.
     """
-    index = pointer(operand.index, int64)
+    index = pointer(operand.row_numbers, int64)
     itemsize = item_bytes(operand)
     share = block.columns // cuts * itemsize
     address = int64(0)
     count = int64(0)
     for i in range(block.rows):
-        row = index[block.row + i] if operand.index != 0 else block.row + i
+        row = index[block.row + i] if operand.row_numbers != 0 else block.row + i
         address = operand.address + (row * operand.row + block.column) * itemsize
         for _ in range(cuts):
             rows[count] = address

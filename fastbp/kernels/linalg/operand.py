@@ -34,9 +34,9 @@ class Operand(NamedTuple):
     """A matrix in memory, as integers that compiled code can pass on.
 
     address, and dtype as one of DTYPE_CODES; element (i, j) lies at address[i * row + j * column]
-    (strides in elements, of any sign). If index is not 0 it is the address of int64 row numbers,
-    and row i of the operand is row index[i] of the matrix. If shift is not 0, shift and scale are
-    the addresses of one value for each column, in the type of the product, or float64 for a matrix
+    (strides in elements, of any sign). If row_numbers is not 0 it is the address of int64, and row
+    i of the operand is row row_numbers[i] of the matrix. If shift is not 0, shift and scale are the
+    addresses of one value for each column, in the type of the product, or float64 for a matrix
     of float64 (`vectors.folding_pointer`), and the operand is matrix * scale + shift: (matrix -
     mean) * scale with shift = -mean * scale, one multiply-add. Where elements are of another type
     than the product's, or folded, reader is the address of the region of `reader` that reads them.
@@ -49,7 +49,7 @@ class Operand(NamedTuple):
     dtype: int
     row: int
     column: int
-    index: int
+    row_numbers: int
     shift: int
     scale: int
     reader: int
@@ -94,5 +94,5 @@ def transposed(operand):
     """The transpose of an operand."""
     return Operand(
         operand.address, operand.dtype, operand.column, operand.row,
-        operand.index, operand.shift, operand.scale, operand.reader,
+        operand.row_numbers, operand.shift, operand.scale, operand.reader,
     )  # fmt: skip

@@ -73,7 +73,7 @@ def block_of(is_a, at, extent, k0, k):
 def is_by_columns(operand):
     """Whether blocks of A are packed by columns."""
     contiguous = operand.row == 1 and operand.column != 1
-    return contiguous and operand.index == 0 and operand.shift == 0
+    return contiguous and operand.row_numbers == 0 and operand.shift == 0
 
 
 @jit
@@ -142,7 +142,7 @@ def is_along_k(operand, turned):
 
     ``turned`` as in `pack_b`.
     """
-    plain = operand.index == 0 and operand.shift == 0
+    plain = operand.row_numbers == 0 and operand.shift == 0
     return operand.row == 1 and operand.column != 1 and (plain or turned)
 
 
@@ -158,7 +158,7 @@ def pack_columns(dst, operand, block, first, top, deep, turned, spare, dtype):
     most = panel_columns(block.columns, dtype)
     columns = min(lanes_of(dtype), block.columns - first)
     source, row, column = operand, block.row + top, block.column + first
-    if operand.index != 0 or operand.shift != 0:
+    if operand.row_numbers != 0 or operand.shift != 0:
         copy_rows(spare, kc, transposed(operand), column, columns, row, deep, dtype)
         source = matrix(address_of(spare), int64(1), kc, dtype)
         row = column = int64(0)

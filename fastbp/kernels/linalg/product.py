@@ -118,7 +118,7 @@ regions = {"float32": _float32, "float64": _float64}
 
 
 @jit(cache=True)
-def run_helped(region, words, workers, mailbox):
+def run_helped(region: int, words: int, workers: int, mailbox: int) -> bool:
     """Run a product with a standby thread if there is a ``mailbox`` and one waits; whether it did.
 
     If not, the plan at ``words`` is one for ``workers`` threads.
@@ -132,9 +132,10 @@ def run_helped(region, words, workers, mailbox):
 
 @jit(cache=True)
 def start_product(
-    region, block, words, scratch, shared, private, workers, mailbox, code, a, a_by_rows, b,
-    b_by_rows, c, m, n, k,
-):  # fmt: skip
+    region: int, block: int, words: int, scratch: int, shared: int, private: int, workers: int,
+    mailbox: int, code: int, a: int, a_by_rows: bool, b: int, b_by_rows: bool, c: int, m: int,
+    n: int, k: int,
+) -> bool:  # fmt: skip
     """Write the plan of a product of contiguous matrices of one dtype; run it if no launch is due.
 
     ``words`` is the address of PRODUCT_WORDS, behind TEAM_WORDS of team; ``region`` and ``block``

@@ -57,11 +57,11 @@ def _folded_row(dst, src, shift, scale, j0, count, dtype):
 @jit
 def _fold_from(src, dst, step, operand, i0, rows, j0, columns, dtype):
     """Rows of an operand with a shift."""
-    index = pointer(operand.index, int64)
+    index = pointer(operand.row_numbers, int64)
     shift = folding_pointer(operand.shift, src, dtype)
     scale = folding_pointer(operand.scale, src, dtype)
     for i in range(rows):
-        row = index[i0 + i] if operand.index != 0 else i0 + i
+        row = index[i0 + i] if operand.row_numbers != 0 else i0 + i
         target = moved(dst, i * step)
         if operand.column == 1:
             line = moved(src, row * operand.row + j0)

@@ -35,9 +35,9 @@ class _Above(NamedTuple):
     rows: int
     lane: int  # the lanes of theirs begin with this one
     batch: int  # rows of the step
-    tallies: int  # where ROWS adds to; where UPDATE finds `count` tallies, `size` elements apart
+    tallies: int  # where ROWS adds to; where UPDATE finds so many tallies, `size` elements apart
     size: int
-    count: int
+    tally_count: int
 
 
 @jit
@@ -63,7 +63,7 @@ def _run(context, what, dtype):
         output_delta(plan, z, last, it.start, it.rows, it.lane, it.batch, tallies, dtype)
         backward_above(plan, own, moved(tallies, 2 * lanes), dtype)
     if what & UPDATE:
-        update_above(plan, tallies, it.size, it.count, dtype)
+        update_above(plan, tallies, it.size, it.tally_count, dtype)
 
 
 @region

@@ -47,8 +47,8 @@ class _Forward(NamedTuple):
     outputs: int
     sums: int
     pairs: int
-    j0: int  # columns j0 ... j0 + count
-    count: int
+    column: int  # columns column ... column + columns
+    columns: int
 
 
 class _Back(NamedTuple):
@@ -65,8 +65,8 @@ class _Back(NamedTuple):
     outputs: int
     delta: int
     ldd: int
-    j0: int
-    count: int
+    column: int
+    columns: int
     keep: float
     factor: float
     sums_shift: int
@@ -113,7 +113,7 @@ def _multiply(it, x, shift, scale, dtype):
     for o in range(0, n1, OUTPUTS):
         add_products(
             moved(sums, o * GROUP * lanes), x, offsets, shift, scale, moved(weight, o * n0), n0,
-            it.j0, it.count, it.rows, min(OUTPUTS, n1 - o), prefetch if o == 0 else offsets,
+            it.column, it.columns, it.rows, min(OUTPUTS, n1 - o), prefetch if o == 0 else offsets,
         )  # fmt: skip
 
 
@@ -144,7 +144,8 @@ def _forward_bytes(context, what, source, dtype):
         multiply_row(
             moved(pointer(it.sums, dtype), o * GROUP * lanes), x, pointer(it.offsets, int64)[0],
             pointer(it.shift, dtype), pointer(it.scale, dtype),
-            moved(pointer(it.weight, dtype), o * n0), n0, it.j0, it.count, min(OUTPUTS, n1 - o),
+            moved(pointer(it.weight, dtype), o * n0), n0, it.column, it.columns,
+            min(OUTPUTS, n1 - o),
         )  # fmt: skip
 
 
@@ -161,7 +162,8 @@ def _group(context, what, source, dtype):
             moved(pointer(it.sums, dtype), o * GROUP * lanes),
             pointer(it.pairs, dtype) if o == 0 else none, x, offsets,
             folding_pointer(it.shift, x, dtype), folding_pointer(it.scale, x, dtype),
-            moved(pointer(it.weight, dtype), o * n0), n0, it.j0, it.count, min(OUTPUTS, n1 - o),
+            moved(pointer(it.weight, dtype), o * n0), n0, it.column, it.columns,
+            min(OUTPUTS, n1 - o),
             prefetch if o == 0 else offsets,
         )  # fmt: skip
 
@@ -172,8 +174,8 @@ def _add(it, x, shift, scale, dtype):
     for o in range(0, n1, OUTPUTS):
         add_outer_products(
             moved(pointer(it.target, dtype), o * n0), n0, x, pointer(it.offsets, int64), shift,
-            scale, moved(pointer(it.delta, dtype), o * it.ldd), it.ldd, it.j0, it.count, it.rows,
-            it.later if o == 0 else int64(0), min(OUTPUTS, n1 - o), dtype(it.keep),
+            scale, moved(pointer(it.delta, dtype), o * it.ldd), it.ldd, it.column, it.columns,
+            it.rows, it.later if o == 0 else int64(0), min(OUTPUTS, n1 - o), dtype(it.keep),
             dtype(it.factor), pointer(it.sums_shift, dtype), pointer(it.sums_scale, dtype),
             moved(pointer(it.totals, dtype), o),
         )  # fmt: skip

@@ -53,13 +53,13 @@ def run_with(mailbox, region, context):
 
 
 @jit(cache=True)
-def call_with(mailbox, region, context):
+def call_with(mailbox: int, region: int, context: int) -> bool:
     """`run_with`, to be called from Python."""
     return run_with(mailbox, region, context)
 
 
 @jit(cache=True)
-def stay(mailbox, patience):
+def stay(mailbox: int, patience: int) -> None:
     """Be the standby, until no job has come for ``patience`` looks."""
     box = pointer(mailbox, int64)
     if not exchange_if(box, _STATE, ABSENT, WAITING):
