@@ -1,4 +1,4 @@
-"""What this installation of fastbp runs on, and getting its kernels ready."""
+"""What this installation of fastbp runs on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from fastbp._version import __version__
 from fastbp.engine import threads
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.cache import cache_folder
-from fastbp.network import Network
 
-__all__ = ["Config", "show_config", "warmup"]
+__all__ = ["Config", "show_config"]
 
 
 class Config(dict[str, Any]):
@@ -54,25 +52,3 @@ def show_config() -> Config:
         num_threads=threads.get_num_threads(),
         cache_folder=None if folder is None else str(folder),
     )
-
-
-def warmup(dtype: npt.DTypeLike = "float32", data_dtype: npt.DTypeLike | None = None) -> None:
-    """Compile, or load from the disk cache, what `fit` and `predict` need.
-
-    Some seconds on the first call ever on a machine, a fraction of a second later.
-
-    Parameters
-    ----------
-    dtype : {"float32", "float64"}, default "float32"
-        Of the network.
-    data_dtype : dtype, optional
-        Of X: uint8, float32 or float64. By default `dtype`.
-    """
-    data = np.dtype(dtype if data_dtype is None else data_dtype)
-    rows = threads.get_num_threads() * 64
-    X = np.zeros((rows, 1024), data)
-    y = np.zeros(rows)
-    for hidden, scale in (((3, 2), 0.5), ((3, 2), 1.0), ((32,), 0.5)):  # folded in, and not
-        network = Network((1024, *hidden, 1), init="zeros", dtype=dtype, input_scale=scale)
-        network.fit(X, y, epochs=1, batch_size=rows)
-        network.predict_proba(X)
