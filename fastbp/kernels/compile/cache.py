@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import llvmlite
 import numba
 from numba.core import caching, compiler, config
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from fastbp.kernels.compile import machine
@@ -286,7 +287,9 @@ class KernelCache(caching._Cache):
         """Return the compiled function, or None if it has to be compiled."""
         if not self._enabled:
             return None
-        target_context.refresh()
+        # Memory for results is all that machine code needs. `refresh` would import and register
+        # what compiling needs too (it does so itself), SciPy's BLAS among it: twice the time.
+        rtsys.initialize(target_context)
         name, key = self._place(sig, target_context.codegen())
         for folder in _folders().read:
             path = folder / name
