@@ -352,7 +352,8 @@ def bench(
 def info() -> None:
     """Describe this installation and machine.
 
-    Prints versions, CPU, vector width, tiles, threading layer and cache folder.
+    Prints versions, CPU, vector width, tiles, threading layer, cache folder, and the kernels that
+    lie compiled there with their sizes.
     """
     import fastbp
 
