@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _WIDEST = 300  # columns of a table in a file
+_NOTICE = 1.0  # seconds after which a compilation is worth a word
 _COMPILING = "compiling kernels (first run only)"
 
 
@@ -134,20 +135,29 @@ def working(description: str) -> Iterator[None]:
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Say that kernels are compiled while the block runs, where it takes a while.
+    """Say that kernels are compiled while the block runs, once it takes a while.
 
-    The block makes a call that compiles what the next ones need, or loads it from the cache.
+    The block makes a call that compiles what the next ones need, or loads it from the cache, which
+    takes a fraction of a second, and is not worth a word.
     """
-    # Loading takes well under a second, which is not worth a line in a log.
-    notice = threading.Timer(1.0, report_error, [f"{_COMPILING} ..."])
-    notice.daemon = True
-    if _live_console() is None:
-        notice.start()
-    try:
+    ended = threading.Event()
+
+    def tell() -> None:
+        if _live_console() is None:
+            report_error(f"{_COMPILING} ...")
+            return
         with working(_COMPILING):
-            yield
+            ended.wait()
+
+    notice = threading.Timer(_NOTICE, tell)
+    notice.daemon = True
+    notice.start()
+    try:
+        yield
     finally:
         notice.cancel()
+        ended.set()
+        notice.join()  # before anything else is printed
 
 
 @contextmanager
