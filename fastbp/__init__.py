@@ -1,14 +1,40 @@
 """fastbp: train dense neural networks on the CPU, with compiled kernels."""
 
-from fastbp import datasets
-from fastbp._config import show_config, warmup
+from typing import TYPE_CHECKING
+
 from fastbp._version import __version__
-from fastbp.arrays import linear, linear_update, matmul, sigmoid, sigmoid_derivative
-from fastbp.engine.threads import get_num_threads, set_num_threads
-from fastbp.guard import DivergenceError
-from fastbp.network import Network
-from fastbp.storage import load
-from fastbp.training import History
+
+if TYPE_CHECKING:
+    from fastbp import datasets
+    from fastbp._config import show_config
+    from fastbp._warmup import warmup
+    from fastbp.arrays import linear, linear_update, matmul, sigmoid, sigmoid_derivative
+    from fastbp.engine.threads import get_num_threads, set_num_threads
+    from fastbp.guard import DivergenceError
+    from fastbp.network import Network
+    from fastbp.storage import load
+    from fastbp.training import History
+else:
+    from fastbp._lazy import attach
+
+    __getattr__, __dir__ = attach(
+        __name__,
+        {
+            "DivergenceError": "fastbp.guard",
+            "History": "fastbp.training",
+            "Network": "fastbp.network",
+            "get_num_threads": "fastbp.engine.threads",
+            "linear": "fastbp.arrays",
+            "linear_update": "fastbp.arrays",
+            "load": "fastbp.storage",
+            "matmul": "fastbp.arrays",
+            "set_num_threads": "fastbp.engine.threads",
+            "show_config": "fastbp._config",
+            "sigmoid": "fastbp.arrays",
+            "sigmoid_derivative": "fastbp.arrays",
+            "warmup": "fastbp._warmup",
+        },
+    )
 
 __all__ = [
     "DivergenceError",

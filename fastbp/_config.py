@@ -1,4 +1,4 @@
-"""What this installation of fastbp runs on, and getting its kernels ready."""
+"""What this installation of fastbp runs on."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from fastbp._version import __version__
 from fastbp.engine import threads
 from fastbp.kernels.compile import machine
-from fastbp.kernels.compile.cache import cache_folder
-from fastbp.network import Network
+from fastbp.kernels.compile.cache import cache_folder, kept
 
-__all__ = ["Config", "show_config", "warmup"]
+__all__ = ["Config", "show_config"]
 
 
 class Config(dict[str, Any]):
-    """A mapping of facts whose string is a table, a fact a line."""
+    """A mapping of facts whose string is a table: a fact a line, and a line for each kernel."""
 
     def __str__(self) -> str:
         width = max(len(key) for key in self)
-        return "\n".join(f"{key:<{width}}  {value}" for key, value in self.items())
+        facts = {**self, "kernels": _summary(self["kernels"])}
+        lines = [f"{key:<{width}}  {value}" for key, value in facts.items()]
+        lines += [f"{'':{width}}  {k['bytes']:>11,}  {k['name']}" for k in self["kernels"]]
+        return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _summary(kernels: list[dict[str, Any]]) -> str:
+    total = sum(kernel["bytes"] for kernel in kernels)
+    return f"{len(kernels)} compiled, {total:,} bytes"
 
 
 def show_config() -> Config:
@@ -36,9 +42,10 @@ def show_config() -> Config:
     -------
     Config
         A mapping with the keys version, numba, numpy, cpu, vector_bits, tiles (for float32 and
-        float64), threading_layer (of Numba; None before the first parallel call), num_threads and
-        cache_folder (of the compiled kernels; None if nothing can be written). Its ``str`` is a
-        table.
+        float64), threading_layer (of Numba; None before the first parallel call), num_threads,
+        cache_folder (of the compiled kernels; None if nothing can be written) and kernels: those
+        that earlier calls and processes have compiled, with name (of the module and function),
+        bytes and folder of each. Nothing is compiled or loaded. Its ``str`` is a table.
     """
     shapes = {"float32": machine.tiles(4), "float64": machine.tiles(8)}
     tiles = {name: dataclasses.asdict(shape) for name, shape in shapes.items()}
@@ -53,26 +60,5 @@ def show_config() -> Config:
         threading_layer=threads.threading_layer(),
         num_threads=threads.get_num_threads(),
         cache_folder=None if folder is None else str(folder),
+        kernels=[{**kernel._asdict(), "folder": str(kernel.folder)} for kernel in kept()],
     )
-
-
-def warmup(dtype: npt.DTypeLike = "float32", data_dtype: npt.DTypeLike | None = None) -> None:
-    """Compile, or load from the disk cache, what `fit` and `predict` need.
-
-    Some seconds on the first call ever on a machine, a fraction of a second later.
-
-    Parameters
-    ----------
-    dtype : {"float32", "float64"}, default "float32"
-        Of the network.
-    data_dtype : dtype, optional
-        Of X: uint8, float32 or float64. By default `dtype`.
-    """
-    data = np.dtype(dtype if data_dtype is None else data_dtype)
-    rows = threads.get_num_threads() * 64
-    X = np.zeros((rows, 1024), data)
-    y = np.zeros(rows)
-    for hidden, scale in (((3, 2), 0.5), ((3, 2), 1.0), ((32,), 0.5)):  # folded in, and not
-        network = Network((1024, *hidden, 1), init="zeros", dtype=dtype, input_scale=scale)
-        network.fit(X, y, epochs=1, batch_size=rows)
-        network.predict_proba(X)

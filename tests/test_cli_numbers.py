@@ -93,7 +93,7 @@ def test_any_number_is_taken_or_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(folder)
     if option == "--hidden":  # other kernels for each
-        monkeypatch.setattr(training, "compile_kernels", demo.train_network)
+        monkeypatch.setattr(fastbp, "warmup", demo.train_network)
     for number in NUMBERS:
         code = run([command, *MINIMAL[command], option, number])
         errors = capsys.readouterr().err
@@ -146,7 +146,7 @@ def test_divergence_is_told_with_the_remedy(
     def fit(*arguments: Any, **options: Any) -> None:
         raise fastbp.DivergenceError("the loss is infinite", 2, 3)
 
-    monkeypatch.setattr(training, "compile_kernels", lambda *_: None)  # which fits too
+    monkeypatch.setattr(fastbp, "warmup", lambda *_: None)  # which fits too
     monkeypatch.setattr(fastbp.Network, "fit", fit)
     assert run(["train", "pictures", "--out", "new"]) == 2
     said = capsys.readouterr().err

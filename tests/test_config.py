@@ -21,6 +21,7 @@ KEYS = [
     "threading_layer",
     "num_threads",
     "cache_folder",
+    "kernels",
 ]
 
 
@@ -44,18 +45,52 @@ def test_the_tiles_fit_the_vector_width():
         assert shape["lanes"] * np.dtype(name).itemsize * 8 == config["vector_bits"]
         assert shape["nr"] == shape["nv"] * shape["lanes"]
         assert shape["mr"] % shape["row_step"] == 0
-        assert shape["own"] % (shape["kc"] * max(shape["mr"], shape["nr"])) == 0
-        assert shape["near"] >= shape["kc"] * max(shape["mr"], shape["nr"])
+        assert shape["a_block"] % (shape["kc"] * max(shape["mr"], shape["nr"])) == 0
+        assert shape["b_chunk"] >= shape["kc"] * max(shape["mr"], shape["nr"])
 
 
 def test_it_reads_as_a_table_of_one_fact_a_line():
     config = fastbp.show_config()
-    lines = str(config).splitlines()
+    lines = str(config).splitlines()[: len(KEYS)]
     assert [line.split()[0] for line in lines] == KEYS
-    for line, value in zip(lines, config.values(), strict=True):
-        assert line.endswith(str(value))
-    assert len({line.index(str(v)) for line, v in zip(lines, config.values(), strict=True)}) == 1
+    kernels = config.pop("kernels")
+    total = sum(kernel["bytes"] for kernel in kernels)
+    values = [*map(str, config.values()), f"{len(kernels)} compiled, {total:,} bytes"]
+    for line, value in zip(lines, values, strict=True):
+        assert line.endswith(value)
+    assert len({line.index(value) for line, value in zip(lines, values, strict=True)}) == 1
+
+
+def test_the_table_ends_with_a_line_for_each_kernel():
+    config = fastbp.show_config()
+    config["kernels"] = [{"name": "wide", "bytes": 1234567}, {"name": "narrow", "bytes": 89}]
+    *_, summary, wide, narrow = str(config).splitlines()
+    assert summary.split() == ["kernels", "2", "compiled,", "1,234,656", "bytes"]
+    assert (wide.split(), narrow.split()) == (["1,234,567", "wide"], ["89", "narrow"])
     assert repr(config) == str(config)
+
+
+KEPT = """
+import fastbp, numpy as np, sys
+if sys.argv[1] == "compile":
+    fastbp.sigmoid(np.ones(2, np.float32))
+for kernel in fastbp.show_config()["kernels"]:
+    print(*kernel.values(), *kernel, sep="|")
+assert "fastbp.network" not in sys.modules
+"""
+
+
+def test_it_lists_the_kernels_that_are_kept(tmp_path):
+    place = str(tmp_path)
+    assert run_python(KEPT, "look", NUMBA_CACHE_DIR=place) == ""
+    compiled = run_python(KEPT, "compile", NUMBA_CACHE_DIR=place).splitlines()
+    files = {path.name.rpartition("-")[0]: path for path in tmp_path.rglob("*.kernel")}
+    assert "functions.elementwise._float32" in files
+    assert compiled == [
+        f"{name}|{path.stat().st_size}|{path.parent}|name|bytes|folder"
+        for name, path in sorted(files.items())
+    ]
+    assert run_python(KEPT, "look", NUMBA_CACHE_DIR=place).splitlines() == compiled
 
 
 def test_it_follows_the_number_of_threads(set_num_threads):

@@ -49,7 +49,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_importing_touches_no_disk_and_compiles_nothing(tmp_path, package):
-    run_python("import fastbp", package_at=package, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    run_python("from fastbp import *", package_at=package, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
     assert not files(package)
 
@@ -146,6 +146,24 @@ def test_the_second_process_loads_what_the_first_compiled(tmp_path):
     assert compiled.splitlines()[0] == loaded.splitlines()[0]
     assert (compiled.splitlines()[-1], loaded.splitlines()[-1]) == ("0", "1")
     assert files(tmp_path) == kept
+
+
+OTHERS = """
+import sys, numba
+print("numba.np.arraymath" in sys.modules)  # imported, among others, to compile
+print(fastbp.sigmoid(np.float64([0, 1, -3])).tolist())
+print(numba.njit(lambda a: np.linalg.norm(a).item())(np.array([3.0, 4.0])))
+"""
+
+
+def test_what_only_compiling_needs_is_not_imported_to_load_but_to_compile_later(tmp_path):
+    run_python(RUN, NUMBA_CACHE_DIR=str(tmp_path))
+    loaded, imported, compiled, norm = run_python(
+        RUN + OTHERS, NUMBA_CACHE_DIR=str(tmp_path)
+    ).splitlines()
+    assert imported == "False"
+    assert compiled[:11] == loaded[:11] == "[0.5, 0.731"
+    assert norm == "5.0"
 
 
 def test_a_kernel_with_a_changed_constant_elsewhere_is_compiled_anew(tmp_path, package):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import pydoc
 import re
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def run_python(code, **environment):
 def test_import_loads_no_extra_and_prints_nothing():
     # Numba brings SciPy itself, where there is one.
     done = run_python(
-        "import sys, numba; before = set(sys.modules); import fastbp; "
+        "import sys, numba; before = set(sys.modules); from fastbp import *; "
         f"print(sorted({EXTRAS!r} & (sys.modules.keys() - before)))"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
@@ -40,15 +41,69 @@ def test_import_compiles_nothing():
     done = run_python(
         "from numba.core import event\n"
         "with event.install_recorder('numba:compile') as record:\n"
-        "    import fastbp\n"
+        "    from fastbp import *\n"
         "print(len(record.buffer))"
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def test_import_starts_no_threads():
-    done = run_python("import fastbp, threading; print(threading.active_count())")
+    done = run_python("from fastbp import *; import threading; print(threading.active_count())")
     assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_import_alone_loads_neither_numba_nor_numpy():
+    done = run_python("import sys, fastbp; print({'numba', 'numpy'} & sys.modules.keys())")
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+PACKAGES = [fastbp, fastbp.datasets]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_the_public_names_are_listed_before_they_are_loaded(package):
+    name = package.__name__
+    done = run_python(f"import {name}; print(dir({name}))")
+    assert (done.stdout, done.stderr) == (f"{sorted(package.__all__)}\n", "")
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_any_public_name_may_be_the_first_to_be_used(package):
+    name = package.__name__
+    for public in package.__all__:
+        done = run_python(f"import {name}; print({name}.{public} is {name}.{public})")
+        assert (done.stdout, done.stderr) == ("True\n", ""), public
+
+
+def test_a_star_imports_the_public_names():
+    done = run_python("from fastbp import *; import fastbp; print({*fastbp.__all__} - {*dir()})")
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_modules_are_found_without_an_import_of_their_own():
+    done = run_python("import fastbp; print(fastbp.training.History is fastbp.History)")
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+@pytest.mark.parametrize("name", ["network_", "Networks", "__wrapped__"])
+def test_an_unknown_name_is_an_attribute_error(package, name):
+    with pytest.raises(AttributeError, match=rf"module '{package.__name__}' has no .*'{name}'"):
+        getattr(package, name)
+
+
+def test_a_module_that_is_found_but_lacks_another_says_which(monkeypatch):
+    monkeypatch.delattr(fastbp, "reference", raising=False)
+    monkeypatch.delitem(sys.modules, "fastbp.reference", raising=False)
+    monkeypatch.setitem(sys.modules, "dataclasses", None)
+    with pytest.raises(ModuleNotFoundError, match="dataclasses"):
+        fastbp.reference  # noqa: B018
+
+
+def test_help_shows_the_public_names():
+    text = pydoc.plain(pydoc.render_doc(fastbp))
+    for name in ("Network", "DivergenceError", "matmul", "warmup"):
+        assert re.search(rf"^    (class )?{name}\(", text, re.MULTILINE), name
 
 
 def test_every_public_name_exists_and_is_documented():

@@ -191,7 +191,7 @@ def test_what_an_arm_cpu_would_run(tmp_path):
 @pytest.mark.parametrize("bits", ["64", "1024", "wide"])
 def test_a_width_that_there_is_not(bits):
     printed = run_python(
-        "try:\n    import fastbp\nexcept ValueError as error:\n    print(error)",
+        "try:\n    from fastbp import Network\nexcept ValueError as error:\n    print(error)",
         FASTBP_VECTOR_BITS=bits,
     )
     assert printed == f"FASTBP_VECTOR_BITS must be 128, 256 or 512, got {bits!r}\n"

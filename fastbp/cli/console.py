@@ -1,31 +1,26 @@
 """What the commands say: results to standard output, everything else to standard error.
 
-Spinners and bars show on terminals only, so that a log or a pipe holds plain lines.
+Spinners and bars show on terminals only, so that a log or a pipe holds plain lines. Rich is
+imported where it prints, as short commands would take a good part of their time to import it.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = [
     "UserError",
-    "compile_kernels",
+    "compiling",
     "print_table",
     "progress_bar",
     "report_error",
@@ -35,11 +30,16 @@ __all__ = [
     "working",
 ]
 
-_out = Console(highlight=False)
-_err = Console(stderr=True, highlight=False)
-
 _WIDEST = 300  # columns of a table in a file
+_NOTICE = 1.0  # seconds after which a compilation is worth a word
 _COMPILING = "compiling kernels (first run only)"
+
+
+@functools.cache
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
 
 
 class UserError(Exception):
@@ -67,7 +67,9 @@ def _shown_character(character: str) -> str:
 
 def say(text: str = "") -> None:
     """Print a line to standard output, whole: no wrapping, no markup."""
-    _out.print(Text(shown(text)), soft_wrap=True)
+    from rich.text import Text
+
+    _console().print(Text(shown(text)), soft_wrap=True)
 
 
 def say_fields(*fields: str) -> None:
@@ -82,12 +84,19 @@ def print_table(
 
     If `whole`, a file or pipe gets lines as long as they need to be.
     """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=SIMPLE_HEAD)
     for index, title in enumerate(header):
         table.add_column(Text(shown(title)), justify="right" if index else "left")
     for row in rows:
         table.add_row(*(Text(shown(cell)) for cell in row))
-    console = Console(highlight=False, width=_WIDEST) if whole and not _out.is_terminal else _out
+    console = _console()
+    if whole and not console.is_terminal:
+        console = Console(highlight=False, width=_WIDEST)
     console.print(table)
 
 
@@ -96,39 +105,59 @@ def report_error(message: str) -> None:
     print(f"fastbp: {shown(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
-def _live_console() -> Console:
-    """Return the console for what moves: standard output where it is a terminal.
+def _live_console() -> Console | None:
+    """Return the console for what moves: standard output where it is a terminal, or error.
 
-    Only then can lines printed meanwhile appear above it.
+    Only on the console that lines are printed to meanwhile can they appear above it. None where
+    neither is a terminal.
     """
-    return _out if _out.is_terminal else _err
+    forced = any(map(os.environ.get, ("FORCE_COLOR", "TTY_COMPATIBLE")))  # as rich has it
+    if not (forced or sys.stdout.isatty() or sys.stderr.isatty()):
+        return None
+    for console in (_console(), _console(stderr=True)):
+        if console.is_terminal:
+            return console
+    return None
 
 
 @contextmanager
 def working(description: str) -> Iterator[None]:
     """Show a spinner with `description` while the block runs, on a terminal."""
     console = _live_console()
-    if console.is_terminal:
-        with console.status(Text(shown(description))):
-            yield
-    else:
+    if console is None:
+        yield
+        return
+    from rich.text import Text
+
+    with console.status(Text(shown(description))):
         yield
 
 
-def compile_kernels(dtype: str = "float32", data_dtype: str | None = None) -> None:
-    """Compile the kernels or load them from the cache, and say so where it takes a while."""
-    import fastbp
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Say that kernels are compiled while the block runs, once it takes a while.
 
-    # Loading takes well under a second, which is not worth a line in a log.
-    notice = threading.Timer(1.0, report_error, [f"{_COMPILING} ..."])
-    notice.daemon = True
-    if not _live_console().is_terminal:
-        notice.start()
-    try:
+    The block makes a call that compiles what the next ones need, or loads it from the cache, which
+    takes a fraction of a second, and is not worth a word.
+    """
+    ended = threading.Event()
+
+    def tell() -> None:
+        if _live_console() is None:
+            report_error(f"{_COMPILING} ...")
+            return
         with working(_COMPILING):
-            fastbp.warmup(dtype, data_dtype)
+            ended.wait()
+
+    notice = threading.Timer(_NOTICE, tell)
+    notice.daemon = True
+    notice.start()
+    try:
+        yield
     finally:
         notice.cancel()
+        ended.set()
+        notice.join()  # before anything else is printed
 
 
 @contextmanager
@@ -141,6 +170,17 @@ def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
         ``update(done, total)``, as `fastbp.Network.fit` calls its `progress`.
     """
     console = _live_console()
+    if console is None:
+        yield lambda done, total: None
+        return
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -148,7 +188,6 @@ def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
         redirect_stdout=False,
         redirect_stderr=False,
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.cli.console import (
     UserError,
-    compile_kernels,
+    compiling,
     print_table,
     report_error,
     say,
@@ -27,6 +29,7 @@ from fastbp.cli.streams import check_output
 
 __all__ = ["run_evaluate", "run_predict"]
 
+_COMPILED_FOR = 1024  # pictures: as many as take the way that any more of them take
 _AT_ONCE = 256  # pictures: some megabytes, and a line for each appears before the next are read
 
 
@@ -42,7 +45,8 @@ def run_evaluate(model_path: Path, folder: Path, *, max_pixels: int | None = Non
     # The folder's labels count its sorted names; the model's may count in another order.
     to_model = np.array([model.class_names.index(name) for name in pictures.class_names])
     y = to_model[pictures.y]
-    compile_kernels(model.network.dtype.name, "uint8")
+    with compiling():
+        model.network.predict_proba(pictures.X[:_COMPILED_FOR])
     predicted = model.network.predict(pictures.X)
     loss = model.network.loss(pictures.X, y)
     say(f"{len(y)} pictures: loss {loss:.4f}, accuracy {np.mean(predicted == y):.4f}")
@@ -67,8 +71,7 @@ def run_predict(model_path: Path, files: Sequence[Path], *, max_pixels: int | No
         How many files cannot be read; each is told on standard error.
     """
     model = load_model(model_path)
-    compile_kernels(model.network.dtype.name, "uint8")
-    unreadable = 0
+    unreadable, compiled = 0, False
     for start in range(0, len(files), _AT_ONCE):
         read, rows = [], []
         for file in files[start : start + _AT_ONCE]:
@@ -79,15 +82,18 @@ def run_predict(model_path: Path, files: Sequence[Path], *, max_pixels: int | No
                 report_error(str(error))
                 unreadable += 1
         if rows:
-            _say_classes(model, read, rows)
+            with nullcontext() if compiled else compiling():
+                second = model.network.predict_proba(np.stack(rows))[:, 0]
+            compiled = True
+            _say_classes(model, read, second)
         check_output()
     return unreadable
 
 
 def _say_classes(
-    model: PictureModel, files: Sequence[Path], rows: Sequence[NDArray[np.uint8]]
+    model: PictureModel, files: Sequence[Path], second: NDArray[np.floating[Any]]
 ) -> None:
-    second = model.network.predict_proba(np.stack(rows))[:, 0]
+    """Print a line for each file, by its probability of the second class."""
     for file, probability in zip(files, second.tolist(), strict=True):
         label = int(probability >= 0.5)
         certainty = probability if label else 1 - probability

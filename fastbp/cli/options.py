@@ -6,7 +6,6 @@ import math
 import sys
 from itertools import pairwise
 
-import numpy as np
 import typer
 
 from fastbp.cli.pictures import PICTURE_SIZE
@@ -14,7 +13,7 @@ from fastbp.cli.pictures import PICTURE_SIZE
 __all__ = ["check_rate", "countable", "parse_hidden", "parse_init", "picture_count"]
 
 _LARGEST = 2**63 - 1  # that compiled code counts with, and more than a seed needs
-_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+_LARGEST_FLOAT32 = (2 - 2.0**-23) * 2.0**127
 _INPUTS = 3 * math.prod(PICTURE_SIZE)
 
 

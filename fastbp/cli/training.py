@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from fastbp.cli.console import UserError, compile_kernels, progress_bar, say, shown, working
+from fastbp.cli.console import UserError, compiling, progress_bar, say, shown, working
 from fastbp.cli.pictures import PICTURE_SIZE, PictureModel, Pictures, load_pictures
 from fastbp.cli.signals import postponed
 from fastbp.cli.targets import check_targets, write_file
@@ -107,7 +107,8 @@ def train_network(
     )
     shape = "-".join(map(str, network.layer_sizes))
     say(f"{title} {shape}: {network.parameter_count:,} parameters")
-    compile_kernels(network.dtype.name, "uint8")
+    with compiling():
+        fastbp.warmup(network.dtype, "uint8")
     lines = EpochLines(plan.epochs)
     with progress_bar(title) as update:
         try:

@@ -31,12 +31,13 @@ from typing import Any, NamedTuple
 import llvmlite
 import numba
 from numba.core import caching, compiler, config
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.locks import locked
 
-__all__ = ["KernelCache", "cache_folder", "tell"]
+__all__ = ["KeptKernel", "KernelCache", "cache_folder", "kept", "tell"]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _HEADER = struct.Struct("=8sQ32s")  # magic, bytes that follow, checksum
@@ -191,6 +192,39 @@ def cache_folder() -> Path | None:
     return folder
 
 
+class KeptKernel(NamedTuple):
+    """A compiled kernel on disk.
+
+    Attributes
+    ----------
+    name : str
+        The function, after its module in ``fastbp.kernels``.
+    bytes : int
+        Of the file.
+    folder : Path
+        Where it lies.
+    """
+
+    name: str
+    bytes: int
+    folder: Path
+
+
+def kept() -> list[KeptKernel]:
+    """List the compiled kernels that lie where they are looked for, sorted by name.
+
+    Neither reads nor loads them: one may be damaged, or compiled for another CPU.
+    """
+    kernels = []
+    for folder in _folders().read:
+        for path in folder.glob("*.kernel"):
+            with contextlib.suppress(FileNotFoundError):  # another process may tidy up
+                name = path.name.rpartition("-")[0]
+                kernels.append(KeptKernel(name, path.stat().st_size, folder))
+    tell()
+    return sorted(kernels)
+
+
 class _Damaged(Exception):
     """The file is not a kernel's, or not this one's, or not whole."""
 
@@ -261,7 +295,8 @@ class KernelCache(caching._Cache):
 
     @property
     def _name(self) -> str:
-        name = f"{self._function.__module__.rpartition('.')[2]}.{self._function.__qualname__}"
+        module = self._function.__module__.removeprefix("fastbp.").removeprefix("kernels.")
+        name = f"{module}.{self._function.__qualname__}"
         return name.replace("<", "").replace(">", "")  # which Windows allows in no file's name
 
     def _place(self, sig: Any, codegen: Any) -> tuple[str, bytes]:
@@ -288,7 +323,9 @@ class KernelCache(caching._Cache):
         """Return the compiled function, or None if it has to be compiled."""
         if not self._enabled:
             return None
-        target_context.refresh()
+        # Memory for results is all that machine code needs. `refresh` would import and register
+        # what compiling needs too (it does so itself), SciPy's BLAS among it: twice the time.
+        rtsys.initialize(target_context)
         name, key = self._place(sig, target_context.codegen())
         for folder in _folders().read:
             path = folder / name
