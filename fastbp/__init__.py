@@ -6,9 +6,8 @@ from fastbp._version import __version__
 from fastbp.arrays import linear, linear_update, matmul, sigmoid, sigmoid_derivative
 from fastbp.engine.threads import get_num_threads, set_num_threads
 from fastbp.guard import DivergenceError
-from fastbp.network import Network
-from fastbp.storage import load
-from fastbp.training import History
+from fastbp.history import History
+from fastbp.network import Network, load
 
 __all__ = [
     "DivergenceError",

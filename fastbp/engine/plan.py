@@ -10,13 +10,14 @@ import functools
 import operator
 import threading
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.backup import Backup
 from fastbp.engine import scratch, threads
+from fastbp.engine.apart import check_apart
 from fastbp.engine.inputs import CODES, check_width
 from fastbp.engine.memory import address_of
 from fastbp.kernels import plan as w
@@ -26,11 +27,8 @@ from fastbp.kernels.linalg.operand import DTYPE_CODES
 from fastbp.kernels.narrow import region as narrow
 from fastbp.kernels.wide import delayed, sweep
 from fastbp.kernels.wide import region as epoch
-from fastbp.parameters import check_apart, check_parameters
+from fastbp.parameters import Parameters, check_parameters, folding_of
 from fastbp.preprocessing import dtype_of_folding
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 __all__ = ["NetworkPlan", "evaluate"]
 
@@ -107,7 +105,7 @@ class NetworkPlan:
 
     Parameters
     ----------
-    network : Network
+    parameters : Parameters
         Its parameters are read, and changed by `train`, where they lie.
     X : ndarray of shape (n, n_0)
         As `fastbp.engine.inputs.as_input` gives it; n >= 1.
@@ -127,7 +125,7 @@ class NetworkPlan:
 
     def __init__(
         self,
-        network: Network,
+        parameters: Parameters,
         X: Array,
         y: Array | None = None,
         *,
@@ -144,21 +142,21 @@ class NetworkPlan:
         self._data_layout = [*map(_layout, self._data)]
         self._made_for = _circumstances(X)
         self._training = y is not None
-        self._make(network, X, y)
+        self._make(parameters, X, y)
 
-    def _make(self, network: Network, X: Array, y: Array | None) -> None:
+    def _make(self, parameters: Parameters, X: Array, y: Array | None) -> None:
         """Write the words for what the network is made of now."""
-        sizes, dtype = network.layer_sizes, network.dtype
+        sizes, dtype = parameters.layer_sizes, parameters.dtype
         arrays = check_parameters(
-            network.weights, network.biases, sizes, dtype, in_place=self._training
+            parameters.weights, parameters.biases, sizes, dtype, in_place=self._training
         )
         check_width(X, sizes[0])  # the network may have changed since `as_input`
         if y is not None:
             _check_outputs(y, sizes[-1], dtype)
             check_apart(arrays, X, y)
         self._x_dtype = X.dtype
-        self._preprocessing = network._folding(X.dtype)
-        self._one_scale = isinstance(network.input_scale, float)
+        self._preprocessing = folding_of(parameters, X.dtype)
+        self._one_scale = isinstance(parameters.input_scale, float)
         self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
         contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
@@ -366,18 +364,18 @@ class NetworkPlan:
         """Multiply-adds, in the time of those of float32, of so many rows' way forward."""
         return rows * _multiply_adds(self._sizes) * self._dtype.itemsize // 4
 
-    def reads_in_place(self, network: Network) -> bool:
+    def reads_in_place(self, parameters: Parameters) -> bool:
         """Whether there are no copies among what it reads, which would be old at the next call."""
-        return all(map(operator.is_, self._arrays, (*network.weights, *network.biases)))
+        return all(map(operator.is_, self._arrays, (*parameters.weights, *parameters.biases)))
 
-    def take(self, network: Network, X: Array) -> bool:
+    def take(self, parameters: Parameters, X: Array) -> bool:
         """Turn to the rows `X`, if nothing else of the plan has to change: whether that is so."""
-        if self._made_for != _circumstances(X) or not self._is_of(network):
+        if self._made_for != _circumstances(X) or not self._is_of(parameters):
             return False
         self.words[w.X] = address_of(X)
         return True
 
-    def follow(self, network: Network) -> None:
+    def follow(self, parameters: Parameters) -> None:
         """Go on training with what the network is made of now.
 
         Users put other arrays, preprocessing and inner layers into it while `fit` runs, in
@@ -390,22 +388,22 @@ class NetworkPlan:
         """
         if [*map(_layout, self._data)] != self._data_layout:
             raise ValueError("X and y must keep their shapes, dtypes and places while fit runs")
-        if not self._is_of(network):
-            self._make(network, *self._data)
+        if not self._is_of(parameters):
+            self._make(parameters, *self._data)
 
-    def _is_of(self, network: Network) -> bool:
+    def _is_of(self, parameters: Parameters) -> bool:
         """Whether the network is made of the same arrays, in the same places, as far as counts."""
-        sizes, dtype = network.layer_sizes, network.dtype
+        sizes, dtype = parameters.layer_sizes, parameters.dtype
         arrays = check_parameters(
-            network.weights, network.biases, sizes, dtype, in_place=self._training
+            parameters.weights, parameters.biases, sizes, dtype, in_place=self._training
         )
         if sizes != self._sizes or dtype != self._dtype:
             return False
         if [*map(address_of, arrays)] != self._addresses:
             return False
-        folding = network._folding(self._x_dtype)
+        folding = folding_of(parameters, self._x_dtype)
         if folding is not self._preprocessing and (
-            isinstance(network.input_scale, float) != self._one_scale
+            isinstance(parameters.input_scale, float) != self._one_scale
             or not _same(folding, self._preprocessing)
         ):
             return False
@@ -413,7 +411,7 @@ class NetworkPlan:
         return True
 
 
-def evaluate(network: Network, X: Array, *, sigmoid_out: bool) -> Array:
+def evaluate(parameters: Parameters, X: Array, *, sigmoid_out: bool) -> Array:
     """`NetworkPlan.forward` for rows as `as_input` gives them, n >= 1.
 
     The plan for a few rows is kept: making one takes longer than carrying it out. It is of use to
@@ -421,12 +419,12 @@ def evaluate(network: Network, X: Array, *, sigmoid_out: bool) -> Array:
     taken away while in use, so that a call that comes between (from a signal handler, or another
     thread) makes one of its own.
     """
-    plan: NetworkPlan | None = network.__dict__.pop("_plan", None)
+    plan: NetworkPlan | None = parameters.__dict__.pop("_plan", None)
     keep = True
-    if plan is None or not plan.take(network, X):
-        plan = NetworkPlan(network, X)
-        keep = len(X) <= _FEW_ROWS and plan.reads_in_place(network)
+    if plan is None or not plan.take(parameters, X):
+        plan = NetworkPlan(parameters, X)
+        keep = len(X) <= _FEW_ROWS and plan.reads_in_place(parameters)
     result = plan.forward(sigmoid_out=sigmoid_out)
     if keep:
-        network.__dict__["_plan"] = plan  # without the checks of `Network.__setattr__`
+        parameters.__dict__["_plan"] = plan  # without the checks of `__setattr__`
     return result
