@@ -27,7 +27,8 @@ CHECKS = """
 import numpy as np
 
 import fastbp
-from fastbp.kernels.wide import delayed, region as epoch
+from fastbp.engine import method
+from fastbp.kernels.wide import region as epoch
 from fastbp.kernels.compile import machine
 from fastbp.kernels.narrow.shards import shard_count
 from tests import oracle
@@ -71,7 +72,7 @@ def check_training():
     for layer_sizes in [(33, 40, 3, 2), (33, 3, 2, 1)]:  # wide and narrow: two code paths
         problem = make_problem(layer_sizes, 37)
         assert_training_follows_the_oracle(problem, batch_size=16, epochs=3, weight_decay=0.1)
-    delayed.steps_of_group = lambda *shape: 3
+    method.wide_group = lambda *shape: 3
     problem = make_problem((131, 70, 3), 25, data_dtype="uint8", fold="feature")
     assert_training_follows_the_oracle(problem, batch_size=5, epochs=2, weight_decay=0.1)
     check_narrow_training("float32")

@@ -1,12 +1,11 @@
 """From a network and its data to the plan that compiled code carries out.
 
-Chooses the path by the shape of the network alone, lays out the scratch memory, and keeps every
-array that the plan points to alive.
+Writes the words of the plan by the method that `fastbp.engine.method` chooses and the layout of
+scratch memory that follows, and keeps every array that the plan points to alive.
 """
 
 from __future__ import annotations
 
-import functools
 import operator
 import threading
 from itertools import pairwise
@@ -19,13 +18,11 @@ from fastbp.backup import Backup
 from fastbp.engine import scratch, threads
 from fastbp.engine.apart import check_apart
 from fastbp.engine.inputs import CODES, check_width
+from fastbp.engine.layout import crew, lay_out, multiply_adds, tile_of, whole_lines
 from fastbp.engine.memory import address_of
+from fastbp.engine.method import Case, choose
 from fastbp.kernels import plan as w
-from fastbp.kernels.compile import machine
-from fastbp.kernels.linalg import gemm
-from fastbp.kernels.linalg.operand import DTYPE_CODES
 from fastbp.kernels.narrow import region as narrow
-from fastbp.kernels.wide import delayed, sweep
 from fastbp.kernels.wide import region as epoch
 from fastbp.parameters import Parameters, check_parameters, folding_of
 from fastbp.preprocessing import dtype_of_folding
@@ -36,41 +33,18 @@ Array = npt.NDArray[Any]
 
 _FEW_ROWS = 256  # whose evaluation takes so little time that making the plan counts
 _FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in scratch memory
-# Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
-# as long with two threads as with one, on 8 rows two thirds of it.
-_SERIAL_WORK = 1 << 17
-_FIRST_WORK = 1 << 26  # 4 ms here, some 0.1 s at most; calls of 1, 4 and 16 steps cost 0.3 ms
 _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time: some 0.1 ms
 # A step may be abandoned for a signal only if there is a copy of the parameters: from so many rows
 # on, of which a step takes a hundred times as long as the copy, and up to so many bytes, so that
 # training needs little memory whatever the network.
 _LEAST_LONG_BATCH = 512
 _MOST_COPIED = 32 << 20
-# The first for steps by columns, where passing over the weights is as much work as 3 rows: below
-# it a step, or a group of steps, takes less than 2.5 us, and as long with two threads, which wait
-# for each other. Groups on 4 rows gain from 1,024 columns on, or from 4,096 where the cores have no
-# cache in common.
-_SERIAL_WORK_BY_COLUMNS = 60_000
-_ROWS_OF_A_PASS = 3
 # By dtype: looking up its name takes a microsecond.
 _WIDE_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
 _NARROW_REGIONS = {
     (np.dtype(network), np.dtype(data), folded): region
     for (network, data, folded), region in narrow.regions.items()
 }
-
-
-@functools.cache
-def _may_be_narrow(sizes: tuple[int, ...]) -> bool:
-    """Whether the one-pass path is for networks of these sizes: see `fastbp.kernels.narrow`."""
-    above = sum((a + 1) * b for a, b in pairwise(sizes[1:]))
-    return sizes[1] <= narrow.MOST_OUTPUTS and above <= narrow.MOST_PARAMETERS_ABOVE
-
-
-@functools.cache
-def _multiply_adds(sizes: tuple[int, ...]) -> int:
-    """Of one row's way through the network."""
-    return sum(a * b for a, b in pairwise(sizes))
 
 
 def _layout(array: Array) -> tuple[Any, ...]:
@@ -116,6 +90,17 @@ class NetworkPlan:
     delays : bool, optional
         Whether steps may share a pass over W1, see `fastbp.kernels.wide.delayed`.
 
+    Attributes
+    ----------
+    method : Method
+    group : int
+        Steps that share a pass over W1: calls of `train` had better keep to it.
+    steps_at_once : int
+        How many steps `fit` makes in one call: so many at first, then as it has found.
+    rows, batch_size : int
+    settings : ndarray
+        Learning rate, weight decay; loss and number of right answers so far.
+
     Raises
     ------
     TypeError, ValueError
@@ -134,7 +119,6 @@ class NetworkPlan:
     ) -> None:
         self._delays = delays
         self.rows = len(X)
-        self._row_bytes = X.shape[1] * X.itemsize
         self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
         self.settings = np.zeros(4)
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.
@@ -159,8 +143,21 @@ class NetworkPlan:
         self._one_scale = isinstance(parameters.input_scale, float)
         self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
-        contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
-        self._narrow = contiguous_rows and _may_be_narrow(sizes)
+        self._choice = choose(
+            Case(
+                sizes=sizes,
+                itemsize=dtype.itemsize,
+                data_itemsize=X.itemsize,
+                is_bytes=X.dtype == np.uint8,
+                contiguous=X.shape[1] == 1 or X.strides[1] == X.itemsize,
+                batch=self.batch_size,
+                rows=self.rows,
+                training=self._training,
+                delays=self._delays,
+            )
+        )
+        self.method, self.group = self._choice.method, self._choice.group
+        self._narrow = self._choice.is_narrow
         words = [0] * w.plan_words(len(sizes) - 1)  # a list is filled several times faster
         words[w.LAYERS] = len(sizes) - 1
         words[w.BATCH], words[w.ROWS] = self.batch_size, self.rows
@@ -174,6 +171,7 @@ class NetworkPlan:
         if folding is not None:
             words[w.SCALE], words[w.SHIFT] = (address_of(part) for part in folding)
             words[w.ONE_SCALE] = int(self._one_scale)
+        words[w.BY_COLUMNS], words[w.GROUP] = int(self._choice.by_columns), self.group
         self._fill_layers(words)
         self.words = np.array(words, np.int64)
         if self._narrow:
@@ -181,10 +179,13 @@ class NetworkPlan:
         else:
             self._region = _WIDE_REGIONS[dtype]
         self._address = address_of(self.words)
-        self._by_columns = False
-        self._folded = 0  # where in the shared scratch memory FOLDED is
-        self._lay_out()
-        self._bytes = self._shared + self._private * self._workers + self._layers
+        self._layout = lay_out(
+            self._choice,
+            threads.get_num_threads(),
+            folds_bytes=folding is not None and X.dtype == np.uint8,
+        )
+        self.steps_at_once = self._layout.steps_at_once
+        self._bytes = self._layout.nbytes
         self._prepared: tuple[int, ...] = ()
         self._long_steps = (
             self.batch_size >= _LEAST_LONG_BATCH
@@ -211,69 +212,6 @@ class NetworkPlan:
             words[at + w.OUTPUTS], words[at + w.INPUTS] = outputs, inputs
             at += w.LAYER_WORDS
 
-    def _lay_out(self) -> None:
-        """Decide how much scratch memory each part needs."""
-        itemsize = self._dtype.itemsize
-        sizes = self._sizes
-        lanes = self._lanes = machine.tiles(itemsize).lanes
-        self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
-        steps = -(-self.rows // self.batch_size)
-        if self._narrow:
-            self._by_columns = self._training and narrow.is_by_columns(
-                sizes[0], self.batch_size, self._row_bytes
-            )
-            self.words[w.BY_COLUMNS] = int(self._by_columns)
-            shared = 0
-            if self._by_columns:
-                shared = narrow.columns_bytes(sizes, lanes, itemsize)
-                group = narrow.steps_of_group(self.batch_size, lanes)
-                self.group = min(group, steps) if self._delays else 1
-            elif self._training:
-                shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
-            private = narrow.private_bytes(sizes, lanes, itemsize)
-            if self.words[w.SCALE] and self.words[w.X_DTYPE] == DTYPE_CODES["uint8"]:
-                self._folded = shared = -(-shared // 64) * 64
-                shared += narrow.folded_bytes(sizes, itemsize)
-            rows_at_once = self.batch_size if self._training else self.rows
-            parallel = rows_at_once > lanes or self._by_columns
-        else:
-            shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
-            private = max(private, sweep.private_bytes(lanes, itemsize))
-            if self._training:
-                group = delayed.steps_of_group(sizes[0], sizes[1], self.batch_size, itemsize)
-                self.group = min(group, steps) if self._delays else 1
-            self._lay_out_gather()
-            parallel = True
-        self.words[w.GROUP] = self.group
-        self._shared = -(-shared // 64) * 64
-        self._private = -(-private // 64) * 64
-        rows = self.batch_size if self._training else min(self.rows, _FORWARD_ROWS)
-        together, least = self.group * rows, _SERIAL_WORK
-        if self._by_columns:
-            together, least = together + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
-        work = together * _multiply_adds(sizes)
-        self._work = work // self.group
-        # How many steps `fit` makes in one call: so many at first, then as it has found.
-        self.steps_at_once = max(1, _FIRST_WORK // work) * self.group
-        self._workers = threads.get_num_threads() if parallel and work > least else 1
-        self._layers = 0
-        if not self._narrow:
-            copies = 2 if self._training else 1
-            self._layers = self._gathered + self._delayed
-            self._layers += sum(-(-rows * n * itemsize // 64) * 64 for n in sizes[1:]) * copies
-
-    def _lay_out_gather(self) -> None:
-        """How many bytes gathered rows take, and what a group of steps takes beside."""
-        n0, n1 = self._sizes[:2]
-        itemsize = self._dtype.itemsize
-        rows = self.group * self.batch_size
-        few = self.batch_size <= sweep.MOST_ROWS
-        if self.group == 1:
-            worth = few and (self._training or len(self._sizes) > 2)
-            rows = 2 * self.batch_size if worth else 0
-        self._gathered = -(-sweep.gathered_bytes(n0, itemsize, rows) // 64) * 64
-        self._delayed = delayed.group_bytes(n1, rows, itemsize) if self.group > 1 else 0
-
     def _run(self, operation: int, steps: int = 1, *, long: bool = False) -> None:
         space = scratch.borrow()
         try:
@@ -283,7 +221,7 @@ class NetworkPlan:
                 self._prepare(*setting)
                 self._prepared = setting
             self.words[w.TEAM] = space.new_team()
-            brief = steps * self._work <= _BRIEF_WORK
+            brief = steps * self._layout.work <= _BRIEF_WORK
             threads.run(
                 self._region, self._address, self._started, brief=brief,
                 long=space if long else None,
@@ -295,38 +233,31 @@ class NetworkPlan:
 
     def _prepare(self, operation: int, steps: int, base: int, most: int) -> None:
         """Write how many threads work, where, and on how much at a time."""
-        words = self.words
-        workers = min(self._workers, most)
-        if steps * self._work <= _SERIAL_WORK:
-            workers = 1
+        words, layout = self.words, self._layout
+        workers = crew(self._choice, layout, steps, most)
         words[w.OPERATION] = operation
         if self._narrow:
-            shares = 1
-            if self._by_columns:  # a thread without a share would only get in the way
-                workers = shares = narrow.columns_shares(self._sizes[0], workers)
-            words[w.TILE] = narrow.tile_rows(self._row_bytes, self._lanes, self.batch_size, shares)
-            words[w.PREFETCH] = narrow.prefetch_rows(self._row_bytes, shares)
+            words[w.TILE], words[w.PREFETCH] = tile_of(self._choice, workers)
         words[w.WORKERS] = self._started = workers
         words[w.SHARED] = base
-        words[w.FOLDED] = base + self._folded
-        words[w.PRIVATE] = base + self._shared
-        words[w.PRIVATE_STEP] = self._private
+        words[w.FOLDED] = base + layout.folded
+        words[w.PRIVATE] = base + layout.shared
+        words[w.PRIVATE_STEP] = layout.private
         if not self._narrow:
-            self._place_activations(base + self._shared + self._private * self._workers)
+            self._place_activations(base + layout.shared + layout.private * layout.workers)
 
     def _place_activations(self, address: int) -> None:
-        rows = self.batch_size
-        sizes, itemsize = self._sizes, self._dtype.itemsize
-        if self._gathered:
+        layout = self._layout
+        if layout.gathered:
             self.words[w.GATHERED] = address
-            address += self._gathered
+            address += layout.gathered
             self.words[w.DELAYED] = address
-            address += self._delayed
+            address += layout.delayed
         fields = (w.ACTIVATION, w.DELTA) if self._training else (w.ACTIVATION,)
-        for layer, n in enumerate(sizes[1:]):
+        for layer, n in enumerate(self._sizes[1:]):
             for field in fields:
                 self.words[w.LAYER + layer * w.LAYER_WORDS + field] = address
-                address += -(-rows * n * itemsize // 64) * 64
+                address += whole_lines(self.batch_size * n * self._dtype.itemsize)
 
     def train(self, order: Array | None, first: int, last: int) -> None:
         """Make steps ``first`` ... ``last`` - 1 of an epoch over the rows in ``order``.
@@ -362,7 +293,7 @@ class NetworkPlan:
 
     def _work_of(self, rows: int) -> int:
         """Multiply-adds, in the time of those of float32, of so many rows' way forward."""
-        return rows * _multiply_adds(self._sizes) * self._dtype.itemsize // 4
+        return rows * multiply_adds(self._sizes) * self._dtype.itemsize // 4
 
     def reads_in_place(self, parameters: Parameters) -> bool:
         """Whether there are no copies among what it reads, which would be old at the next call."""

@@ -53,7 +53,7 @@ from fastbp.kernels.simd.vectors import (
 )
 from fastbp.kernels.threads.shares import publish
 
-__all__ = ["groups_of", "is_grouped", "run_group", "steps_of_group"]
+__all__ = ["groups_of", "is_grouped", "run_group"]
 
 _BYTES = DTYPE_CODES["uint8"]
 
@@ -66,11 +66,6 @@ def _most_rows(lanes):
 
 
 _most = jit(_most_rows)
-
-
-def steps_of_group(batch: int, lanes: int) -> int:
-    """How many steps of ``batch`` rows share a pass over W1."""
-    return GROUP // batch if batch <= _most_rows(lanes) else 1
 
 
 @jit

@@ -29,30 +29,22 @@ from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.row_ir import GROUP
-from fastbp.kernels.narrow.columns import is_by_columns, train_by_columns
-from fastbp.kernels.narrow.delayed import steps_of_group
+from fastbp.kernels.narrow.columns import train_by_columns
 from fastbp.kernels.narrow.exchange import columns_elements, columns_shares
 from fastbp.kernels.narrow.scratch import private_bytes, scratch
 from fastbp.kernels.narrow.shards import CHUNK, forward, shard_count, train_in_shards
 from fastbp.kernels.simd.vectors import folding_pointer, pointer
 
 __all__ = [
-    "MOST_OUTPUTS",
-    "MOST_PARAMETERS_ABOVE",
     "columns_bytes",
     "columns_shares",
     "folded_bytes",
-    "is_by_columns",
     "prefetch_rows",
     "private_bytes",
     "regions",
     "shard_bytes",
-    "steps_of_group",
     "tile_rows",
 ]
-
-MOST_OUTPUTS = 16  # wider first layers are left to the matrix product, which packs X
-MOST_PARAMETERS_ABOVE = 2048  # ... and so are networks that are not small above it
 
 _BYTES_AHEAD = 192 << 10  # see `prefetch_rows`
 
