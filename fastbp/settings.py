@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Settings", "check_settings"]
+__all__ = ["Settings", "check_integer", "check_real", "check_settings"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Settings:
         return dict(vars(self))
 
 
-def _integer(value: Any, name: str, smallest: int) -> int:
+def check_integer(value: Any, name: str, smallest: int) -> int:
+    """A number that is given as an integer, or say what is wrong."""
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
@@ -40,7 +41,8 @@ def _integer(value: Any, name: str, smallest: int) -> int:
     return number
 
 
-def _real(value: Any, name: str) -> float:
+def check_real(value: Any, name: str) -> float:
+    """A finite number, or say what is wrong."""
     if isinstance(value, bool | np.bool_ | str | bytes | complex):
         raise TypeError(f"{name} must be a real number, got {value!r}")
     try:
@@ -62,11 +64,11 @@ def check_settings(
     seed: Any,
 ) -> Settings:
     """The hyper-parameters of `Network.fit`, or say what is wrong; a seed is made if it is None."""
-    size = None if batch_size is None else _integer(batch_size, "batch_size", 1)
-    rate = _real(learning_rate, "learning_rate")
+    size = None if batch_size is None else check_integer(batch_size, "batch_size", 1)
+    rate = check_real(learning_rate, "learning_rate")
     if rate <= 0:
         raise ValueError(f"learning_rate must be greater than 0, got {rate}")
-    decay = _real(weight_decay, "weight_decay")
+    decay = check_real(weight_decay, "weight_decay")
     if decay < 0:
         raise ValueError(f"weight_decay must not be negative, got {decay}")
     if rate * decay >= 1:
@@ -79,5 +81,5 @@ def check_settings(
     if seed is None:
         chosen = int(np.random.SeedSequence().generate_state(1)[0])
     else:
-        chosen = _integer(seed, "seed", 0)
-    return Settings(size, _integer(epochs, "epochs", 0), rate, decay, bool(shuffle), chosen)
+        chosen = check_integer(seed, "seed", 0)
+    return Settings(size, check_integer(epochs, "epochs", 0), rate, decay, bool(shuffle), chosen)

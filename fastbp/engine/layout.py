@@ -12,7 +12,10 @@ from fastbp.kernels.linalg import gemm
 from fastbp.kernels.narrow import region as narrow
 from fastbp.kernels.wide import delayed, sweep
 
-__all__ = ["Layout", "crew", "lay_out", "multiply_adds", "tile_of", "whole_lines"]
+__all__ = ["FORWARD_ROWS", "Layout", "crew", "lay_out", "multiply_adds", "tile_of", "whole_lines"]
+
+FORWARD_ROWS = 1024
+"""Rows evaluated at a time: bounds the activations held in scratch memory."""
 
 # Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
 # as long with two threads as with one, on 8 rows two thirds of it.

@@ -18,7 +18,7 @@ from fastbp.backup import Backup
 from fastbp.engine import scratch, threads
 from fastbp.engine.apart import check_apart
 from fastbp.engine.inputs import CODES, check_width
-from fastbp.engine.layout import crew, lay_out, multiply_adds, tile_of, whole_lines
+from fastbp.engine.layout import FORWARD_ROWS, crew, lay_out, multiply_adds, tile_of, whole_lines
 from fastbp.engine.memory import address_of
 from fastbp.engine.method import Case, choose
 from fastbp.kernels import plan as w
@@ -32,7 +32,6 @@ __all__ = ["NetworkPlan", "evaluate"]
 Array = npt.NDArray[Any]
 
 _FEW_ROWS = 256  # whose evaluation takes so little time that making the plan counts
-_FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in scratch memory
 _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time: some 0.1 ms
 # A step may be abandoned for a signal only if there is a copy of the parameters: from so many rows
 # on, of which a step takes a hundred times as long as the copy, and up to so many bytes, so that
@@ -119,7 +118,7 @@ class NetworkPlan:
     ) -> None:
         self._delays = delays
         self.rows = len(X)
-        self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
+        self.batch_size = min(batch_size or FORWARD_ROWS, self.rows)
         self.settings = np.zeros(4)
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.
         self._data: tuple[Array, ...] = () if y is None else (X, y)
