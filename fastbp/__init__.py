@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from fastbp.arrays import linear, linear_update, matmul, sigmoid, sigmoid_derivative
     from fastbp.engine.threads import get_num_threads, set_num_threads
     from fastbp.guard import DivergenceError
-    from fastbp.network import Network
-    from fastbp.storage import load
-    from fastbp.training import History
+    from fastbp.history import History
+    from fastbp.network import Network, load
 else:
     from fastbp._lazy import attach
 
@@ -21,12 +20,12 @@ else:
         __name__,
         {
             "DivergenceError": "fastbp.guard",
-            "History": "fastbp.training",
+            "History": "fastbp.history",
             "Network": "fastbp.network",
             "get_num_threads": "fastbp.engine.threads",
             "linear": "fastbp.arrays",
             "linear_update": "fastbp.arrays",
-            "load": "fastbp.storage",
+            "load": "fastbp.network",
             "matmul": "fastbp.arrays",
             "set_num_threads": "fastbp.engine.threads",
             "show_config": "fastbp._config",

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.engine.inputs import quietly
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
+from fastbp.parameters import Parameters
 
 __all__ = ["all_finite", "bad_entry", "check_parameters_finite", "holds_nan", "nan_error"]
 
@@ -47,34 +45,34 @@ def all_finite(arrays: Iterable[Array]) -> bool:
 
 
 @quietly
-def bad_entry(network: Network, X: Array, rows: Array, name: str) -> str | None:
+def bad_entry(parameters: Parameters, X: Array, rows: Array, name: str) -> str | None:
     """The first entry of some rows of X that the network sees as NaN or infinity, or None.
 
     Parameters
     ----------
-    network : Network
+    parameters : Parameters
     X : ndarray of shape (n, n_0)
     rows : ndarray of int
         Numbers of the rows to look at.
     name : str
         Of X, for what is told.
     """
-    mean, scale = network.input_mean, network.input_scale
+    mean, scale = parameters.input_mean, parameters.input_scale
     for start in range(0, len(rows), _ROWS_AT_A_TIME):
         some = rows[start : start + _ROWS_AT_A_TIME]
-        seen = ((X[some].astype(np.float64) - mean) * scale).astype(network.dtype)
+        seen = ((X[some].astype(np.float64) - mean) * scale).astype(parameters.dtype)
         bad = np.argwhere(~np.isfinite(seen))
         if len(bad):
             row, column = int(some[bad[0][0]]), int(bad[0][1])
             value = X[row, column]
             told = f"{name} holds {value} in row {row}, column {column}"
-            return told if not np.isfinite(value) else f"{told}, which overflows {network.dtype}"
+            return told if not np.isfinite(value) else f"{told}, which overflows {parameters.dtype}"
     return None
 
 
-def check_parameters_finite(network: Network) -> None:
+def check_parameters_finite(parameters: Parameters) -> None:
     """Raise ValueError if a weight or bias is NaN or infinite."""
-    for kind, arrays in (("weights", network.weights), ("biases", network.biases)):
+    for kind, arrays in (("weights", parameters.weights), ("biases", parameters.biases)):
         for layer, array in enumerate(arrays):
             bad = np.argwhere(~np.isfinite(array))
             if len(bad):
@@ -85,14 +83,14 @@ def check_parameters_finite(network: Network) -> None:
                 )
 
 
-def nan_error(network: Network, X: Array, out: Array, name: str) -> ValueError:
+def nan_error(parameters: Parameters, X: Array, out: Array, name: str) -> ValueError:
     """What to raise where the output ``out`` for X holds NaN."""
     try:
-        check_parameters_finite(network)
+        check_parameters_finite(parameters)
     except ValueError as error:
         return error
     rows = np.flatnonzero(np.isnan(out).any(axis=1))
-    told = bad_entry(network, X, rows, name)
+    told = bad_entry(parameters, X, rows, name)
     if told is None:
-        told = f"products of row {rows[0]} of {name} with the weights overflow {network.dtype}"
+        told = f"products of row {rows[0]} of {name} with the weights overflow {parameters.dtype}"
     return ValueError(f"{told}: the output is NaN")

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,7 @@ import numpy.typing as npt
 from fastbp.backup import Backup
 from fastbp.engine.plan import NetworkPlan
 from fastbp.finite import all_finite, bad_entry, check_parameters_finite
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
+from fastbp.parameters import Parameters
 
 __all__ = ["DivergenceError", "Guard"]
 
@@ -84,7 +82,7 @@ class Guard:
 
     Parameters
     ----------
-    network : Network
+    parameters : Parameters
     X, y : ndarray
         As `NetworkPlan` takes them.
     plan : NetworkPlan
@@ -95,14 +93,14 @@ class Guard:
 
     def __init__(
         self,
-        network: Network,
+        parameters: Parameters,
         X: Array,
         y: Array,
         plan: NetworkPlan,
         order_of: Callable[[int], Array | None],
     ) -> None:
         self.plan = plan
-        self._network, self._X, self._y, self._order_of = network, X, y, order_of
+        self._parameters, self._X, self._y, self._order_of = parameters, X, y, order_of
         self._backup: Backup | None = None
         self._at = _Place(0, 0, 0.0, 0.0)
         self._price, self._due = 0.0, 0.0  # what the last copy cost, and when the next may be made
@@ -136,11 +134,11 @@ class Guard:
         """
         if self.plan.settings[0] >= _ORDINARY:
             return self._arrays()
-        return [*self._network.biases, *(weight[0] for weight in self._network.weights)]
+        return [*self._parameters.biases, *(weight[0] for weight in self._parameters.weights)]
 
     def _is_copied(self) -> bool:
         """Whether the backup is of the arrays that the network has now."""
-        parameters = self._network.weights, self._network.biases
+        parameters = self._parameters.weights, self._parameters.biases
         return self._backup is not None and self._backup.is_of(*parameters)
 
     def _is_ordinary(self) -> bool:
@@ -149,7 +147,7 @@ class Guard:
             largest = max(abs(float(self._X.max())), abs(float(self._X.min())))
         if not math.isfinite(largest):
             self._blame_data(np.arange(len(self._X)), "")
-        mean, scale = self._network.input_mean, self._network.input_scale
+        mean, scale = self._parameters.input_mean, self._parameters.input_scale
         seen = (largest + float(np.max(np.abs(mean)))) * float(np.max(np.abs(scale)))
         return max(seen, float(self.plan.settings[0])) < _ORDINARY
 
@@ -159,7 +157,7 @@ class Guard:
         if self._backup is not None and self._is_copied():
             self._backup.refresh()
         else:
-            self._backup = Backup(self._network.weights, self._network.biases)
+            self._backup = Backup(self._parameters.weights, self._parameters.biases)
         self._at = place
         end = time.perf_counter()
         self._price = max(self._price, end - start)
@@ -173,7 +171,7 @@ class Guard:
         TypeError, ValueError
             As for `NetworkPlan.follow`.
         """
-        self.plan.follow(self._network)
+        self.plan.follow(self._parameters)
         if self._backup is not None and not self._is_copied():
             loss, correct = (float(value) for value in self.plan.settings[2:4])
             self._save(_Place(epoch, step, loss, correct))
@@ -217,7 +215,7 @@ class Guard:
                 step,
             )
         self._backup.restore()
-        check_parameters_finite(self._network)
+        check_parameters_finite(self._parameters)
         call = self._again(epoch, step, self.plan.steps_at_once)
         while call is not None:
             if self.plan.group > 1:
@@ -255,12 +253,12 @@ class Guard:
         """Go on without delayed updates."""
         old = self.plan
         self.plan = NetworkPlan(
-            self._network, self._X, self._y, batch_size=old.batch_size, delays=False
+            self._parameters, self._X, self._y, batch_size=old.batch_size, delays=False
         )
         self.plan.settings[:] = old.settings
 
     def _arrays(self) -> list[Array]:
-        return [*self._network.biases, *self._network.weights]
+        return [*self._parameters.biases, *self._parameters.weights]
 
     def _blame(self, bad: _Call) -> NoReturn:
         """Raise for a call of one step, which is undone."""
@@ -278,7 +276,7 @@ class Guard:
         )
 
     def _blame_data(self, rows: Array, where: str) -> None:
-        told = bad_entry(self._network, self._X, rows, "X")
+        told = bad_entry(self._parameters, self._X, rows, "X")
         if told is not None:
             raise ValueError(
                 f"{told}{where}: leave such rows out, or fill them in; the network has the weights"

@@ -1,59 +1,33 @@
-"""A fully connected network: shapes, parameters, forward, predict, loss, gradients."""
+"""The facade: a fully connected network with all that users can do with it."""
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
+from fastbp import storage
 from fastbp.activations import check_activation
-from fastbp.arrays import sigmoid
-from fastbp.engine.inputs import as_input, check_width, quietly
-from fastbp.engine.plan import evaluate
-from fastbp.engine.products import product
-from fastbp.finite import holds_nan, nan_error
+from fastbp.engine import scratch
+from fastbp.explanation import Explanation, explain
+from fastbp.files import AnyPath
+from fastbp.history import Callback, History, Progress
 from fastbp.initializers import Init, canonical_init, initialize
-from fastbp.kernels.linalg import epilogue
-from fastbp.losses import check_targets, l2_penalty, log_loss
-from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
-from fastbp.preprocessing import check_folding, scale_and_shift
+from fastbp.losses import check_targets
+from fastbp.parameters import check_seed
+from fastbp.predictor import Predictor
+from fastbp.preprocessing import warn_of_pixels
+from fastbp.progress import check_progress, shown
+from fastbp.settings import check_settings
+from fastbp.training import Training
 
-if TYPE_CHECKING:
-    from fastbp.engine.plan import NetworkPlan
-    from fastbp.training import Callback, History, Progress
-
-__all__ = ["ActivationStats", "Network"]
+__all__ = ["Network", "load"]
 
 Array = npt.NDArray[Any]
 
-_PREPROCESSING = {"input_mean", "input_scale"}
-_CHECKS: dict[str, Callable[[Any], Any]] = {"layer_sizes": check_sizes, "dtype": check_dtype}
-_CLOSE = 1e-6  # to 0: sigmoids of float32 round to 0.5 from -6e-8 on
 
-
-def _labels(z: Array) -> Array:
-    """Whether sigmoid(z) is at least 0.5: seldom not what the sign says, and then by rounding."""
-    labels = z >= 0
-    if (labels != (z > -_CLOSE)).any():
-        return np.asarray(sigmoid(z) >= 0.5)
-    return labels
-
-
-class ActivationStats(NamedTuple):
-    """Mean and standard deviation, over rows and units, of a layer's Z and A."""
-
-    z_mean: float
-    z_std: float
-    a_mean: float
-    a_std: float
-
-
-class Network:
+class Network(Predictor):
     """A fully connected network of sigmoid units.
 
     Layer l computes A[l] = g(A[l-1] W[l]^T + b[l]), rows being examples; A[0] is
@@ -109,8 +83,6 @@ class Network:
     36878
     """
 
-    _plan: NetworkPlan | None = None  # of the last evaluation, see `fastbp.engine.plan.evaluate`
-
     def __init__(
         self,
         layer_sizes: Sequence[int],
@@ -122,274 +94,20 @@ class Network:
         input_mean: npt.ArrayLike = 0.0,
         input_scale: npt.ArrayLike = 1.0,
     ) -> None:
-        self.layer_sizes = check_sizes(layer_sizes)
+        super().__init__(layer_sizes, dtype=dtype, input_mean=input_mean, input_scale=input_scale)
         self.activation = check_activation(activation)
-        self.dtype = check_dtype(dtype)
         self.seed = check_seed(seed)
         self.init = canonical_init(init)
-        n0 = self.layer_sizes[0]
-        self.input_mean = check_folding(input_mean, "input_mean", n0, self.dtype)
-        self.input_scale = check_folding(input_scale, "input_scale", n0, self.dtype)
-        self._folding(self.dtype)  # to refuse what does not fit the dtype
         self.weights, self.biases = initialize(
             self.layer_sizes, init, seed=self.seed, dtype=self.dtype
         )
         self.training_settings: dict[str, Any] = {}
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Check what is assigned as `__init__` checks what is given; parameters: at each use."""
-        if name in _PREPROCESSING:
-            value = check_folding(value, name, self.layer_sizes[0], self.dtype)
-        elif name in _CHECKS:
-            value = _CHECKS[name](value)
-        super().__setattr__(name, value)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
 
     def __repr__(self) -> str:
         return (
             f"Network({self.layer_sizes}, activation={self.activation!r}, init={self.init!r}, "
             f"dtype={self.dtype.name!r}, seed={self.seed!r})"
         )
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of weights and biases: the sum of n_l (n_{l-1} + 1) over the layers."""
-        return sum((a + 1) * b for a, b in pairwise(self.layer_sizes))
-
-    def _parameters(self) -> tuple[list[Array], list[Array]]:
-        """Weights and biases as compiled code reads them, and of no subclass."""
-        checked = check_parameters(self.weights, self.biases, self.layer_sizes, self.dtype)
-        arrays = [*map(np.asarray, checked)]
-        layers = len(arrays) // 2
-        return arrays[:layers], arrays[layers:]
-
-    def _input(self, X: npt.ArrayLike) -> Array:
-        mean = self.input_mean
-        centred = not (isinstance(mean, int | float) and mean == 0)
-        return as_input(X, self.layer_sizes[0], self.dtype, exact=centred)
-
-    def _output(self, X: npt.ArrayLike, *, sigmoid_out: bool, name: str = "X") -> Array:
-        rows = self._input(X)
-        if len(rows) == 0:
-            return np.empty((0, self.layer_sizes[-1]), self.dtype)
-        out = evaluate(self, rows, sigmoid_out=sigmoid_out)
-        if holds_nan(out):
-            raise nan_error(self, rows, out, name)
-        return out
-
-    def predict_proba(self, X: npt.ArrayLike) -> Array:
-        """Probability that each output is 1.
-
-        Parameters
-        ----------
-        X : array_like of shape (n, n_0)
-            uint8, float32 or float64 are read as they are; other real dtypes are converted.
-
-        Returns
-        -------
-        ndarray of shape (n, n_L)
-            In the network's dtype.
-
-        Raises
-        ------
-        TypeError
-            If X does not hold real numbers.
-        ValueError
-            If X is not a matrix with n_0 columns, has masked or missing values, or if an output is
-            NaN: by a NaN in X, in weights or biases, or by infinities that cancel. An infinity
-            alone may pass for a very large number, and is not looked for.
-        """
-        return self._output(X, sigmoid_out=True)
-
-    def predict(self, X: npt.ArrayLike) -> Array:
-        """Labels 0 and 1: whether what `predict_proba` gives is at least 0.5.
-
-        That includes pre-activations so little below 0 that their sigmoid rounds to 0.5. `score`
-        and the accuracy that `fit` reports go by the same rule.
-
-        Parameters
-        ----------
-        X : array_like of shape (n, n_0)
-            As for `predict_proba`.
-
-        Returns
-        -------
-        ndarray of int64
-            Shape (n,) with one output unit, (n, n_L) with more.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As for `predict_proba`.
-        """
-        labels = (self._output(X, sigmoid_out=True) >= 0.5).astype(np.int64)
-        return labels[:, 0] if self.layer_sizes[-1] == 1 else labels
-
-    def score(self, X: npt.ArrayLike, y: npt.ArrayLike) -> float:
-        """Accuracy: the share of rows whose outputs are all right.
-
-        Parameters
-        ----------
-        X : array_like of shape (n, n_0)
-        y : array_like of shape (n,) or (n, n_L)
-            Targets in [0, 1]; 0.5 and above count as 1.
-
-        Returns
-        -------
-        float
-            NaN for no rows.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As for `loss`.
-        """
-        return self._evaluate(X, y)[1]
-
-    def loss(self, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0) -> float:
-        """Mean over rows of the log loss summed over outputs, J; with L2 if asked for.
-
-        Parameters
-        ----------
-        X : array_like of shape (n, n_0)
-        y : array_like of shape (n,) or (n, n_L)
-            Targets in [0, 1].
-        weight_decay : float, default 0.0
-            lambda: adds lambda / 2 times the sum of the squares of all weights.
-
-        Returns
-        -------
-        float
-            In nats. From pre-activations, so finite however sure the network is; infinite if an
-            infinite pre-activation is on the wrong side.
-
-        Raises
-        ------
-        TypeError
-            If X or y does not hold real numbers.
-        ValueError
-            If shapes do not fit, there are no rows, y lies outside [0, 1], `weight_decay` is
-            negative or not finite, or an output is NaN (see `predict_proba`).
-        """
-        if not 0 <= weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be finite and >= 0, got {weight_decay!r}")
-        return self._evaluate(X, y)[0] + l2_penalty(self._parameters()[0], weight_decay)
-
-    def _evaluate(self, X: npt.ArrayLike, y: npt.ArrayLike, name: str = "X") -> tuple[float, float]:
-        """Log loss and accuracy on X, which messages call ``name``."""
-        rows = self._input(X)
-        targets = check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
-        if len(rows) == 0:
-            raise ValueError("X has no rows: loss and accuracy need at least one")
-        z = self._output(rows, sigmoid_out=False, name=name)
-        right = (_labels(z) == (targets >= 0.5)).all(axis=1)
-        return log_loss(z, targets), float(right.mean())
-
-    def _layers(
-        self, X: Array, weights: list[Array], biases: list[Array]
-    ) -> tuple[list[Array], list[Array]]:
-        """Z and A of every layer."""
-        check_width(X, weights[0].shape[1])  # the network may have changed since `as_input`
-        below, folding, Z, A = X, self._folding(X.dtype), [], []
-        for weight, bias in zip(weights, biases, strict=True):
-            z = np.empty((len(X), len(weight)), self.dtype)
-            product(below, weight.T, z, kind=epilogue.BIAS, bias=bias, folding=folding)
-            below, folding = sigmoid(z), None
-            Z.append(z)
-            A.append(below)
-        return Z, A
-
-    def _folding(self, data_dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
-        """Scale and shift of each feature, so that the input is X * scale + shift; or None."""
-        mean, scale = self.input_mean, self.input_scale
-        return scale_and_shift(mean, scale, self.layer_sizes[0], self.dtype, data_dtype)
-
-    @quietly
-    def gradients(self, X: npt.ArrayLike, y: npt.ArrayLike) -> list[tuple[Array, Array]]:
-        """dJ/dW and dJ/db of every layer, layer 1 first, by the chain rule.
-
-        delta[L] = (A[L] - Y) / n; delta[l-1] = (delta[l] W[l]) * A[l-1] (1 - A[l-1]);
-        dW[l] = delta[l]^T A[l-1]; db[l] = sum of delta[l] over the rows. `fit` never forms these
-        arrays; this is for looking at them, and for optimizers of one's own.
-
-        Parameters
-        ----------
-        X : array_like of shape (n, n_0)
-        y : array_like of shape (n,) or (n, n_L)
-            Targets in [0, 1].
-
-        Returns
-        -------
-        list of (ndarray, ndarray)
-            Shapes of the weights and biases, in the network's dtype.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As for `loss`.
-        """
-        rows = self._input(X)
-        targets = check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
-        if len(rows) == 0:
-            raise ValueError("X has no rows: a gradient needs at least one")
-        weights, biases = self._parameters()
-        _, A = self._layers(rows, weights, biases)
-        if holds_nan(A[-1]):
-            raise nan_error(self, rows, A[-1], "X")
-        delta = (A[-1] - targets) / self.dtype.type(len(rows))
-        slopes: list[tuple[Array, Array]] = []
-        for layer in range(len(weights) - 1, -1, -1):
-            weight = weights[layer]
-            slope = np.empty(weight.shape, self.dtype)
-            if layer > 0:
-                product(delta.T, A[layer - 1], slope)
-            else:
-                self._first_slope(delta, rows, slope)
-            slopes.insert(0, (slope, delta.sum(axis=0)))
-            if layer > 0:
-                below = np.empty((len(rows), weight.shape[1]), self.dtype)
-                product(delta, weight, below)
-                below *= A[layer - 1] * (1 - A[layer - 1])
-                delta = below
-        return slopes
-
-    def _first_slope(self, delta: Array, X: Array, slope: Array) -> None:
-        """Set slope to delta^T ((X - mean) * scale), the folding done as X is read."""
-        product(delta.T, X, slope, folding_of_b=self._folding(X.dtype))
-
-    @quietly
-    def activation_stats(self, X: npt.ArrayLike) -> list[ActivationStats]:
-        """Mean and standard deviation of Z and A in each layer, layer 1 first.
-
-        What Xavier initialisation keeps level from layer to layer.
-
-        Parameters
-        ----------
-        X : array_like of shape (n, n_0)
-            At least one row.
-
-        Returns
-        -------
-        list of ActivationStats
-        """
-        rows = self._input(X)
-        if len(rows) == 0:
-            raise ValueError("X has no rows: statistics need at least one")
-        wide = np.float64
-        Z, A = self._layers(rows, *self._parameters())
-        if holds_nan(A[-1]):
-            raise nan_error(self, rows, A[-1], "X")
-        return [
-            ActivationStats(
-                float(z.mean(dtype=wide)),
-                float(z.std(dtype=wide)),
-                float(a.mean(dtype=wide)),
-                float(a.std(dtype=wide)),
-            )
-            for z, a in zip(Z, A, strict=True)
-        ]
 
     def fit(
         self,
@@ -406,30 +124,242 @@ class Network:
         callbacks: Iterable[Callback] = (),
         progress: bool | Progress = False,
     ) -> History:
-        """Train by gradient descent; see `fastbp.training.fit` for every parameter.
+        """Train by gradient descent on the mean log loss.
 
-        ``batch_size=None`` is full-batch gradient descent, ``batch_size=1`` stochastic gradient
-        descent, anything between is mini-batch.
+        Each step does W <- (1 - alpha lambda) W - alpha dW and b <- b - alpha db, with dW and db of
+        one batch at the parameters before the step. Whole epochs run in compiled code; X is neither
+        copied nor converted, and no layer's gradient is stored.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_0)
+            uint8, float32 and float64 are read as they are. Bytes as large as pixels want a network
+            with an input_scale: without, there is a UserWarning.
+        y : array_like of shape (n,) or (n, n_L)
+            Targets in [0, 1].
+        batch_size : int or None, default 32
+            Rows of a step; the last batch of an epoch may be shorter. None is all rows: full-batch
+            gradient descent. 1 is stochastic gradient descent.
+        epochs : int, default 10
+            Passes over the data; 0 or more.
+        learning_rate : float, default 0.1
+            alpha > 0.
+        weight_decay : float, default 0.0
+            lambda >= 0, with alpha lambda < 1. Biases are not decayed.
+        shuffle : bool, default True
+            Take the rows in a new order each epoch. The order depends on (seed, epoch) alone.
+        seed : int, optional
+            Of the shuffling. Without one, the network's seed; without either, it differs every
+            time.
+        validation_data : tuple (X, y), optional
+            Evaluated after each epoch.
+        callbacks : iterable of Callback
+            Their ``on_epoch_end(epoch, network, history)`` is called after each epoch, and stops
+            training by returning True.
+        progress : bool or callable, default False
+            True shows a bar (needs rich). A callable is called some times a second, and at the end
+            of each epoch, as ``progress(samples_done, samples_total)``.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        TypeError, ValueError
+            For bad arguments, before anything is changed; and before training goes on, if a
+            callback leaves parameters behind that could not be trained at the start.
+        ValueError
+            If a NaN or infinity in X, named by row and column, made the loss or the weights NaN or
+            infinite. Data that are fine are not looked at: training runs into what is not, and ends
+            with the call of compiled code in which it did (a tenth of a second, about). The network
+            then has the parameters from before the step that met it. So too if X of
+            `validation_data` makes an output NaN.
+        DivergenceError
+            If they became so though the data are finite: by too large a learning rate, or
+            parameters or data that are. The network has the parameters from before that step.
+        KeyboardInterrupt
+            On Ctrl-C; the network is then in the state after the last whole step.
+
+        Notes
+        -----
+        The arrays in ``network.weights`` and ``network.biases`` are changed in place. So they must
+        be writable, C-contiguous, aligned and in the machine's byte order, and share no memory with
+        each other, X or y; `predict` and the like can do without. Callbacks may change them, put
+        other arrays in their place, and set ``input_mean``, ``input_scale`` and the inner of
+        ``layer_sizes``: training goes on with what it finds.
         """
-        from fastbp.training import fit
-
-        return fit(
-            self,
-            X,
-            y,
+        rows, targets = self._data(X, y, "X")
+        settings = check_settings(
             batch_size=batch_size,
             epochs=epochs,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             shuffle=shuffle,
-            seed=seed,
-            validation_data=validation_data,
-            callbacks=callbacks,
-            progress=progress,
+            seed=self.seed if seed is None else seed,
+        )
+        validation = None
+        if validation_data is not None:
+            validation = self._data(*_pair(validation_data), "validation X")
+        warn_of_pixels(rows, self.input_scale, stacklevel=2)
+        hooks = list(callbacks)
+        for hook in hooks:
+            if not callable(getattr(hook, "on_epoch_end", None)):
+                raise TypeError(f"callbacks must have a method on_epoch_end, got {hook!r}")
+        check_progress(progress)
+
+        def validate() -> tuple[float, float]:
+            assert validation is not None
+            return self._measure(*validation, "validation X")
+
+        def after_epoch(epoch: int, history: History) -> bool:
+            # Every hook is called, whatever the ones before it have answered.
+            answers = [hook.on_epoch_end(epoch, self, history) for hook in hooks]
+            return any(answers)
+
+        try:
+            with shown(progress) as report:
+                training = Training(self, rows, targets, settings)
+                self.training_settings = settings.as_dict()
+                return training.run(
+                    validate=None if validation is None else validate,
+                    after_epoch=after_epoch if hooks else None,
+                    report=report,
+                )
+        finally:
+            scratch.trim()
+
+    def _data(self, X: npt.ArrayLike, y: npt.ArrayLike, name: str) -> tuple[Array, Array]:
+        """X and y as training takes them."""
+        rows = self._ready(X)
+        if len(rows) == 0:
+            raise ValueError(f"{name} has no rows")
+        return rows, check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
+
+    def explain(
+        self,
+        *,
+        batch_size: int | None = 32,
+        rows: int | None = None,
+        dtype: npt.DTypeLike | None = None,
+        training: bool = True,
+        gflops: float | None = None,
+        gbytes: float | None = None,
+    ) -> Explanation:
+        """Tell how a step is made, why so, and how long it takes at the least.
+
+        Parameters
+        ----------
+        batch_size : int or None, default 32
+            Rows of a step of `fit`, or of a call of `predict_proba`. None is all rows.
+        rows : int, optional
+            Rows of X. Without it there are as many steps as may share a pass over the weights.
+        dtype : dtype, optional
+            Of X, whose rows are taken to be contiguous. By default the network's.
+        training : bool, default True
+            Whether to explain `fit` or `predict_proba`.
+        gflops, gbytes : float, optional
+            What the machine can do in a second: 1e9 operations, and bytes read from memory. What
+            is not given is measured, once in a process, in some 0.3 s.
+
+        Returns
+        -------
+        Explanation
+            ``print`` shows it as a table; its attributes have the same.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of a wrong type or out of range.
+
+        Notes
+        -----
+        With B rows, n0 inputs, P weights in all and P1 in the first layer, and ``group`` steps that
+        share a pass over these (1 in most methods):
+
+        * flops of a step: 2 B P forward, 2 B P for the gradients, and 2 B (P - P1) for the deltas
+          of hidden layers; of a prediction 2 B P. Activations and biases are not counted.
+        * data_bytes: B n0 values of X, each read once.
+        * weight_bytes: P - P1 + P1 / group weights, read and written; in a prediction P weights,
+          read. None, if all weights fit in the level-2 caches of the cores at work.
+        * the limit: max(flops / gflops, bytes / gbytes) / 1e9 seconds.
+        """
+        return explain(
+            self,
+            batch_size=batch_size,
+            rows=rows,
+            dtype=dtype,
+            training=training,
+            gflops=gflops,
+            gbytes=gbytes,
         )
 
-    def save(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:
-        """Write the network to a safetensors file; see `fastbp.storage.save`."""
-        from fastbp.storage import save
+    def save(self, path: AnyPath) -> None:
+        """Write the network to a safetensors file.
 
-        save(self, path)
+        The file is written beside `path` and renamed once it is complete and on the disk: `path`
+        holds the old file or the new one, never half of one, whatever happens meanwhile. The same
+        network gives the same bytes. What is written is a copy, checked as `fastbp.load` checks it,
+        so that another thread may train the network meanwhile: its weights are then those of a step
+        or of somewhere between two.
+
+        Parameters
+        ----------
+        path : str, bytes or path-like
+            Where to; an existing file is replaced, and its mode kept; a symbolic link is followed.
+            By habit the name ends in ``.safetensors``; none is added.
+
+        Raises
+        ------
+        OSError
+            If the folder does not exist, may not be written to, or is full, or `path` is a folder,
+            a FIFO, a socket or a device. It names `path`, which is as it was.
+        TypeError, ValueError
+            If the network is not one that `fastbp.load` returns: parameters of another shape or
+            dtype than `layer_sizes` and `dtype` call for, an `input_mean` that is not finite, and
+            so on; or if `training_settings` have values, or keys of a dict, that JSON cannot give
+            back. Tuples come back as lists.
+        """
+        description = storage.Description(
+            self.activation, self.init, self.seed, self.training_settings
+        )
+        storage.save(path, self, description)
+
+
+def _pair(data: Any) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise ValueError("validation_data must be a tuple (X, y)")
+    return data[0], data[1]
+
+
+def load(path: AnyPath) -> Network:
+    """Read a network that `Network.save` wrote.
+
+    Time and memory are in proportion to the size of the file, whatever it holds.
+
+    Parameters
+    ----------
+    path : str, bytes or path-like
+        The file.
+
+    Returns
+    -------
+    Network
+        With the saved parameters to the bit, and the saved `init`, `seed` and
+        `training_settings`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file. Other failures to read are an OSError as usual, and so are
+        folders, FIFOs, sockets and devices.
+    ValueError
+        If the file is not a safetensors file, is truncated, was not written by fastbp, has an
+        unknown format version, contradicts itself, or was changed after it was written. The
+        message says which.
+    """
+    parameters, description = storage.load(path)
+    network = Network.__new__(Network)  # its arrays are those of the file
+    vars(network).update(vars(parameters))
+    vars(network).update(vars(description))
+    return network

@@ -1,20 +1,34 @@
-"""What a network is made of, checked: sizes, dtype, seed, weights and biases."""
+"""What a network is made of: one record, checked.
+
+It holds sizes, dtype, weights, biases and the preprocessing of the input. The engine and training
+take it, and know no network. What comes with further functions,
+such as the activation of each layer, belongs here.
+"""
 
 from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.array_utils import byte_bounds
 
-from fastbp.engine.memory import address_of
+from fastbp.preprocessing import check_folding, scale_and_shift
 
-__all__ = ["check_apart", "check_dtype", "check_parameters", "check_seed", "check_sizes"]
+__all__ = [
+    "Parameters",
+    "arrays_of",
+    "check_dtype",
+    "check_parameters",
+    "check_seed",
+    "check_sizes",
+    "folding_of",
+    "is_centred",
+    "name_of",
+]
 
 Array = npt.NDArray[Any]
 
@@ -116,7 +130,7 @@ def check_parameters(
             or array.dtype != dtype
             or not array.flags.carray
         ):
-            arrays[i] = _usable(array, _name(i, layers), shape, dtype, in_place)
+            arrays[i] = _usable(array, name_of(i, layers), shape, dtype, in_place)
     return arrays
 
 
@@ -126,8 +140,8 @@ def _listed(arrays: Any, kind: str) -> list[Any]:
     return [*arrays]
 
 
-def _name(i: int, layers: int) -> str:
-    """What users call the array that `check_parameters` has at ``i``."""
+def name_of(i: int, layers: int) -> str:
+    """What users call the array that `check_parameters` has at ``i``, of so many layers."""
     return f"weights[{i}]" if i < layers else f"biases[{i - layers}]"
 
 
@@ -163,40 +177,101 @@ def _usable(
     return np.array(array, dtype, order="C")
 
 
-def check_apart(arrays: Sequence[Array], X: Array, y: Array) -> None:
-    """That `fit` changes nothing but one parameter where it changes one, or say what is wrong.
+_PREPROCESSING = {"input_mean", "input_scale"}
+_CHECKS: dict[str, Callable[[Any], Any]] = {"layer_sizes": check_sizes, "dtype": check_dtype}
+
+
+class Parameters:
+    """The record of what a network is made of.
+
+    Users may assign to each attribute, and to the entries of the lists, at any time. Sizes, dtype
+    and preprocessing are checked when they are assigned, arrays at each use (`check_parameters`).
 
     Parameters
     ----------
-    arrays : list of ndarray
-        As `check_parameters` gives them, `in_place`.
-    X, y : ndarray
-        What is trained on.
+    layer_sizes : sequence of int
+        Width of the input and of every layer.
+    weights, biases : sequence of ndarray, optional
+        Of every layer, (n_{l+1}, n_l) and (n_{l+1},); they may be put in later.
+    dtype : {"float32", "float64"}, default "float32"
+        Of parameters and arithmetic.
+    input_mean, input_scale : float or array_like of shape (n_0,), default 0.0 and 1.0
+        The preprocessing: layer 1 sees (X - input_mean) * input_scale.
+
+    Attributes
+    ----------
+    layer_sizes : tuple of int
+    dtype : dtype
+    weights, biases : list of ndarray
+    input_mean, input_scale : float or ndarray of shape (n_0,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        For sizes, a dtype or a preprocessing of a wrong type or out of range.
     """
-    layers = len(arrays) // 2
-    spans = [(*_span(array), i) for i, array in enumerate(arrays)]
-    spans.sort()
-    for (_, end, i), (following, _, j) in pairwise(spans):
-        if end > following:
-            first, second = sorted((i, j))
-            _refuse_shared(_name(first, layers), _name(second, layers))
-    for data, data_name in ((X, "X"), (y, "y")):
-        low, high = _span(data)
-        for start, end, i in spans:
-            if start < high and low < end and np.shares_memory(arrays[i], data):
-                _refuse_shared(_name(i, layers), data_name)
+
+    # The plan of the last evaluation, which `fastbp.engine.plan.evaluate` keeps here. It is of no
+    # use to a copy.
+    _plan: Any = None
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        weights: Sequence[Array] = (),
+        biases: Sequence[Array] = (),
+        *,
+        dtype: npt.DTypeLike = "float32",
+        input_mean: npt.ArrayLike = 0.0,
+        input_scale: npt.ArrayLike = 1.0,
+    ) -> None:
+        self.layer_sizes = check_sizes(layer_sizes)
+        self.dtype = check_dtype(dtype)
+        n0 = self.layer_sizes[0]
+        self.input_mean = check_folding(input_mean, "input_mean", n0, self.dtype)
+        self.input_scale = check_folding(input_scale, "input_scale", n0, self.dtype)
+        folding_of(self, self.dtype)  # to refuse what does not fit the dtype
+        self.weights, self.biases = list(weights), list(biases)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Check what is assigned as `__init__` checks what is given; parameters: at each use."""
+        if name in _PREPROCESSING:
+            value = check_folding(value, name, self.layer_sizes[0], self.dtype)
+        elif name in _CHECKS:
+            value = _CHECKS[name](value)
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights and biases: the sum of n_l (n_{l-1} + 1) over the layers."""
+        return sum((a + 1) * b for a, b in pairwise(self.layer_sizes))
 
 
-def _span(array: Array) -> tuple[int, int]:
-    """Where the array's memory begins and ends, in a sixth of the time of ``byte_bounds``."""
-    if array.flags.c_contiguous:
-        start = address_of(array)
-        return start, start + array.nbytes
-    return byte_bounds(array)
-
-
-def _refuse_shared(name: str, other: str) -> NoReturn:
-    raise ValueError(
-        f"{name} shares memory with {other}, and fit changes it in place: assign a copy, such as"
-        f" network.{name}.copy()"
+def arrays_of(parameters: Parameters) -> tuple[list[Array], list[Array]]:
+    """Weights and biases as compiled code reads them, and of no subclass."""
+    checked = check_parameters(
+        parameters.weights, parameters.biases, parameters.layer_sizes, parameters.dtype
     )
+    arrays = [*map(np.asarray, checked)]
+    layers = len(arrays) // 2
+    return arrays[:layers], arrays[layers:]
+
+
+def folding_of(parameters: Parameters, data_dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
+    """Scale and shift of each feature, so that the input is X * scale + shift; or None."""
+    return scale_and_shift(
+        parameters.input_mean,
+        parameters.input_scale,
+        parameters.layer_sizes[0],
+        parameters.dtype,
+        data_dtype,
+    )
+
+
+def is_centred(parameters: Parameters) -> bool:
+    """Whether something is subtracted from X, which must be exact then."""
+    mean = parameters.input_mean
+    return not (isinstance(mean, int | float) and mean == 0)

@@ -7,14 +7,18 @@ spread is to be shifted before it is rounded.
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_folding", "dtype_of_folding", "scale_and_shift"]
+__all__ = ["check_folding", "dtype_of_folding", "scale_and_shift", "warn_of_pixels"]
 
 Array = npt.NDArray[Any]
+
+_ROWS_OF_SAMPLE = 16
+_LARGE_BYTE = 31  # counts and categories may well be bytes; pixels go up to 255
 
 
 def check_folding(
@@ -108,3 +112,18 @@ def _make(
 
 # Kept for numbers: making the arrays takes as long as a prediction for one picture.
 _of_numbers = functools.lru_cache(maxsize=8)(_make)
+
+
+def warn_of_pixels(X: Array, scale: float | Array, *, stacklevel: int) -> None:
+    """Say so if X are bytes as large as pixels are, and nothing makes them smaller."""
+    if X.dtype != np.uint8 or not isinstance(scale, int | float) or scale != 1:
+        return
+    largest = int(X[:: -(-len(X) // _ROWS_OF_SAMPLE)].max())
+    if largest > _LARGE_BYTE:
+        warnings.warn(
+            f"X holds bytes up to {largest}, and the network's input_scale is 1: its sigmoids"
+            " saturate, and it hardly learns; for pixels give it input_scale=1/255 (and"
+            " input_mean)",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )

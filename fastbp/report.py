@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+    from fastbp.history import History
     from fastbp.network import Network
-    from fastbp.training import History
 
 __all__ = ["Run", "draw_report", "first_layer_pictures", "save_report"]
 

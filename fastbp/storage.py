@@ -24,13 +24,22 @@ import json
 import os
 import reprlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, BinaryIO
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.engine import memory
 from fastbp.files import AnyPath, check_target, named_after, open_file, replace_file
-from fastbp.parameters import check_dtype, check_parameters, check_seed, check_sizes
+from fastbp.parameters import (
+    Parameters,
+    check_dtype,
+    check_parameters,
+    check_seed,
+    check_sizes,
+)
 from fastbp.preprocessing import check_folding, scale_and_shift
 from fastbp.record import (
     FOLDING,
@@ -51,10 +60,7 @@ from fastbp.tensor_file import (
     write_tensors,
 )
 
-if TYPE_CHECKING:
-    from fastbp.network import Network
-
-__all__ = ["FORMAT_VERSION", "check_target", "load", "save"]
+__all__ = ["FORMAT_VERSION", "Description", "check_target", "load", "save"]
 
 Array = npt.NDArray[Any]
 
@@ -66,35 +72,19 @@ _METADATA_KEY = "fastbp"
 # ------------------------------------------------------------------ saving
 
 
-def save(network: Network, path: AnyPath) -> None:
-    """Write a network to a file.
+@dataclass
+class Description:
+    """What a file says of a network besides its parameters."""
 
-    The file is written beside `path` and renamed once it is complete and on the disk: `path`
-    holds the old file or the new one, never half of one, whatever happens meanwhile. The same
-    network gives the same bytes. What is written is a copy, checked as `load` checks it, so that
-    another thread may train the network meanwhile: its weights are then those of a step or of
-    somewhere between two.
+    activation: str
+    init: str | float | tuple[str, float]
+    seed: int | None
+    training_settings: dict[str, Any]
 
-    Parameters
-    ----------
-    network : Network
-        What to write: architecture, parameters, input folding, `training_settings`.
-    path : str, bytes or path-like
-        Where to; an existing file is replaced, and its mode kept; a symbolic link is followed.
-        By habit the name ends in ``.safetensors``; none is added.
 
-    Raises
-    ------
-    OSError
-        If the folder does not exist, may not be written to, or is full, or `path` is a folder, a
-        FIFO, a socket or a device. It names `path`, which is as it was.
-    TypeError, ValueError
-        If the network is not one that `load` returns: parameters of another shape or dtype than
-        `layer_sizes` and `dtype` call for, an `input_mean` that is not finite, and so on; or if
-        `training_settings` have values, or keys of a dict, that JSON cannot give back. Tuples come
-        back as lists.
-    """
-    record, tensors = _copy(network)
+def save(path: AnyPath, parameters: Parameters, description: Description) -> None:
+    """Write a network's parameters, and what else is known of it, to a file; see `Network.save`."""
+    record, tensors = _copy(parameters, description)
     check_record(record, {name: _kind(tensor) for name, tensor in tensors.items()})
     digest = _Checksum(record)
     for name, _ in tensor_shapes(record):
@@ -103,15 +93,15 @@ def save(network: Network, path: AnyPath) -> None:
     replace_file(path, lambda file: write_tensors(file, tensors, metadata))
 
 
-def _copy(network: Network) -> tuple[Record, dict[str, Array]]:
-    """Return what a file says of `network`, as JSON-able values, and copies of its tensors."""
-    sizes, dtype = check_sizes(network.layer_sizes), check_dtype(network.dtype)
+def _copy(parameters: Parameters, description: Description) -> tuple[Record, dict[str, Array]]:
+    """Return what a file says of a network, as JSON-able values, and copies of its tensors."""
+    sizes, dtype = check_sizes(parameters.layer_sizes), check_dtype(parameters.dtype)
     with np.errstate(all="ignore"):  # what overflows is refused, whatever NumPy is told to say
-        mean = check_folding(network.input_mean, "input_mean", sizes[0], dtype)
-        scale = check_folding(network.input_scale, "input_scale", sizes[0], dtype)
+        mean = check_folding(parameters.input_mean, "input_mean", sizes[0], dtype)
+        scale = check_folding(parameters.input_scale, "input_scale", sizes[0], dtype)
         scale_and_shift(mean, scale, sizes[0], dtype, dtype)
-    weights = _copies("weights", network.weights)
-    biases = _copies("biases", network.biases)
+    weights = _copies("weights", parameters.weights)
+    biases = _copies("biases", parameters.biases)
     check_parameters(weights, biases, sizes, dtype)
 
     folding = {"input_mean": mean, "input_scale": scale}
@@ -119,16 +109,16 @@ def _copy(network: Network) -> tuple[Record, dict[str, Array]]:
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         tensors[f"weights.{layer}"] = weight
         tensors[f"biases.{layer}"] = bias
-    init = canonical(network.init)
+    init = canonical(description.init)
     record = {
         "format_version": FORMAT_VERSION,
         "layer_sizes": list(sizes),
-        "activation": network.activation,
+        "activation": description.activation,
         "dtype": dtype.name,
         "init": list(init) if isinstance(init, tuple) else init,
-        "seed": check_seed(network.seed),
+        "seed": check_seed(description.seed),
         **{name: None if name in tensors else value for name, value in folding.items()},
-        "training_settings": plain_settings(network.training_settings),
+        "training_settings": plain_settings(description.training_settings),
     }
     return record, tensors
 
@@ -169,32 +159,8 @@ class _Checksum:
 # ------------------------------------------------------------------ loading
 
 
-def load(path: AnyPath) -> Network:
-    """Read a network that `save` wrote.
-
-    Time and memory are in proportion to the size of the file, whatever it holds.
-
-    Parameters
-    ----------
-    path : str, bytes or path-like
-        The file.
-
-    Returns
-    -------
-    Network
-        With the saved parameters to the bit, and the saved `init`, `seed` and
-        `training_settings`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file. Other failures to read are an OSError as usual, and so are
-        folders, FIFOs, sockets and devices.
-    ValueError
-        If the file is not a safetensors file, is truncated, was not written by fastbp, has an
-        unknown format version, contradicts itself, or was changed after it was written. The
-        message says which.
-    """
+def load(path: AnyPath) -> tuple[Parameters, Description]:
+    """Read what `save` wrote; see `fastbp.load`."""
     name = os.fsdecode(path)
     with open_file(path) as file:
         try:
@@ -203,7 +169,7 @@ def load(path: AnyPath) -> Network:
             raise named_after(error, path) from error
 
 
-def _read(name: str, file: BinaryIO) -> Network:
+def _read(name: str, file: BinaryIO) -> tuple[Parameters, Description]:
     size = os.fstat(file.fileno()).st_size
     try:
         header = read_header(file, size)
@@ -245,10 +211,10 @@ def _read_metadata(text: str, size: int) -> tuple[str, Record]:
     return checksum, record
 
 
-def _read_network(file: BinaryIO, header: Header, record: Record, checksum: str) -> Network:
-    """Make the network of a header that was checked, and read its tensors into it."""
-    from fastbp.network import Network  # Network.save calls this module: import it late
-
+def _read_network(
+    file: BinaryIO, header: Header, record: Record, checksum: str
+) -> tuple[Parameters, Description]:
+    """Make the parameters of a header that was checked, and read its tensors into them."""
     digest = _Checksum(record)
 
     def read(key: str, out: Array) -> Array:
@@ -266,15 +232,14 @@ def _read_network(file: BinaryIO, header: Header, record: Record, checksum: str)
             if not np.isfinite(folding[key]).all():
                 raise ValueError(f"{key} is not finite")
     with np.errstate(all="ignore"):  # as in `_copy`
-        network = Network(
-            sizes, activation=record["activation"], init="zeros", dtype=dtype, **folding
-        )
-    for layer, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
-        read(f"weights.{layer}", weight)
-        read(f"biases.{layer}", bias)
+        parameters = Parameters(sizes, dtype=dtype, **folding)
+    for layer, (below, size) in enumerate(pairwise(parameters.layer_sizes)):
+        weight = read(f"weights.{layer}", memory.empty((size, below), dtype))
+        parameters.weights.append(weight)
+        parameters.biases.append(read(f"biases.{layer}", np.empty(size, dtype)))
     if digest.hex() != checksum:
         raise ValueError("the checksum does not match: the file was changed after it was saved")
-    network.init = canonical(record["init"])
-    network.seed = record["seed"]
-    network.training_settings = record["training_settings"]
-    return network
+    description = Description(
+        record["activation"], canonical(record["init"]), record["seed"], record["training_settings"]
+    )
+    return parameters, description

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.engine import memory, products, threads
-from fastbp.engine import plan as plans
+from fastbp.engine import layout, memory, products, threads
 from tests.problems import make_problem
 from tests.test_matmul import random_matrix, tiles
 
@@ -101,7 +100,7 @@ def trained(problem, batch_size, workers, run, monkeypatch):
     monkeypatch.setattr(threads, "get_num_threads", lambda: workers)
     monkeypatch.setattr(threads, "run", run)
     for limit in ("_SERIAL_WORK", "_SERIAL_WORK_BY_COLUMNS"):  # however little there is to do
-        monkeypatch.setattr(plans, limit, 0)
+        monkeypatch.setattr(layout, limit, 0)
     network = problem.network()
     history = network.fit(
         problem.X, problem.y, batch_size=batch_size, epochs=2, learning_rate=0.01,

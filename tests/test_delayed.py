@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastbp.engine import plan as plans
+from fastbp.engine import layout, method
 from fastbp.engine.plan import NetworkPlan
 from fastbp.kernels.compile import machine
-from fastbp.kernels.wide import delayed
 from tests.problems import make_problem
 from tests.training import (
     assert_training_follows_the_oracle,
@@ -24,7 +23,7 @@ def grouped(monkeypatch):
     """Make groups of a number of steps, whatever the shapes."""
 
     def set_steps(steps):
-        monkeypatch.setattr(delayed, "steps_of_group", lambda n0, n1, batch, itemsize: steps)
+        monkeypatch.setattr(method, "wide_group", lambda n0, n1, batch, itemsize: steps)
 
     return set_steps
 
@@ -161,7 +160,7 @@ def test_the_same_bits_however_groups_are_divided_among_calls(batch_size, groupe
 @pytest.mark.parametrize(("work", "first_steps"), [(1, 4), (300_000, 16), (10**9, 334)])
 def test_fit_makes_whole_groups_in_each_call(grouped, monkeypatch, work, first_steps):
     grouped(4)
-    monkeypatch.setattr(plans, "_FIRST_WORK", work)
+    monkeypatch.setattr(layout, "_FIRST_WORK", work)
     problem = make_problem((130, 40, 1), 1000)
     calls = []
     train = NetworkPlan.train
@@ -181,17 +180,17 @@ def test_fit_makes_whole_groups_in_each_call(grouped, monkeypatch, work, first_s
 @pytest.mark.machine
 def test_which_networks_defer():
     n0 = machine.CACHES.l2 // (128 * 4)  # 128 outputs fill the cache
-    assert delayed.steps_of_group(2 * n0, 128, 1, 4) == 48
-    assert delayed.steps_of_group(2 * n0, 128, 16, 4) == 3
-    assert delayed.steps_of_group(2 * n0, 128, 24, 4) == 2
-    assert delayed.steps_of_group(2 * n0, 128, 25, 4) == 1
-    assert delayed.steps_of_group(n0 // 2, 128, 16, 4) == 1  # cheap to pass over
-    assert delayed.steps_of_group(n0 // 2, 128, 4, 4) == 12
-    assert delayed.steps_of_group(n0 // 9, 128, 1, 4) == 1
-    assert delayed.steps_of_group(32_768, 1024, 64, 4) == 2
-    assert delayed.steps_of_group(32_768, 1024, 65, 4) == 1
-    assert delayed.steps_of_group(1 << 20, 1024, 1, 4) == 4  # 16 MiB of gathered rows
-    assert delayed.steps_of_group(1 << 20, 5, 1, 4) == 1  # less than the products of rows
+    assert method.wide_group(2 * n0, 128, 1, 4) == 48
+    assert method.wide_group(2 * n0, 128, 16, 4) == 3
+    assert method.wide_group(2 * n0, 128, 24, 4) == 2
+    assert method.wide_group(2 * n0, 128, 25, 4) == 1
+    assert method.wide_group(n0 // 2, 128, 16, 4) == 1  # cheap to pass over
+    assert method.wide_group(n0 // 2, 128, 4, 4) == 12
+    assert method.wide_group(n0 // 9, 128, 1, 4) == 1
+    assert method.wide_group(32_768, 1024, 64, 4) == 2
+    assert method.wide_group(32_768, 1024, 65, 4) == 1
+    assert method.wide_group(1 << 20, 1024, 1, 4) == 4  # 16 MiB of gathered rows
+    assert method.wide_group(1 << 20, 5, 1, 4) == 1  # less than the products of rows
 
 
 @pytest.mark.machine
@@ -199,5 +198,5 @@ def test_which_networks_defer():
 def test_groups_of_any_layer_are_whole_vectors(itemsize):
     lanes = machine.tiles(itemsize).lanes
     for n0 in (12_288, 49_152):  # of the latter, 16 MiB are 85 rows of float32
-        found = {delayed.steps_of_group(n0, n1, 1, itemsize) for n1 in range(100, 2000)}
+        found = {method.wide_group(n0, n1, 1, itemsize) for n1 in range(100, 2000)}
         assert not [rows for rows in found if rows < 2 or rows % lanes]

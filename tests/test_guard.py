@@ -10,8 +10,8 @@ import pytest
 
 import fastbp
 from fastbp import DivergenceError, Network, guard, training
+from fastbp.engine import method
 from fastbp.engine.plan import NetworkPlan
-from fastbp.kernels.wide import delayed
 from tests.training import bits
 
 NARROW, WIDE = (30, 3, 1), (30, 40, 1)
@@ -156,7 +156,7 @@ def batch_order(epoch, batch_size):
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("sizes", [(9000, 3, 1), (9000, 40, 1)], ids=str)
 def test_products_of_rows_that_overflow_are_left_to_plain_steps(sizes, batch_size, monkeypatch):
-    monkeypatch.setattr(delayed, "steps_of_group", lambda n0, n1, batch, itemsize: 4)
+    monkeypatch.setattr(method, "wide_group", lambda n0, n1, batch, itemsize: 4)
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 24).astype(np.float32)
     X = (3e17 * (2 * y[:, None] - 1 + 0.1 * rng.normal(size=(24, 9000)))).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import arrays
+from fastbp.arrays import elementwise
 from fastbp.engine import plan as plans
 from fastbp.engine import products, threads
 from fastbp.kernels.threads.team import ABANDONED
@@ -30,7 +30,7 @@ def long_calls(monkeypatch):
     """Every call counts as one that may take long."""
     monkeypatch.setattr(threads, "LONG_WORK", 0)
     monkeypatch.setattr(products, "_LONG_PRODUCT", 0)
-    monkeypatch.setattr(arrays, "_LONG_ELEMENTS", 0)
+    monkeypatch.setattr(elementwise, "_LONG_ELEMENTS", 0)
     monkeypatch.setattr(plans, "_LEAST_LONG_BATCH", 1)
 
 

@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from fastbp.engine import method
 from fastbp.engine.plan import NetworkPlan
-from fastbp.kernels.narrow import region as narrow
+from fastbp.kernels.linalg.row_ir import GROUP
 from tests.problems import make_problem
 from tests.tolerance import InputFolding
 from tests.training import assert_training_follows_the_oracle
@@ -73,9 +74,9 @@ def test_a_group_differs_from_single_steps_by_rounding_alone(
 ):
     problem = make_problem(layer_sizes, 61, dtype="float64", data_dtype=data_dtype, fold=fold)
     trained = []
-    for largest in (narrow.GROUP, 1):
+    for largest in (GROUP, 1):
         monkeypatch.setattr(
-            narrow, "steps_of_group", lambda batch, lanes, most=largest: max(1, most // batch)
+            method, "narrow_group", lambda batch, lanes, most=largest: max(1, most // batch)
         )
         network = problem.network()
         history = network.fit(

@@ -173,7 +173,7 @@ def test_words_that_were_half_written_are_written_again(monkeypatch, set_num_thr
     plan = network._plan
 
     def interrupted(self, *setting):
-        self.words[plans.p.OPERATION] = plans.p.TRAIN
+        self.words[plans.w.OPERATION] = plans.w.TRAIN
         raise KeyboardInterrupt
 
     set_num_threads(2)

@@ -151,14 +151,15 @@ def test_network_that_is_trained_while_it_is_saved_is_saved_as_it_was(path, monk
 CUT = """
 import os, sys
 import fastbp
+from fastbp import storage
 
-class Cuts(fastbp.Network):
+class Cuts(storage.Parameters):
     def __init__(self, *args, **settings):
         super().__init__(*args, **settings)
         os.truncate(sys.argv[1], 100_000)  # the header is read, the weights are not
 
 fastbp.Network((12288, 8, 1)).save(sys.argv[1])
-fastbp.network.Network = Cuts
+storage.Parameters = Cuts
 try:
     fastbp.load(sys.argv[1])
 except (ValueError, OSError) as error:

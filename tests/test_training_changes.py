@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from fastbp import Network
-from fastbp.engine import plan as plans
-from fastbp.engine import threads
+from fastbp.engine import layout, threads
 
 # Some changes leave the preprocessing out.
 pytestmark = pytest.mark.filterwarnings("ignore:X holds bytes")
@@ -194,7 +193,7 @@ def test_a_layer_may_grow_where_it_lies(sizes):
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_what_is_replaced_in_the_midst_of_an_epoch_is_trained(sizes, monkeypatch):
-    monkeypatch.setattr(plans, "_FIRST_WORK", 1)  # calls of few steps
+    monkeypatch.setattr(layout, "_FIRST_WORK", 1)  # calls of few steps
     network, calls = make(sizes), []
 
     def replace(done, total):

@@ -27,7 +27,8 @@ CHECKS = """
 import numpy as np
 
 import fastbp
-from fastbp.kernels.wide import delayed, region as epoch
+from fastbp.engine import method
+from fastbp.kernels.linalg import product
 from fastbp.kernels.compile import machine
 from fastbp.kernels.narrow.shards import shard_count
 from tests import oracle
@@ -71,7 +72,7 @@ def check_training():
     for layer_sizes in [(33, 40, 3, 2), (33, 3, 2, 1)]:  # wide and narrow: two code paths
         problem = make_problem(layer_sizes, 37)
         assert_training_follows_the_oracle(problem, batch_size=16, epochs=3, weight_decay=0.1)
-    delayed.steps_of_group = lambda *shape: 3
+    method.wide_group = lambda *shape: 3
     problem = make_problem((131, 70, 3), 25, data_dtype="uint8", fold="feature")
     assert_training_follows_the_oracle(problem, batch_size=5, epochs=2, weight_decay=0.1)
     check_narrow_training("float32")
@@ -139,7 +140,7 @@ def test_without_fused_multiply_add_no_slow_library_function_is_called(tmp_path)
     printed = run_python(
         CHECKS + "check_matmul('float32')\n"
         "print(machine.VECTOR_BITS)\n"
-        "print(epoch.regions['float32']._compiled._library.get_asm_str())",
+        "print(product.regions['float32']._compiled._library.get_asm_str())",
         **environment(tmp_path, NUMBA_CPU_NAME="generic"),
     )
     bits, assembly = printed.split("\n", 1)
@@ -176,8 +177,8 @@ def test_what_an_arm_cpu_would_run(tmp_path):
     except RuntimeError:
         pytest.skip("this LLVM knows no Arm CPU")
     code = run_python(
-        "from fastbp.kernels.wide import region as epoch\n"
-        "print(epoch.regions['float32']._compiled._library.get_llvm_str())",
+        "from fastbp.kernels.linalg import product\n"
+        "print(product.regions['float32']._compiled._library.get_llvm_str())",
         **environment(tmp_path, "128"),
     )
     code = re.sub("target triple = .*", f'target triple = "{triple}"', code)

@@ -4,7 +4,8 @@ Commands come as lines of JSON on standard input, answers go as lines of JSON to
 output was at the start; whatever a library prints goes to standard error. `fastbp.bench.processes`
 is the other end.
 
-A peer's process does not import fastbp: only this package, which needs NumPy and nothing else.
+A peer's process does not import fastbp: only this package and `fastbp.roofline`, which
+need NumPy and nothing else.
 """
 
 from __future__ import annotations

@@ -1,80 +1,44 @@
 """From a network and its data to the plan that compiled code carries out.
 
-Chooses the path by the shape of the network alone, lays out the scratch memory, and keeps every
-array that the plan points to alive.
+Writes the words of the plan by the method that `fastbp.engine.method` chooses and the layout of
+scratch memory that follows, and keeps every array that the plan points to alive.
 """
 
 from __future__ import annotations
 
-import functools
 import operator
 import threading
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.backup import Backup
 from fastbp.engine import scratch, threads
+from fastbp.engine.apart import check_apart
 from fastbp.engine.inputs import CODES, check_width
+from fastbp.engine.layout import FORWARD_ROWS, crew, lay_out, multiply_adds, tile_of, whole_lines
 from fastbp.engine.memory import address_of
+from fastbp.engine.method import Case, choose
+from fastbp.engine.regions import called_regions, has_region, region_of
 from fastbp.kernels import plan as w
-from fastbp.kernels.compile import machine
-from fastbp.kernels.compile.jit import Region, launch
+from fastbp.kernels.compile.jit import launch
 from fastbp.kernels.compile.prepare import prepare
-from fastbp.kernels.linalg import gemm, macrokernel, product, reader
-from fastbp.kernels.linalg.operand import DTYPE_CODES
-from fastbp.kernels.narrow import above as narrow_above
-from fastbp.kernels.narrow import columns as narrow_columns
-from fastbp.kernels.narrow import delayed as narrow_delayed
-from fastbp.kernels.narrow import forward as narrow_forward
-from fastbp.kernels.narrow import rows as narrow_rows
-from fastbp.kernels.narrow import shards as narrow_shards
-from fastbp.kernels.narrow import sizes as narrow
-from fastbp.kernels.wide import delayed, forward, layers, plain, sweep
-from fastbp.parameters import check_apart, check_parameters
+from fastbp.parameters import Parameters, check_parameters, folding_of
 from fastbp.preprocessing import dtype_of_folding
-
-if TYPE_CHECKING:
-    from fastbp.network import Network
 
 __all__ = ["NetworkPlan", "evaluate"]
 
 Array = npt.NDArray[Any]
 
 _FEW_ROWS = 256  # whose evaluation takes so little time that making the plan counts
-_FORWARD_ROWS = 1024  # rows evaluated at a time: bounds the activations held in scratch memory
-# Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
-# as long with two threads as with one, on 8 rows two thirds of it.
-_SERIAL_WORK = 1 << 17
-_FIRST_WORK = 1 << 26  # 4 ms here, some 0.1 s at most; calls of 1, 4 and 16 steps cost 0.3 ms
 _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time: some 0.1 ms
 # A step may be abandoned for a signal only if there is a copy of the parameters: from so many rows
 # on, of which a step takes a hundred times as long as the copy, and up to so many bytes, so that
 # training needs little memory whatever the network.
 _LEAST_LONG_BATCH = 512
 _MOST_COPIED = 32 << 20
-# The first for steps by columns, where passing over the weights is as much work as 3 rows: below
-# it a step, or a group of steps, takes less than 2.5 us, and as long with two threads, which wait
-# for each other. Groups on 4 rows gain from 1,024 columns on, or from 4,096 where the cores have no
-# cache in common.
-_SERIAL_WORK_BY_COLUMNS = 60_000
-_ROWS_OF_A_PASS = 3
-# By dtype: looking up its name takes a microsecond.
-
-
-@functools.cache
-def _may_be_narrow(sizes: tuple[int, ...]) -> bool:
-    """Whether the one-pass path is for networks of these sizes: see `fastbp.kernels.narrow`."""
-    above = sum((a + 1) * b for a, b in pairwise(sizes[1:]))
-    return sizes[1] <= narrow.MOST_OUTPUTS and above <= narrow.MOST_PARAMETERS_ABOVE
-
-
-@functools.cache
-def _multiply_adds(sizes: tuple[int, ...]) -> int:
-    """Of one row's way through the network."""
-    return sum(a * b for a, b in pairwise(sizes))
 
 
 def _layout(array: Array) -> tuple[Any, ...]:
@@ -109,7 +73,7 @@ class NetworkPlan:
 
     Parameters
     ----------
-    network : Network
+    parameters : Parameters
         Its parameters are read, and changed by `train`, where they lie.
     X : ndarray of shape (n, n_0)
         As `fastbp.engine.inputs.as_input` gives it; n >= 1.
@@ -120,6 +84,17 @@ class NetworkPlan:
     delays : bool, optional
         Whether steps may share a pass over W1, see `fastbp.kernels.wide.delayed`.
 
+    Attributes
+    ----------
+    method : Method
+    group : int
+        Steps that share a pass over W1: calls of `train` had better keep to it.
+    steps_at_once : int
+        How many steps `fit` makes in one call: so many at first, then as it has found.
+    rows, batch_size : int
+    settings : ndarray
+        Learning rate, weight decay; loss and number of right answers so far.
+
     Raises
     ------
     TypeError, ValueError
@@ -129,7 +104,7 @@ class NetworkPlan:
 
     def __init__(
         self,
-        network: Network,
+        parameters: Parameters,
         X: Array,
         y: Array | None = None,
         *,
@@ -138,33 +113,45 @@ class NetworkPlan:
     ) -> None:
         self._delays = delays
         self.rows = len(X)
-        self._row_bytes = X.shape[1] * X.itemsize
-        self.batch_size = min(batch_size or _FORWARD_ROWS, self.rows)
+        self.batch_size = min(batch_size or FORWARD_ROWS, self.rows)
         self.settings = np.zeros(4)
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.
         self._data: tuple[Array, ...] = () if y is None else (X, y)
         self._data_layout = [*map(_layout, self._data)]
         self._made_for = _circumstances(X)
         self._training = y is not None
-        self._make(network, X, y)
+        self._make(parameters, X, y)
 
-    def _make(self, network: Network, X: Array, y: Array | None) -> None:
+    def _make(self, parameters: Parameters, X: Array, y: Array | None) -> None:
         """Write the words for what the network is made of now."""
-        sizes, dtype = network.layer_sizes, network.dtype
+        sizes, dtype = parameters.layer_sizes, parameters.dtype
         arrays = check_parameters(
-            network.weights, network.biases, sizes, dtype, in_place=self._training
+            parameters.weights, parameters.biases, sizes, dtype, in_place=self._training
         )
         check_width(X, sizes[0])  # the network may have changed since `as_input`
         if y is not None:
             _check_outputs(y, sizes[-1], dtype)
             check_apart(arrays, X, y)
         self._x_dtype = X.dtype
-        self._preprocessing = network._folding(X.dtype)
-        self._one_scale = isinstance(network.input_scale, float)
+        self._preprocessing = folding_of(parameters, X.dtype)
+        self._one_scale = isinstance(parameters.input_scale, float)
         self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
-        contiguous_rows = X.shape[1] == 1 or X.strides[1] == X.itemsize
-        self._narrow = contiguous_rows and _may_be_narrow(sizes)
+        self._choice = choose(
+            Case(
+                sizes=sizes,
+                itemsize=dtype.itemsize,
+                data_itemsize=X.itemsize,
+                is_bytes=X.dtype == np.uint8,
+                contiguous=X.shape[1] == 1 or X.strides[1] == X.itemsize,
+                batch=self.batch_size,
+                rows=self.rows,
+                training=self._training,
+                delays=self._delays,
+            )
+        )
+        self.method, self.group = self._choice.method, self._choice.group
+        self._narrow = self._choice.is_narrow
         words = [0] * w.plan_words(len(sizes) - 1)  # a list is filled several times faster
         words[w.LAYERS] = len(sizes) - 1
         words[w.BATCH], words[w.ROWS] = self.batch_size, self.rows
@@ -178,14 +165,18 @@ class NetworkPlan:
         if folding is not None:
             words[w.SCALE], words[w.SHIFT] = (address_of(part) for part in folding)
             words[w.ONE_SCALE] = int(self._one_scale)
+        words[w.GROUP] = self.group
         self._fill_layers(words)
         self.words = np.array(words, np.int64)
         self._address = address_of(self.words)
-        self._by_columns = False
-        self._folded = 0  # where in the shared scratch memory FOLDED is
-        self._lay_out()
-        self._choose_regions(X.dtype, folding is not None)
-        self._bytes = self._shared + self._private * self._workers + self._layers
+        self._layout = lay_out(
+            self._choice,
+            threads.get_num_threads(),
+            folds_bytes=folding is not None and X.dtype == np.uint8,
+        )
+        self._find_regions(X.dtype.name, folded=folding is not None)
+        self.steps_at_once = self._layout.steps_at_once
+        self._bytes = self._layout.nbytes
         self._prepared: tuple[int, ...] = ()
         self._long_steps = (
             self.batch_size >= _LEAST_LONG_BATCH
@@ -194,51 +185,20 @@ class NetworkPlan:
         )
         self._backup: Backup | None = None
 
-    def _choose_regions(self, data: np.dtype[Any], folded: bool) -> None:
-        """Write the addresses of the regions that the method's region calls."""
-        name = self._dtype.name
-        called: dict[int, Region] = {}
-        if self._narrow:
-            key = name, data.name, folded
-            rows = narrow_rows.forward
-            if not self._training:
-                self._region = narrow_forward.regions[name]
-            else:
-                called[w.ABOVE_REGION] = narrow_above.regions[name]
-                called[w.BACK_REGION] = narrow_rows.back[key]
-                is_bytes = data == np.uint8
-                if not self._by_columns:
-                    self._region = narrow_shards.regions[name]
-                elif narrow_delayed.is_delayed(self.batch_size, self._lanes, is_bytes):
-                    self._region = narrow_delayed.regions[name]
-                    rows = narrow_rows.group
-                else:
-                    self._region = narrow_columns.regions[name]
-            called[w.FORWARD_REGION] = rows[key]
-        else:
-            called[w.PRODUCT_REGION] = product.regions[name]
-            called[w.BLOCK_REGION] = macrokernel.regions[name]
-            if folded or data != self._dtype:
-                called[w.X_READER] = reader.regions[name]
-            if not self._training:
-                self._region = forward.regions[name]
-            else:
-                called[w.ABOVE_REGION] = layers.regions[name]
-                if self.group > 1:
-                    self._region = delayed.regions[name]
-                elif self._gathered:
-                    self._region = sweep.regions[name]
-                else:
-                    self._region = plain.steps
-        prepare(self._region, *called.values(), ahead=[launch] if self._workers > 1 else [])
+    def _find_regions(self, data: str, *, folded: bool) -> None:
+        """Have the regions compiled that are needed, and write their addresses."""
+        self._region = region_of(self._choice, self._dtype.name)
+        called = called_regions(self._choice, self._dtype.name, data, folded=folded)
+        launches = self._layout.workers > 1
+        prepare(self._region, *called.values(), ahead=[launch] if launches else [])
         for word, region in called.items():
             self.words[word] = region.address
 
     def _folding(self, X: Array) -> tuple[Array, Array] | None:
         """Scale and shift of X's columns, if the region needs any."""
         folding = self._preprocessing
-        unfolded = self._dtype.name, X.dtype.name, False
-        if folding is None and self._narrow and unfolded not in narrow_rows.forward:
+        read = has_region(self._dtype.name, X.dtype.name, folded=False)
+        if folding is None and self._narrow and not read:
             ones = np.ones(self._sizes[0], dtype_of_folding(self._dtype, X.dtype))
             folding = ones, 0 * ones
         return folding
@@ -252,68 +212,6 @@ class NetworkPlan:
             words[at + w.OUTPUTS], words[at + w.INPUTS] = outputs, inputs
             at += w.LAYER_WORDS
 
-    def _lay_out(self) -> None:
-        """Decide how much scratch memory each part needs."""
-        itemsize = self._dtype.itemsize
-        sizes = self._sizes
-        lanes = self._lanes = machine.tiles(itemsize).lanes
-        self.group = 1  # steps that share a pass over W1: calls of `train` had better keep to it
-        steps = -(-self.rows // self.batch_size)
-        if self._narrow:
-            self._by_columns = self._training and narrow_columns.is_by_columns(
-                sizes[0], self.batch_size, self._row_bytes
-            )
-            shared = 0
-            if self._by_columns:
-                shared = narrow.columns_bytes(sizes, lanes, itemsize)
-                group = narrow_delayed.steps_of_group(self.batch_size, lanes)
-                self.group = min(group, steps) if self._delays else 1
-            elif self._training:
-                shared = narrow.shard_bytes(sizes, lanes, itemsize, self.batch_size)
-            private = narrow.private_bytes(sizes, lanes, itemsize)
-            if self.words[w.SCALE] and self.words[w.X_DTYPE] == DTYPE_CODES["uint8"]:
-                self._folded = shared = -(-shared // 64) * 64
-                shared += narrow.folded_bytes(sizes, itemsize)
-            rows_at_once = self.batch_size if self._training else self.rows
-            parallel = rows_at_once > lanes or self._by_columns
-        else:
-            shared, private = gemm.shared_bytes(itemsize), gemm.private_bytes(itemsize)
-            private = max(private, sweep.private_bytes(lanes, itemsize))
-            if self._training:
-                group = delayed.steps_of_group(sizes[0], sizes[1], self.batch_size, itemsize)
-                self.group = min(group, steps) if self._delays else 1
-            self._lay_out_gather()
-            parallel = True
-        self.words[w.GROUP] = self.group
-        self._shared = -(-shared // 64) * 64
-        self._private = -(-private // 64) * 64
-        rows = self.batch_size if self._training else min(self.rows, _FORWARD_ROWS)
-        together, least = self.group * rows, _SERIAL_WORK
-        if self._by_columns:
-            together, least = together + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
-        work = together * _multiply_adds(sizes)
-        self._work = work // self.group
-        # How many steps `fit` makes in one call: so many at first, then as it has found.
-        self.steps_at_once = max(1, _FIRST_WORK // work) * self.group
-        self._workers = threads.get_num_threads() if parallel and work > least else 1
-        self._layers = 0
-        if not self._narrow:
-            copies = 2 if self._training else 1
-            self._layers = self._gathered + self._delayed
-            self._layers += sum(-(-rows * n * itemsize // 64) * 64 for n in sizes[1:]) * copies
-
-    def _lay_out_gather(self) -> None:
-        """How many bytes gathered rows take, and what a group of steps takes beside."""
-        n0, n1 = self._sizes[:2]
-        itemsize = self._dtype.itemsize
-        rows = self.group * self.batch_size
-        few = self.batch_size <= sweep.MOST_ROWS
-        if self.group == 1:
-            worth = few and (self._training or len(self._sizes) > 2)
-            rows = 2 * self.batch_size if worth else 0
-        self._gathered = -(-sweep.gathered_bytes(n0, itemsize, rows) // 64) * 64
-        self._delayed = delayed.group_bytes(n1, rows, itemsize) if self.group > 1 else 0
-
     def _run(self, operation: int, steps: int = 1, *, long: bool = False) -> None:
         space = scratch.borrow()
         try:
@@ -323,7 +221,7 @@ class NetworkPlan:
                 self._prepare(*setting)
                 self._prepared = setting
             self.words[w.TEAM] = space.new_team()
-            brief = steps * self._work <= _BRIEF_WORK
+            brief = steps * self._layout.work <= _BRIEF_WORK
             threads.run(
                 self._region, self._address, self._started, brief=brief,
                 long=space if long else None,
@@ -335,38 +233,31 @@ class NetworkPlan:
 
     def _prepare(self, operation: int, steps: int, base: int, most: int) -> None:
         """Write how many threads work, where, and on how much at a time."""
-        words = self.words
-        workers = min(self._workers, most)
-        if steps * self._work <= _SERIAL_WORK:
-            workers = 1
+        words, layout = self.words, self._layout
+        workers = crew(self._choice, layout, steps, most)
         words[w.OPERATION] = operation
         if self._narrow:
-            shares = 1
-            if self._by_columns:  # a thread without a share would only get in the way
-                workers = shares = narrow.columns_shares(self._sizes[0], workers)
-            words[w.TILE] = narrow.tile_rows(self._row_bytes, self._lanes, self.batch_size, shares)
-            words[w.PREFETCH] = narrow.prefetch_rows(self._row_bytes, shares)
+            words[w.TILE], words[w.PREFETCH] = tile_of(self._choice, workers)
         words[w.WORKERS] = self._started = workers
         words[w.SHARED] = base
-        words[w.FOLDED] = base + self._folded
-        words[w.PRIVATE] = base + self._shared
-        words[w.PRIVATE_STEP] = self._private
+        words[w.FOLDED] = base + layout.folded
+        words[w.PRIVATE] = base + layout.shared
+        words[w.PRIVATE_STEP] = layout.private
         if not self._narrow:
-            self._place_activations(base + self._shared + self._private * self._workers)
+            self._place_activations(base + layout.shared + layout.private * layout.workers)
 
     def _place_activations(self, address: int) -> None:
-        rows = self.batch_size
-        sizes, itemsize = self._sizes, self._dtype.itemsize
-        if self._gathered:
+        layout = self._layout
+        if layout.gathered:
             self.words[w.GATHERED] = address
-            address += self._gathered
+            address += layout.gathered
             self.words[w.DELAYED] = address
-            address += self._delayed
+            address += layout.delayed
         fields = (w.ACTIVATION, w.DELTA) if self._training else (w.ACTIVATION,)
-        for layer, n in enumerate(sizes[1:]):
+        for layer, n in enumerate(self._sizes[1:]):
             for field in fields:
                 self.words[w.LAYER + layer * w.LAYER_WORDS + field] = address
-                address += -(-rows * n * itemsize // 64) * 64
+                address += whole_lines(self.batch_size * n * self._dtype.itemsize)
 
     def train(self, order: Array | None, first: int, last: int) -> None:
         """Make steps ``first`` ... ``last`` - 1 of an epoch over the rows in ``order``.
@@ -402,20 +293,20 @@ class NetworkPlan:
 
     def _work_of(self, rows: int) -> int:
         """Multiply-adds, in the time of those of float32, of so many rows' way forward."""
-        return rows * _multiply_adds(self._sizes) * self._dtype.itemsize // 4
+        return rows * multiply_adds(self._sizes) * self._dtype.itemsize // 4
 
-    def reads_in_place(self, network: Network) -> bool:
+    def reads_in_place(self, parameters: Parameters) -> bool:
         """Whether there are no copies among what it reads, which would be old at the next call."""
-        return all(map(operator.is_, self._arrays, (*network.weights, *network.biases)))
+        return all(map(operator.is_, self._arrays, (*parameters.weights, *parameters.biases)))
 
-    def take(self, network: Network, X: Array) -> bool:
+    def take(self, parameters: Parameters, X: Array) -> bool:
         """Turn to the rows `X`, if nothing else of the plan has to change: whether that is so."""
-        if self._made_for != _circumstances(X) or not self._is_of(network):
+        if self._made_for != _circumstances(X) or not self._is_of(parameters):
             return False
         self.words[w.X] = address_of(X)
         return True
 
-    def follow(self, network: Network) -> None:
+    def follow(self, parameters: Parameters) -> None:
         """Go on training with what the network is made of now.
 
         Users put other arrays, preprocessing and inner layers into it while `fit` runs, in
@@ -428,22 +319,22 @@ class NetworkPlan:
         """
         if [*map(_layout, self._data)] != self._data_layout:
             raise ValueError("X and y must keep their shapes, dtypes and places while fit runs")
-        if not self._is_of(network):
-            self._make(network, *self._data)
+        if not self._is_of(parameters):
+            self._make(parameters, *self._data)
 
-    def _is_of(self, network: Network) -> bool:
+    def _is_of(self, parameters: Parameters) -> bool:
         """Whether the network is made of the same arrays, in the same places, as far as counts."""
-        sizes, dtype = network.layer_sizes, network.dtype
+        sizes, dtype = parameters.layer_sizes, parameters.dtype
         arrays = check_parameters(
-            network.weights, network.biases, sizes, dtype, in_place=self._training
+            parameters.weights, parameters.biases, sizes, dtype, in_place=self._training
         )
         if sizes != self._sizes or dtype != self._dtype:
             return False
         if [*map(address_of, arrays)] != self._addresses:
             return False
-        folding = network._folding(self._x_dtype)
+        folding = folding_of(parameters, self._x_dtype)
         if folding is not self._preprocessing and (
-            isinstance(network.input_scale, float) != self._one_scale
+            isinstance(parameters.input_scale, float) != self._one_scale
             or not _same(folding, self._preprocessing)
         ):
             return False
@@ -451,7 +342,7 @@ class NetworkPlan:
         return True
 
 
-def evaluate(network: Network, X: Array, *, sigmoid_out: bool) -> Array:
+def evaluate(parameters: Parameters, X: Array, *, sigmoid_out: bool) -> Array:
     """`NetworkPlan.forward` for rows as `as_input` gives them, n >= 1.
 
     The plan for a few rows is kept: making one takes longer than carrying it out. It is of use to
@@ -459,12 +350,12 @@ def evaluate(network: Network, X: Array, *, sigmoid_out: bool) -> Array:
     taken away while in use, so that a call that comes between (from a signal handler, or another
     thread) makes one of its own.
     """
-    plan: NetworkPlan | None = network.__dict__.pop("_plan", None)
+    plan: NetworkPlan | None = parameters.__dict__.pop("_plan", None)
     keep = True
-    if plan is None or not plan.take(network, X):
-        plan = NetworkPlan(network, X)
-        keep = len(X) <= _FEW_ROWS and plan.reads_in_place(network)
+    if plan is None or not plan.take(parameters, X):
+        plan = NetworkPlan(parameters, X)
+        keep = len(X) <= _FEW_ROWS and plan.reads_in_place(parameters)
     result = plan.forward(sigmoid_out=sigmoid_out)
     if keep:
-        network.__dict__["_plan"] = plan  # without the checks of `Network.__setattr__`
+        parameters.__dict__["_plan"] = plan  # without the checks of `__setattr__`
     return result

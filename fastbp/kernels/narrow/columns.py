@@ -71,27 +71,11 @@ from fastbp.kernels.simd.vectors import (
 )
 from fastbp.kernels.threads.shares import finish, next_in_share, publish
 
-__all__ = ["is_by_columns", "regions"]
+__all__ = ["regions"]
 
 _BYTES = DTYPE_CODES["uint8"]
-_MOST_ROWS, _MOST_BYTES = 128, 4 << 20  # of a batch
-_LEAST_COLUMNS = 1024
 
 _Tile = namedtuple("_Tile", ["start", "rows", "lane", "batch", "first", "last"])
-
-
-def is_by_columns(n0: int, batch: int, row_bytes: int) -> bool:
-    """Whether steps are cut by columns of W1: few rows, each of many columns.
-
-    Shards of rows tell each other their gradients and the new weights, once a step; shares of
-    columns a few numbers for each tile. Of 12,288 bytes on Zen 4, 64 rows took 66 us by columns and
-    78 in shards, 128 rows 128 and 131, 256 rows 252 and 235; but 84 and 132, 163 and 189, and 325
-    and 310 while the two cores had no cache in common, and a line took 0.17 us from one to the
-    other instead of 0.03. Floats take longer to read, which shards do in one piece: on Zen 5 64
-    rows took 82 and 79 us, 256 rows 333 and 308.
-    """
-    few = batch <= _MOST_ROWS and batch * row_bytes <= _MOST_BYTES
-    return few and n0 >= _LEAST_COLUMNS
 
 
 @jit

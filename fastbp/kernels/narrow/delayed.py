@@ -35,28 +35,9 @@ from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.simd.vectors import lanes_of, load, moved, pointer, reduce_add, store, zeros
 from fastbp.kernels.threads.shares import finish, next_in_share, publish
 
-__all__ = ["is_delayed", "regions", "steps_of_group"]
+__all__ = ["regions"]
 
 _Group = namedtuple("_Group", ["start", "rows", "steps"])
-
-
-def _most_rows(lanes):
-    """Rows of a batch up to which there are groups: a step's rows are the lanes of a vector."""
-    return min(GROUP, lanes)
-
-
-def steps_of_group(batch: int, lanes: int) -> int:
-    """How many steps of ``batch`` rows share a pass over W1."""
-    return GROUP // batch if batch <= _most_rows(lanes) else 1
-
-
-def is_delayed(batch: int, lanes: int, is_bytes: bool) -> bool:
-    """Whether steps are made in groups, of one step each or of several.
-
-    Steps on 4 rows of floats take 6 % less as tiles of `narrow.columns`, where memory is prefetched
-    for them more evenly; on 4 rows of bytes 6 % more.
-    """
-    return (batch < GROUP or is_bytes) and batch <= _most_rows(lanes)
 
 
 @jit

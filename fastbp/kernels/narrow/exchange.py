@@ -51,7 +51,7 @@ def columns_shares(n0: int, workers: int) -> int:
 
 
 def columns_elements(n0: int, n1: int, lanes: int) -> int:
-    """Elements of scratch memory that all shares use, see `narrow.region`."""
+    """Elements of scratch memory that all shares use, see `narrow.sizes`."""
     chunks = -(-n0 // _chunk_width(n0))
     return _whole_lines(n0 * n1) + chunks * (_TILES * _partial_size(n1, lanes) + LINE)
 

@@ -31,8 +31,6 @@ from fastbp.kernels.narrow.scratch import private_bytes
 from fastbp.kernels.narrow.shards import shard_count
 
 __all__ = [
-    "MOST_OUTPUTS",
-    "MOST_PARAMETERS_ABOVE",
     "columns_bytes",
     "columns_shares",
     "folded_bytes",
@@ -41,9 +39,6 @@ __all__ = [
     "shard_bytes",
     "tile_rows",
 ]
-
-MOST_OUTPUTS = 16  # wider first layers are left to the matrix product, which packs X
-MOST_PARAMETERS_ABOVE = 2048  # ... and so are networks that are not small above it
 
 _BYTES_AHEAD = 192 << 10  # see `prefetch_rows`
 

@@ -64,43 +64,14 @@ from fastbp.kernels.threads.team import next_task
 from fastbp.kernels.wide.layers import rows_of_step, step_of_layers
 from fastbp.kernels.wide.sweep import gather, row_step
 
-__all__ = ["group_bytes", "regions", "steps_of_group"]
+__all__ = ["group_bytes", "regions"]
 
-_MOST_BYTES = 16 << 20  # of a group's rows: scratch memory is to stay small for any width of input
-# A group of r rows costs r / (4 n1) of the work that is there anyway for the product of its rows
-# with each other, of which half is triangle, and c / r for its pass over W1: least at r = sqrt(4 c
-# n1). Best of 32 to 96 rows for 12288-128 and of 64 to 192 for 12288-1024 were 48 and 128, by 2
-# and 4 % against 64. Whole vectors: 50 rows for n1 = 100 leave tiles half empty, and lose 10 %.
-_ROWS_SQUARED_FOR_AN_OUTPUT = 18
-_MOST_ROWS = 128  # 144 and 192 are no faster for any layer
-# Steps of a group times outputs from where on it pays for weights within half of a level-2 cache,
-# which cost less to pass over: 784-128, 200 KB for each of two threads, gains nothing with 8 steps
-# and loses a fifth with 4; and 50 KB lose always. Weights that are farther away gain by two steps
-# already: 12288-64 on 16 rows 4 %, and 37 % where cores have no cache in common; 12288-128 on 24
-# rows 15 %. The most that was lost was 7 %, by 12288-32 on 8 rows, which gains 40 % without such a
-# cache.
-_LEAST_WHILE_NEAR = 1024
-_LEAST_OUTPUTS = 6  # fewer are less work than rows with rows; 12288-6 on 1 row gains 2 %
 _NAN = math.nan
 _COLUMNS_OF_TASK = 64  # of layer 1's outputs: four vectors of float32 at a time
 
 Group = namedtuple("Group", ["x", "z", "deltas", "gram", "ldz", "ldg", "rows"])
 """Typed pointers to a group's rows, to Z from W(0), to the delta of its steps, to the products of
 rows with rows; the distances between rows of the last three; and how many rows a group has."""
-
-
-def steps_of_group(n0: int, n1: int, batch: int, itemsize: int) -> int:
-    """How many steps of ``batch`` rows share a pass over W1 (n1, n0); 1 if it does not pay."""
-    lanes = machine.tiles(itemsize).lanes
-    best = max(round((_ROWS_SQUARED_FOR_AN_OUTPUT * n1) ** 0.5 / lanes) * lanes, lanes)
-    rows = min(_MOST_ROWS, best, _MOST_BYTES // (n0 * itemsize))
-    if rows > lanes:
-        rows = rows // lanes * lanes
-    steps = rows // batch
-    near, weights = machine.CACHES.l2 // 2, n0 * n1 * itemsize
-    least = 0 if weights > near else _LEAST_WHILE_NEAR
-    pays = n1 >= _LEAST_OUTPUTS and steps * n1 >= least and weights >= near // 4
-    return steps if steps > 1 and pays else 1
 
 
 def group_bytes(n1: int, rows: int, itemsize: int) -> int:

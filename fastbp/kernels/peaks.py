@@ -1,6 +1,6 @@
 """Two regions that do nothing but meet the machine's limits: multiply-adds, and reading.
 
-The contexts are int64 words, given with each region. See `fastbp.bench.machine` for who calls them.
+The contexts are int64 words, given with each region. See `fastbp.engine.peaks` for who calls them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,140 @@
+"""How much scratch memory a method takes, how many threads, and how many steps at a time."""
+
+from __future__ import annotations
+
+import functools
+from itertools import pairwise
+from typing import NamedTuple
+
+from fastbp.engine.method import Choice
+from fastbp.kernels.compile import machine
+from fastbp.kernels.linalg import gemm
+from fastbp.kernels.narrow import sizes as narrow
+from fastbp.kernels.wide import delayed, sweep
+
+__all__ = ["FORWARD_ROWS", "Layout", "crew", "lay_out", "multiply_adds", "tile_of", "whole_lines"]
+
+FORWARD_ROWS = 1024
+"""Rows evaluated at a time: bounds the activations held in scratch memory."""
+
+# Multiply-adds of a step up to which one thread works alone: a step of 12288-3-2-1 on 4 rows took
+# as long with two threads as with one, on 8 rows two thirds of it.
+_SERIAL_WORK = 1 << 17
+_FIRST_WORK = 1 << 26  # 4 ms here, some 0.1 s at most; calls of 1, 4 and 16 steps cost 0.3 ms
+# The first for steps by columns, where passing over the weights is as much work as 3 rows: below
+# it a step, or a group of steps, takes less than 2.5 us, and as long with two threads, which wait
+# for each other. Groups on 4 rows gain from 1,024 columns on, or from 4,096 where the cores have no
+# cache in common.
+_SERIAL_WORK_BY_COLUMNS = 60_000
+_ROWS_OF_A_PASS = 3
+
+
+class Layout(NamedTuple):
+    """Bytes of scratch memory, threads and work of a choice."""
+
+    shared: int  # bytes for all threads: partial sums and the like
+    folded: int  # where in them the weights of bytes are, times scale; see `narrow.bytes`
+    private: int  # bytes for each thread
+    gathered: int  # bytes for gathered rows
+    delayed: int  # bytes beside them for a group of steps
+    activations: int  # bytes for A, and in training delta, of all layers
+    work: int  # multiply-adds of a step, those of the passes over W1 included
+    steps_at_once: int  # that `fit` makes in its first call; later calls are as it has found
+    workers: int  # threads, at most
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes altogether."""
+        layers = self.gathered + self.delayed + self.activations
+        return self.shared + self.private * self.workers + layers
+
+
+def whole_lines(nbytes: int) -> int:
+    """So many bytes, in whole cache lines."""
+    return -(-nbytes // 64) * 64
+
+
+@functools.cache
+def multiply_adds(sizes: tuple[int, ...]) -> int:
+    """Of one row's way through the network."""
+    return sum(a * b for a, b in pairwise(sizes))
+
+
+def lay_out(choice: Choice, threads: int, *, folds_bytes: bool) -> Layout:
+    """The layout of a choice on so many threads.
+
+    Parameters
+    ----------
+    choice : Choice
+    threads : int
+        At most.
+    folds_bytes : bool
+        Whether X are bytes that are scaled and shifted.
+    """
+    case, group = choice.case, choice.group
+    lanes = machine.tiles(case.itemsize).lanes
+    folded = gathered = together = activations = 0
+    if choice.is_narrow:
+        shared, private = _narrow_bytes(choice, lanes)
+        if folds_bytes:
+            folded = shared = whole_lines(shared)
+            shared += narrow.folded_bytes(case.sizes, case.itemsize)
+        parallel = choice.by_columns or (case.batch if case.training else case.rows) > lanes
+    else:
+        parallel = True
+        shared = gemm.shared_bytes(case.itemsize)
+        private = max(gemm.private_bytes(case.itemsize), sweep.private_bytes(lanes, case.itemsize))
+        n0, n1 = case.sizes[:2]
+        gathered = whole_lines(sweep.gathered_bytes(n0, case.itemsize, choice.gathered))
+        if group > 1:
+            together = delayed.group_bytes(n1, choice.gathered, case.itemsize)
+        copies = 2 if case.training else 1
+        activations = copies * sum(
+            whole_lines(case.batch * n * case.itemsize) for n in case.sizes[1:]
+        )
+    rows, least = group * case.batch, _SERIAL_WORK
+    if choice.by_columns:
+        rows, least = rows + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
+    work = rows * multiply_adds(case.sizes)
+    return Layout(
+        shared=whole_lines(shared),
+        folded=folded,
+        private=whole_lines(private),
+        gathered=gathered,
+        delayed=together,
+        activations=activations,
+        work=work // group,
+        steps_at_once=max(1, _FIRST_WORK // work) * group,
+        workers=threads if parallel and work > least else 1,
+    )
+
+
+def _narrow_bytes(choice: Choice, lanes: int) -> tuple[int, int]:
+    """Bytes for all threads, and for each."""
+    case = choice.case
+    shared = 0
+    if choice.by_columns:
+        shared = narrow.columns_bytes(case.sizes, lanes, case.itemsize)
+    elif case.training:
+        shared = narrow.shard_bytes(case.sizes, lanes, case.itemsize, case.batch)
+    return shared, narrow.private_bytes(case.sizes, lanes, case.itemsize)
+
+
+def crew(choice: Choice, layout: Layout, steps: int, most: int) -> int:
+    """How many threads, of ``most``, a call of so many steps is started on."""
+    workers = min(layout.workers, most)
+    if steps * layout.work <= _SERIAL_WORK:
+        workers = 1
+    if choice.by_columns:  # a thread without a share would only get in the way
+        workers = narrow.columns_shares(choice.case.sizes[0], workers)
+    return workers
+
+
+def tile_of(choice: Choice, workers: int) -> tuple[int, int]:
+    """Rows of a tile where the first layer is narrow, and of the next one that are prefetched."""
+    case = choice.case
+    row_bytes = case.sizes[0] * case.data_itemsize
+    shares = workers if choice.by_columns else 1
+    lanes = machine.tiles(case.itemsize).lanes
+    tile = narrow.tile_rows(row_bytes, lanes, case.batch, shares)
+    return tile, narrow.prefetch_rows(row_bytes, shares)

@@ -1,0 +1,63 @@
+"""The regions that carry out a method, for the types of the network and of its data."""
+
+from __future__ import annotations
+
+from fastbp.engine.method import Choice, Method
+from fastbp.kernels import plan as w
+from fastbp.kernels.compile.jit import Region
+from fastbp.kernels.linalg import macrokernel, product, reader
+from fastbp.kernels.narrow import above, columns, rows, shards
+from fastbp.kernels.narrow import delayed as narrow_delayed
+from fastbp.kernels.narrow import forward as narrow_forward
+from fastbp.kernels.wide import delayed, forward, layers, plain, sweep
+
+__all__ = ["called_regions", "has_region", "region_of"]
+
+_REGIONS: dict[Method, dict[str, Region]] = {
+    Method.NARROW: narrow_forward.regions,
+    Method.NARROW_COLUMNS: columns.regions,
+    Method.NARROW_DELAYED: narrow_delayed.regions,
+    Method.NARROW_SHARDS: shards.regions,
+    Method.DELAYED: delayed.regions,
+}
+
+
+def region_of(choice: Choice, dtype: str) -> Region:
+    """The region that a plan is launched on, for a network of ``dtype``."""
+    if choice.method in _REGIONS:
+        return _REGIONS[choice.method][dtype]
+    if not choice.case.training:
+        return forward.regions[dtype]  # whether it gathers rows or not
+    return plain.steps if choice.method is Method.DENSE else sweep.regions[dtype]
+
+
+def has_region(dtype: str, data: str, *, folded: bool) -> bool:
+    """Whether a narrow first layer of ``dtype`` reads such data."""
+    return (dtype, data, folded) in rows.forward
+
+
+def called_regions(choice: Choice, dtype: str, data: str, *, folded: bool) -> dict[int, Region]:
+    """The regions that it calls, by the word of the plan that has their address.
+
+    ``data`` is the dtype of X; ``folded`` whether shift and scale are given.
+    """
+    training = choice.case.training
+    if choice.is_narrow:
+        key = dtype, data, folded
+        if not training:
+            return {w.FORWARD_REGION: rows.forward[key]}
+        delays = choice.method is Method.NARROW_DELAYED
+        return {
+            w.ABOVE_REGION: above.regions[dtype],
+            w.FORWARD_REGION: rows.group[key] if delays else rows.forward[key],
+            w.BACK_REGION: rows.back[key],
+        }
+    called = {
+        w.PRODUCT_REGION: product.regions[dtype],
+        w.BLOCK_REGION: macrokernel.regions[dtype],
+    }
+    if folded or data != dtype:
+        called[w.X_READER] = reader.regions[dtype]
+    if training:
+        called[w.ABOVE_REGION] = layers.regions[dtype]
+    return called

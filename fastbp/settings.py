@@ -1,0 +1,85 @@
+"""The hyper-parameters of a training, checked."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Settings", "check_integer", "check_real", "check_settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked hyper-parameters, see `Network.fit`; ``batch_size=None`` is all rows."""
+
+    batch_size: int | None
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    shuffle: bool
+    seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As they are kept with a network."""
+        return dict(vars(self))
+
+
+def check_integer(value: Any, name: str, smallest: int) -> int:
+    """A number that is given as an integer, or say what is wrong."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if number < smallest:
+        raise ValueError(f"{name} must be at least {smallest}, got {number}")
+    return number
+
+
+def check_real(value: Any, name: str) -> float:
+    """A finite number, or say what is wrong."""
+    if isinstance(value, bool | np.bool_ | str | bytes | complex):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    try:
+        number = float(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a real number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    return number
+
+
+def check_settings(
+    *,
+    batch_size: Any,
+    epochs: Any,
+    learning_rate: Any,
+    weight_decay: Any,
+    shuffle: Any,
+    seed: Any,
+) -> Settings:
+    """The hyper-parameters of `Network.fit`, or say what is wrong; a seed is made if it is None."""
+    size = None if batch_size is None else check_integer(batch_size, "batch_size", 1)
+    rate = check_real(learning_rate, "learning_rate")
+    if rate <= 0:
+        raise ValueError(f"learning_rate must be greater than 0, got {rate}")
+    decay = check_real(weight_decay, "weight_decay")
+    if decay < 0:
+        raise ValueError(f"weight_decay must not be negative, got {decay}")
+    if rate * decay >= 1:
+        raise ValueError(
+            "learning_rate * weight_decay must be less than 1, or the decay turns the weights"
+            f" around; got {rate} * {decay}"
+        )
+    if not isinstance(shuffle, bool | np.bool_):
+        raise TypeError(f"shuffle must be a bool, got {shuffle!r}")
+    if seed is None:
+        chosen = int(np.random.SeedSequence().generate_state(1)[0])
+    else:
+        chosen = check_integer(seed, "seed", 0)
+    return Settings(size, check_integer(epochs, "epochs", 0), rate, decay, bool(shuffle), chosen)

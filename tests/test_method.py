@@ -1,0 +1,95 @@
+"""The table of methods (fastbp.engine.method): which one a plan takes, and what it says why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp.engine.method import Case, Method, choose
+from fastbp.engine.plan import NetworkPlan
+from fastbp.kernels.compile import machine
+
+MANY = 1000  # rows, so that there are steps enough for any group
+
+
+def plan_for(sizes, batch, data_dtype="float32", order="C", rows=MANY, delays=True):
+    """The plan of training, or of an evaluation if there is no batch."""
+    network = fastbp.Network(sizes, init="zeros")
+    X = np.zeros((rows, sizes[0]), data_dtype, order=order)
+    y = None if batch is None else np.zeros((rows, sizes[-1]), np.float32)
+    return NetworkPlan(network, X, y, batch_size=batch, delays=delays)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch", "data_dtype", "expected"),
+    [
+        ((2000, 3, 2, 1), 1, "float32", "narrow delayed"),
+        ((2000, 3, 2, 1), 4, "uint8", "narrow delayed"),  # one step of four rows
+        ((2000, 3, 2, 1), 4, "float32", "narrow columns"),
+        ((2000, 3, 2, 1), 128, "float32", "narrow columns"),
+        ((2000, 3, 2, 1), 129, "float32", "narrow shards"),
+        ((1023, 3, 2, 1), 16, "float32", "narrow shards"),  # too few columns
+        ((40_000, 3, 1), 64, "float32", "narrow shards"),  # 10 MB of rows
+        ((40_000, 3, 1), 64, "uint8", "narrow columns"),
+        ((40, 16, 1), 64, "float32", "narrow shards"),
+        ((40, 17, 1), 64, "float32", "dense"),
+        ((40, 16, 60, 30), 64, "float32", "dense"),  # much above the first layer
+        ((40, 17, 1), 16, "float32", "sweep"),
+        ((40, 17, 1), 17, "float32", "dense"),
+        ((40, 17), 16, "float32", "sweep"),
+        ((2000, 3, 2, 1), None, "float32", "narrow"),
+        ((40, 17, 1), None, "float32", "dense"),
+    ],
+)
+def test_which_method_a_network_takes(sizes, batch, data_dtype, expected):
+    rows = min(MANY, 2_000_000 // sizes[0])
+    assert plan_for(sizes, batch, data_dtype, rows=rows).method is Method(expected)
+
+
+@pytest.mark.machine
+def test_wide_weights_that_leave_the_cache_are_delayed():
+    n0 = machine.CACHES.l2 // (128 * 4) * 2
+    assert plan_for((n0, 128, 1), 1, rows=100).method is Method.DELAYED
+    assert plan_for((n0, 128, 1), 1, rows=100, delays=False).method is Method.SWEEP
+    assert plan_for((n0, 128, 1), 64, rows=128).method is Method.DENSE
+    assert plan_for((n0, 128, 1), 1, rows=1).method is Method.SWEEP  # a single step
+
+
+def test_few_rows_are_evaluated_in_a_sweep_but_by_one_layer():
+    assert plan_for((40, 17, 1), None, rows=16).method is Method.SWEEP
+    assert plan_for((40, 17), None, rows=16).method is Method.DENSE
+
+
+def test_rows_that_are_not_contiguous_are_left_to_products():
+    assert plan_for((40, 3, 1), 32).method is Method.NARROW_SHARDS
+    assert plan_for((40, 3, 1), 32, order="F").method is Method.DENSE
+    assert plan_for((1, 3, 1), 32, order="F").method is Method.NARROW_SHARDS  # one column
+
+
+def case(sizes, batch, *, training=True, is_bytes=False, contiguous=True, rows=MANY):
+    return Case(sizes, 4, 1 if is_bytes else 4, is_bytes, contiguous, batch, rows, training)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (case((2000, 3, 1), 1), ["3 outputs", "at most 16", "read once", "4 steps share"]),
+        (case((2000, 3, 1), 4, is_bytes=True), ["very few rows, 4", "one pass over W1"]),
+        (case((2000, 3, 1), 64), ["few rows, 64", "2000 (at least 1024)", "shares of the columns"]),
+        (case((2000, 3, 1), 129), ["129 rows (more than 128)", "shards"]),
+        (case((1000, 3, 1), 8), ["1000 columns (fewer than 1024)", "shards"]),
+        (case((40_000, 3, 1), 64), ["9.8 MiB (more than 4)", "shards"]),
+        (case((2000, 3, 1), 64, training=False), ["read once", "shares of the rows"]),
+        (case((40, 17, 1), 16), ["17 outputs (more than 16)", "16 (at most 16)", "one sweep"]),
+        (case((40, 17, 1), 16, training=False), ["not packed"]),
+        (case((40, 17, 1), 64), ["64 rows at a time", "packed"]),
+        (case((40, 17), 4, training=False), ["one layer"]),
+        (case((40, 16, 60, 30), 64), ["2850 parameters", "more than 2048"]),
+        (case((40, 3, 1), 64, contiguous=False), ["not contiguous"]),
+        (case((1 << 20, 100, 1), 1), ["4 steps share a pass over W1"]),
+    ],
+)
+def test_the_reason_names_what_decided(given, words):
+    why = choose(given).why
+    assert [word for word in words if word not in why] == []
