@@ -28,7 +28,7 @@ import numpy as np
 
 import fastbp
 from fastbp.engine import method
-from fastbp.kernels.linalg import product
+from fastbp.kernels.linalg import macrokernel
 from fastbp.kernels.compile import machine
 from fastbp.kernels.narrow.shards import shard_count
 from tests import oracle
@@ -140,7 +140,7 @@ def test_without_fused_multiply_add_no_slow_library_function_is_called(tmp_path)
     printed = run_python(
         CHECKS + "check_matmul('float32')\n"
         "print(machine.VECTOR_BITS)\n"
-        "print(product.regions['float32']._compiled._library.get_asm_str())",
+        "print(macrokernel.regions['float32']._compiled._library.get_asm_str())",
         **environment(tmp_path, NUMBA_CPU_NAME="generic"),
     )
     bits, assembly = printed.split("\n", 1)
@@ -177,8 +177,8 @@ def test_what_an_arm_cpu_would_run(tmp_path):
     except RuntimeError:
         pytest.skip("this LLVM knows no Arm CPU")
     code = run_python(
-        "from fastbp.kernels.linalg import product\n"
-        "print(product.regions['float32']._compiled._library.get_llvm_str())",
+        "from fastbp.kernels.linalg import macrokernel\n"
+        "print(macrokernel.regions['float32']._compiled._library.get_llvm_str())",
         **environment(tmp_path, "128"),
     )
     code = re.sub("target triple = .*", f'target triple = "{triple}"', code)
