@@ -146,7 +146,7 @@ def test_divergence_is_told_with_the_remedy(
     def fit(*arguments: Any, **options: Any) -> None:
         raise fastbp.DivergenceError("the loss is infinite", 2, 3)
 
-    monkeypatch.setattr(fastbp, "warmup", lambda *_: None)  # which fits too
+    monkeypatch.setattr(fastbp, "warmup", lambda *_, **__: None)  # which fits too
     monkeypatch.setattr(fastbp.Network, "fit", fit)
     assert run(["train", "pictures", "--out", "new"]) == 2
     said = capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numba
@@ -117,29 +118,25 @@ def test_the_threading_layer_is_unknown_before_the_first_parallel_call(tmp_path)
 WARM = """
 import sys
 import numpy as np, fastbp
-from fastbp.kernels.wide import region as epoch
-from fastbp.kernels.narrow import region as narrow
+from fastbp.engine.warm import every_kernel
 
 def ready():  # what this process has compiled or loaded from the disk
-    tables = {"narrow": narrow.regions, "wide": epoch.regions}
-    return {
-        (table, key)
-        for table, regions in tables.items()
-        for key, region in regions.items()
-        if "_compiled" in vars(region)
-    }
+    return {kernel.name for kernel in every_kernel() if kernel.is_ready()}
 
 dtype, data_dtype = sys.argv[1:]
 assert not ready()
 fastbp.warmup(dtype, data_dtype)
 warm = ready()
-assert {table for table, _ in warm} == {"narrow", "wide"}
 rng = np.random.default_rng(0)
-X, y = rng.integers(0, 2, (50, 40)).astype(data_dtype), rng.integers(0, 2, 50)
-for hidden in ((3, 2), (40,)):
-    network = fastbp.Network((40, *hidden, 1), dtype=dtype, input_scale=1 / 255)
-    network.fit(X, y, epochs=2)
-    network.predict(X)
+for inputs in (40, 1200):
+    X, y = rng.integers(0, 2, (600, inputs)).astype(data_dtype), rng.integers(0, 2, 600)
+    for hidden in ((3, 2), (40,)):
+        for scale in (1.0, 1 / 255):
+            network = fastbp.Network((inputs, *hidden, 1), dtype=dtype, input_scale=scale)
+            for batch_size in (2, 16, 100, None):
+                network.fit(X, y, epochs=1, batch_size=batch_size)
+            network.predict(X)
+            network.predict(X[:1])
 print(ready() - warm)
 """
 
@@ -149,6 +146,57 @@ print(ready() - warm)
 )
 def test_after_a_warmup_nothing_is_left_to_load(dtype, data_dtype):
     assert run_python(WARM, dtype, data_dtype) == "set()\n"
+
+
+SIZES = """
+import sys
+import numpy as np, fastbp
+from fastbp.engine.warm import every_kernel
+
+def ready():
+    return {kernel.name for kernel in every_kernel() if kernel.is_ready()}
+
+sizes, batch_size = eval(sys.argv[1]), eval(sys.argv[2])
+fastbp.warmup("float32", "uint8", layer_sizes=sizes, batch_size=batch_size)
+warm = ready()
+rng = np.random.default_rng(0)
+X, y = rng.integers(0, 256, (200, sizes[0]), dtype=np.uint8), rng.integers(0, 2, 200)
+network = fastbp.Network(sizes, input_scale=1 / 255)
+network.fit(X, y, epochs=1, batch_size=batch_size, validation_data=(X, y))
+network.predict(X[:1])
+print(ready() - warm)
+print(*sorted(warm))
+"""
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "without"),
+    [
+        ((1200, 3, 1), 32, "wide|shards|delayed|product"),
+        ((1200, 3, 1), 2, "wide|shards|columns|product"),
+        ((300, 3, 1), 32, "wide|columns|delayed|product"),
+        ((700, 40, 1), 100, "narrow|sweep|delayed"),
+    ],
+)
+def test_a_warmup_for_given_sizes_is_all_that_they_need_and_no_more(sizes, batch_size, without):
+    missing, warm = run_python(SIZES, sizes, batch_size).splitlines()
+    assert missing == "set()"
+    assert not re.search(without, warm)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"data_dtype": "int64"}, ValueError, "int64"),
+        ({"layer_sizes": (3,)}, ValueError, "two"),
+        ({"layer_sizes": (3, 0)}, ValueError, "0"),
+        ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"batch_size": 1.5}, TypeError, "float"),
+    ],
+)
+def test_warmup_refuses_what_no_network_takes(options, error, told):
+    with pytest.raises(error, match=told):
+        fastbp.warmup(**options)
 
 
 def test_warmup_takes_the_dtypes_of_a_network_only():

@@ -15,7 +15,14 @@ from typing import Annotated, cast
 import typer
 
 from fastbp.cli.console import UserError, report_error
-from fastbp.cli.options import check_rate, countable, parse_hidden, parse_init, picture_count
+from fastbp.cli.options import (
+    check_rate,
+    countable,
+    parse_hidden,
+    parse_init,
+    parse_sizes,
+    picture_count,
+)
 from fastbp.cli.signals import as_interrupts
 from fastbp.cli.streams import OutputLostError, lost_output, safe_streams
 
@@ -358,3 +365,40 @@ def info() -> None:
     import fastbp
 
     typer.echo(str(fastbp.show_config()))
+
+
+@app.command(
+    epilog=_examples(
+        "fastbp warmup", "fastbp warmup --sizes 12288-3-2-1", "fastbp warmup --everything"
+    )
+)
+def warmup(
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N0-N1-...",
+            help="Sizes of a network's layers, the input's first: only what it needs.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, callback=countable, help="Rows of a step, for --sizes alone."
+        ),
+    ] = 32,
+    dtype: Annotated[str, typer.Option(help="Of the network: float32 or float64.")] = "float32",
+    data_dtype: Annotated[
+        str, typer.Option(help="Of the data: uint8 (pictures), float32 or float64.")
+    ] = "uint8",
+    everything: Annotated[
+        bool, typer.Option("--everything", help="All kernels, for all types.")
+    ] = False,
+) -> None:
+    """Compile the kernels that are missing, so that no later run has to.
+
+    For images of containers and CI: set NUMBA_CACHE_DIR to a folder that is kept.
+    """
+    layer_sizes = None if sizes is None else parse_sizes(sizes)
+    from fastbp.cli.warming import run_warmup
+
+    run_warmup(layer_sizes, batch_size, dtype, data_dtype, everything=everything)

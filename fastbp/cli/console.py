@@ -31,8 +31,6 @@ __all__ = [
 ]
 
 _WIDEST = 300  # columns of a table in a file
-_NOTICE = 1.0  # seconds after which a compilation is worth a word
-_COMPILING = "compiling kernels (first run only)"
 
 
 @functools.cache
@@ -135,29 +133,43 @@ def working(description: str) -> Iterator[None]:
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Say that kernels are compiled while the block runs, once it takes a while.
+    """Say what is compiled while the block runs, if anything is.
 
-    The block makes a call that compiles what the next ones need, or loads it from the cache, which
-    takes a fraction of a second, and is not worth a word.
+    What lies compiled in the cache is loaded in a moment, and not worth a word.
     """
+    from fastbp.kernels.compile.prepare import watch
+
     ended = threading.Event()
+    spinners: list[threading.Thread] = []
 
-    def tell() -> None:
+    def tell(names: list[str]) -> None:
+        line = _of_compiling(names)
         if _live_console() is None:
-            report_error(f"{_COMPILING} ...")
+            report_error(f"{line} ...")
             return
-        with working(_COMPILING):
-            ended.wait()
 
-    notice = threading.Timer(_NOTICE, tell)
-    notice.daemon = True
-    notice.start()
+        def show() -> None:
+            with working(line):
+                ended.wait()
+
+        spinner = threading.Thread(target=show, daemon=True)
+        spinner.start()
+        spinners.append(spinner)
+
     try:
-        yield
+        with watch(tell):
+            yield
     finally:
-        notice.cancel()
         ended.set()
-        notice.join()  # before anything else is printed
+        for spinner in spinners:
+            spinner.join()  # before anything else is printed
+
+
+def _of_compiling(names: Sequence[str]) -> str:
+    """The line for kernels that are compiled: fastbp.kernels.wide.sweep:_float32 is wide.sweep."""
+    parts = dict.fromkeys(name.partition(":")[0].removeprefix("fastbp.kernels.") for name in names)
+    many = "1 kernel" if len(names) == 1 else f"{len(names)} kernels"
+    return f"compiling {many} (first run only): {', '.join(parts)}"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import typer
 
 from fastbp.cli.pictures import PICTURE_SIZE
 
-__all__ = ["check_rate", "countable", "parse_hidden", "parse_init", "picture_count"]
+__all__ = ["check_rate", "countable", "parse_hidden", "parse_init", "parse_sizes", "picture_count"]
 
 _LARGEST = 2**63 - 1  # that compiled code counts with, and more than a seed needs
 _LARGEST_FLOAT32 = (2 - 2.0**-23) * 2.0**127
@@ -50,6 +50,20 @@ def parse_hidden(text: str) -> tuple[int, ...]:
     if count > sys.maxsize // 8:  # of the 8 bytes in which they are drawn
         raise typer.BadParameter(
             f"expected layers that fit into memory, got {text!r}", param_hint="--hidden"
+        )
+    return sizes
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Return the sizes of layers that `text` has between hyphens."""
+    try:
+        sizes = tuple(int(part) for part in text.split("-"))
+    except ValueError:
+        sizes = ()
+    if len(sizes) < 2 or not 1 <= min(sizes) <= max(sizes) <= _LARGEST:
+        raise typer.BadParameter(
+            f"expected sizes of two layers or more, such as 12288-3-2-1, got {text!r}",
+            param_hint="--sizes",
         )
     return sizes
 

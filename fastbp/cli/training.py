@@ -108,7 +108,9 @@ def train_network(
     shape = "-".join(map(str, network.layer_sizes))
     say(f"{title} {shape}: {network.parameter_count:,} parameters")
     with compiling():
-        fastbp.warmup(network.dtype, "uint8")
+        fastbp.warmup(
+            network.dtype, "uint8", layer_sizes=network.layer_sizes, batch_size=plan.batch_size
+        )
     lines = EpochLines(plan.epochs)
     with progress_bar(title) as update:
         try:

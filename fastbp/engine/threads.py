@@ -37,7 +37,14 @@ from fastbp.engine.scratch import Workspace
 from fastbp.engine.standby import standby
 from fastbp.kernels.compile.jit import Region, launch
 
-__all__ = ["LONG_WORK", "get_num_threads", "run", "set_num_threads", "threading_layer"]
+__all__ = [
+    "LONG_WORK",
+    "get_num_threads",
+    "make_ready",
+    "run",
+    "set_num_threads",
+    "threading_layer",
+]
 
 _TBB_NAMES = {"linux": "libtbb.so.12", "darwin": "libtbb.12.dylib", "win32": "tbb12.dll"}
 _CONCURRENT = {"tbb", "omp"}  # may be called by several threads at once
@@ -191,6 +198,15 @@ def run(
         return
     else:
         _start(region, context, workers)
+
+
+def make_ready() -> None:
+    """Compile, or load, what starts threads, and have Numba start its own, if several are in use.
+
+    Nothing where no threads may be started.
+    """
+    if get_num_threads() > 1 and _may_launch():
+        launch.prepare()
 
 
 def _start(region: Region, context: int, workers: int) -> None:

@@ -240,6 +240,10 @@ class _Launcher(_Dispatcher):
     fork by the thread that has started it.
     """
 
+    def prepare(self) -> None:
+        _launch_threads()
+        super().prepare()
+
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
         _launch_threads()
         return super()._compile_for_args(*args, **kws)
