@@ -38,6 +38,7 @@ _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time
 # training needs little memory whatever the network.
 _LEAST_LONG_BATCH = 512
 _MOST_COPIED = 32 << 20
+_BYTES = CODES[np.dtype(np.uint8)]
 # By dtype: looking up its name takes a microsecond.
 _WIDE_REGIONS = {np.dtype(name): region for name, region in epoch.regions.items()}
 _NARROW_REGIONS = {
@@ -142,25 +143,19 @@ class NetworkPlan:
         self._one_scale = isinstance(parameters.input_scale, float)
         self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
-        self._choice = choose(
-            Case(
-                sizes=sizes,
-                itemsize=dtype.itemsize,
-                data_itemsize=X.itemsize,
-                is_bytes=X.dtype == np.uint8,
-                contiguous=X.shape[1] == 1 or X.strides[1] == X.itemsize,
-                batch=self.batch_size,
-                rows=self.rows,
-                training=self._training,
-                delays=self._delays,
-            )
-        )
+        contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
+        code = CODES[X.dtype]
+        case = Case(
+            sizes, dtype.itemsize, X.itemsize, code == _BYTES, contiguous,
+            self.batch_size, self.rows, self._training, self._delays,
+        )  # fmt: skip
+        self._choice = choose(case)
         self.method, self.group = self._choice.method, self._choice.group
         self._narrow = self._choice.is_narrow
         words = [0] * w.plan_words(len(sizes) - 1)  # a list is filled several times faster
         words[w.LAYERS] = len(sizes) - 1
         words[w.BATCH], words[w.ROWS] = self.batch_size, self.rows
-        words[w.X], words[w.X_DTYPE] = address_of(X), CODES[X.dtype]
+        words[w.X], words[w.X_DTYPE] = address_of(X), code
         row, column = (stride // X.itemsize for stride in X.strides)
         words[w.X_ROW], words[w.X_COLUMN] = row, column if X.shape[1] > 1 else 1
         words[w.SETTINGS] = address_of(self.settings)
@@ -181,7 +176,7 @@ class NetworkPlan:
         self._layout = lay_out(
             self._choice,
             threads.get_num_threads(),
-            folds_bytes=folding is not None and X.dtype == np.uint8,
+            folds_bytes=case.is_bytes and folding is not None,
         )
         self.steps_at_once = self._layout.steps_at_once
         self._bytes = self._layout.nbytes
