@@ -72,6 +72,32 @@ def lay_out(choice: Choice, threads: int, *, folds_bytes: bool) -> Layout:
         Whether X are bytes that are scaled and shifted.
     """
     case, group = choice.case, choice.group
+    rows, least = group * case.batch, _SERIAL_WORK
+    if choice.by_columns:
+        rows, least = rows + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
+    work = rows * multiply_adds(case.sizes)
+    return Layout(
+        *_scratch(choice, folds_bytes),
+        work // group,
+        max(1, _FIRST_WORK // work) * group,
+        threads if work > least and _is_parallel(choice) else 1,
+    )
+
+
+def _is_parallel(choice: Choice) -> bool:
+    """Whether there is more than one thing to do at a time."""
+    case = choice.case
+    if not choice.is_narrow or choice.by_columns:
+        return True
+    rows = case.batch if case.training else case.rows
+    return rows > machine.tiles(case.itemsize).lanes
+
+
+# Kept, as other plans are for the same sizes: computing them took a good part of making a plan.
+@functools.lru_cache(maxsize=256)
+def _scratch(choice: Choice, folds_bytes: bool) -> tuple[int, int, int, int, int, int]:
+    """The fields of a `Layout` that are bytes of scratch memory."""
+    case = choice.case
     lanes = machine.tiles(case.itemsize).lanes
     folded = gathered = together = activations = 0
     if choice.is_narrow:
@@ -79,34 +105,18 @@ def lay_out(choice: Choice, threads: int, *, folds_bytes: bool) -> Layout:
         if folds_bytes:
             folded = shared = whole_lines(shared)
             shared += narrow.folded_bytes(case.sizes, case.itemsize)
-        parallel = choice.by_columns or (case.batch if case.training else case.rows) > lanes
     else:
-        parallel = True
         shared = gemm.shared_bytes(case.itemsize)
         private = max(gemm.private_bytes(case.itemsize), sweep.private_bytes(lanes, case.itemsize))
         n0, n1 = case.sizes[:2]
         gathered = whole_lines(sweep.gathered_bytes(n0, case.itemsize, choice.gathered))
-        if group > 1:
+        if choice.group > 1:
             together = delayed.group_bytes(n1, choice.gathered, case.itemsize)
         copies = 2 if case.training else 1
         activations = copies * sum(
             whole_lines(case.batch * n * case.itemsize) for n in case.sizes[1:]
         )
-    rows, least = group * case.batch, _SERIAL_WORK
-    if choice.by_columns:
-        rows, least = rows + _ROWS_OF_A_PASS, _SERIAL_WORK_BY_COLUMNS
-    work = rows * multiply_adds(case.sizes)
-    return Layout(
-        shared=whole_lines(shared),
-        folded=folded,
-        private=whole_lines(private),
-        gathered=gathered,
-        delayed=together,
-        activations=activations,
-        work=work // group,
-        steps_at_once=max(1, _FIRST_WORK // work) * group,
-        workers=threads if parallel and work > least else 1,
-    )
+    return whole_lines(shared), folded, whole_lines(private), gathered, together, activations
 
 
 def _narrow_bytes(choice: Choice, lanes: int) -> tuple[int, int]:
@@ -130,6 +140,7 @@ def crew(choice: Choice, layout: Layout, steps: int, most: int) -> int:
     return workers
 
 
+@functools.lru_cache(maxsize=256)
 def tile_of(choice: Choice, workers: int) -> tuple[int, int]:
     """Rows of a tile where the first layer is narrow, and of the next one that are prefetched."""
     case = choice.case

@@ -23,7 +23,7 @@ from fastbp.engine.memory import address_of
 from fastbp.engine.method import Case, choose
 from fastbp.engine.regions import called_regions, has_region, region_of
 from fastbp.kernels import plan as w
-from fastbp.kernels.compile.jit import launch
+from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import prepare
 from fastbp.parameters import Parameters, check_parameters, folding_of
 from fastbp.preprocessing import dtype_of_folding
@@ -39,6 +39,9 @@ _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time
 # training needs little memory whatever the network.
 _LEAST_LONG_BATCH = 512
 _MOST_COPIED = 32 << 20
+_BYTES = CODES[np.dtype(np.uint8)]
+# Per method and types: the region, and the words of a plan that have addresses of others.
+_found: dict[tuple[Any, ...], tuple[Region, list[tuple[int, int]]]] = {}
 
 
 def _layout(array: Array) -> tuple[Any, ...]:
@@ -137,25 +140,19 @@ class NetworkPlan:
         self._one_scale = isinstance(parameters.input_scale, float)
         self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
-        self._choice = choose(
-            Case(
-                sizes=sizes,
-                itemsize=dtype.itemsize,
-                data_itemsize=X.itemsize,
-                is_bytes=X.dtype == np.uint8,
-                contiguous=X.shape[1] == 1 or X.strides[1] == X.itemsize,
-                batch=self.batch_size,
-                rows=self.rows,
-                training=self._training,
-                delays=self._delays,
-            )
-        )
+        contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
+        code = CODES[X.dtype]
+        case = Case(
+            sizes, dtype.itemsize, X.itemsize, code == _BYTES, contiguous,
+            self.batch_size, self.rows, self._training, self._delays,
+        )  # fmt: skip
+        self._choice = choose(case)
         self.method, self.group = self._choice.method, self._choice.group
         self._narrow = self._choice.is_narrow
         words = [0] * w.plan_words(len(sizes) - 1)  # a list is filled several times faster
         words[w.LAYERS] = len(sizes) - 1
         words[w.BATCH], words[w.ROWS] = self.batch_size, self.rows
-        words[w.X], words[w.X_DTYPE] = address_of(X), CODES[X.dtype]
+        words[w.X], words[w.X_DTYPE] = address_of(X), code
         row, column = (stride // X.itemsize for stride in X.strides)
         words[w.X_ROW], words[w.X_COLUMN] = row, column if X.shape[1] > 1 else 1
         words[w.SETTINGS] = address_of(self.settings)
@@ -172,9 +169,9 @@ class NetworkPlan:
         self._layout = lay_out(
             self._choice,
             threads.get_num_threads(),
-            folds_bytes=folding is not None and X.dtype == np.uint8,
+            folds_bytes=case.is_bytes and folding is not None,
         )
-        self._find_regions(X.dtype.name, folded=folding is not None)
+        self._find_regions(X.dtype, folded=folding is not None)
         self.steps_at_once = self._layout.steps_at_once
         self._bytes = self._layout.nbytes
         self._prepared: tuple[int, ...] = ()
@@ -185,14 +182,19 @@ class NetworkPlan:
         )
         self._backup: Backup | None = None
 
-    def _find_regions(self, data: str, *, folded: bool) -> None:
+    def _find_regions(self, data: np.dtype[Any], *, folded: bool) -> None:
         """Have the regions compiled that are needed, and write their addresses."""
-        self._region = region_of(self._choice, self._dtype.name)
-        called = called_regions(self._choice, self._dtype.name, data, folded=folded)
-        launches = self._layout.workers > 1
-        prepare(self._region, *called.values(), ahead=[launch] if launches else [])
-        for word, region in called.items():
-            self.words[word] = region.address
+        key = self.method, self._training, self._dtype, data, folded
+        found = _found.get(key)
+        if found is None:
+            region = region_of(self._choice, self._dtype.name)
+            called = called_regions(self._choice, self._dtype.name, data.name, folded=folded)
+            launches = self._layout.workers > 1
+            prepare(region, *called.values(), ahead=[launch] if launches else [])
+            found = _found[key] = region, [(word, one.address) for word, one in called.items()]
+        self._region, addresses = found
+        for word, address in addresses:
+            self.words[word] = address
 
     def _folding(self, X: Array) -> tuple[Array, Array] | None:
         """Scale and shift of X's columns, if the region needs any."""
