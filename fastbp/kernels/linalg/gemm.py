@@ -99,14 +99,14 @@ def _piece(n, pieces, step):
 @jit
 def _is_near(a, m, n, k, dtype):
     """Whether A's rows can be read where they lie: A and B are small, and B alone is packed."""
-    chunk = tile_constant(dtype, "b_chunk")
+    room = tile_constant(dtype, "b_chunk")
     panels = round_up(n, tile_constant(dtype, "nr"))  # the last one takes as much room as any
     contiguous = a.column == 1 and a.row > 0 and a.dtype == code_of(dtype)
     plain = a.index == 0 and a.shift == 0
     whole = m % tile_constant(dtype, "row_step") == 0
     return (
         contiguous and plain and whole
-        and k <= tile_constant(dtype, "kc") and m * k <= chunk and panels * k <= chunk
+        and k <= tile_constant(dtype, "kc") and m * k <= room and panels * k <= room
     )  # fmt: skip
 
 
@@ -189,7 +189,7 @@ def _next_chunk(more_strips, start, extent, few, most, lc, deep, depth, k, q, kc
 def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, team, dtype):
     """What one thread does of `_product`: the loops at the top of this module."""
     kc = tile_constant(dtype, "kc")
-    chunk = tile_constant(dtype, "b_chunk")
+    room = tile_constant(dtype, "b_chunk")
     pitch = pitch_of(a, k, dtype)
     deepest = min(kc, k) if pitch == 0 else pitch
     shares_b = part.columns <= part.rows
@@ -202,13 +202,13 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, tea
         step = panel_rows(pitch, dtype)
         few_from, many_from = part.row, part.column
     strip = _strip_width(shares_b, many, k, pitch, dtype)
-    most = even_share(few, chunk // deepest // step * step, step)
+    most = even_share(few, room // deepest // step * step, step)
     nowhere = pointer(int64(0), dtype)
     ready = False
     for start in range(0, few, most):
         extent = min(most, few - start)
         block_size = round_up(extent, step) * deepest
-        depth = even_share(k, chunk // block_size * kc, kc)
+        depth = even_share(k, room // block_size * kc, kc)
         for lc in range(0, k, depth):
             deep = min(depth, k - lc)
             blocks = (deep + kc - 1) // kc
@@ -250,11 +250,15 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, tea
                     next_block = interleave.NextBlock(
                         shares_b, pitch, large, turned, block, own.a_next
                     )
-                    chunk = _next_chunk(
+                    part_then = _next_chunk(
                         at + strip < many, start, extent, few, most, lc, deep, depth, k, q, kc
                     )
                     block = block_of(
-                        not shares_b, few_from + chunk.row, chunk.rows, chunk.column, chunk.columns
+                        not shares_b,
+                        few_from + part_then.row,
+                        part_then.rows,
+                        part_then.column,
+                        part_then.columns,
                     )
                     after = interleave.NextBlock(not shares_b, pitch, small, turned, block, nowhere)
                     common = moved(own.b_chunk, q * block_size)
