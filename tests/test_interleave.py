@@ -92,7 +92,9 @@ def test_rows_of_a_batch_are_moved_and_preprocessed(data_dtype):
     problem = untrained(n0, n1, rows, "float32")
     if data_dtype == "uint8":
         problem.X = (problem.X % 256).astype(np.uint8)
-        problem.folding = InputFolding(128.0, 1 / 64)
+        column = np.arange(n0)
+        mean = (128 + column % 7).astype(np.float32)
+        problem.folding = InputFolding(mean, np.exp2(-6 - column % 3).astype(np.float32))
     assert rules.method_of(problem, rows) == "dense"
     network = problem.network()
     network.fit(problem.X, problem.y, batch_size=rows, epochs=1, learning_rate=1.0, seed=3)
