@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not GUIDE.exists(), reason="an archive without d
 
 @pytest.fixture(scope="module")
 def guide():
-    return re.sub(r"<!--.*?-->", "", GUIDE.read_text())
+    return re.sub(r"<!--.*?-->", "", GUIDE.read_text(), flags=re.DOTALL)
 
 
 def section(guide: str, title: str) -> str:
