@@ -25,8 +25,9 @@ FEWEST = thin.MOST + 1
 def shapes(dtype):
     """Results around a vector, a panel and a strip; k of whole splits, and with rests of each."""
     shape = tiles(dtype)
-    sizes = [(FEWEST, FEWEST), (shape.nr + 1, 2 * shape.lanes), (shape.strip + 1, shape.lanes + 1)]
+    sizes = [(1, 1), (shape.nr + 1, 2 * shape.lanes), (shape.strip + 1, shape.lanes + 1)]
     for m, n in sizes:
+        m, n = max(m, FEWEST), max(n, FEWEST)
         block = rules.split_block(n, dtype)
         for k in (8 * block, 9 * block + 5, 17 * block - 1):
             yield m, n, k
