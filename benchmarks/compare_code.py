@@ -43,7 +43,7 @@ def _without_names(assembly: str) -> str:
     return "\n".join(symbol.sub(number, line) for line in lines)
 
 
-def _regions() -> dict[str, Any]:
+def regions() -> dict[str, Any]:
     """All regions, by a name that tells where they are."""
     import fastbp.kernels
 
@@ -63,7 +63,7 @@ def dump(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NUMBA_CACHE_DIR"] = folder
         codes = {}
-        for name, region in _regions().items():
+        for name, region in regions().items():
             region.address  # noqa: B018  (compiles)
             codes[name] = region._compiled._library.get_asm_str()
             print(f"{name}: {len(codes[name].splitlines())} lines", flush=True)

@@ -18,6 +18,13 @@ NARROW = [(7, 1), (33, 3, 2, 1), (48, 16, 1), (130, 4, 2), (12, 1, 1), (65, 8, 5
 WIDE = [(7, 17, 1), (33, 40, 3, 2), (48, 65, 17, 1), (130, 40, 1), (20, 24)]
 ONE_OF_EACH = [(33, 3, 2, 1), (33, 40, 3, 2)]
 
+# dtype of the network, dtype of the data, and how these are preprocessed.
+KINDS = [
+    ("float64", "float64", "none"),
+    ("float32", "float32", "mean"),
+    ("float64", "uint8", "feature"),
+]
+
 
 @dataclass
 class Problem:
@@ -122,3 +129,31 @@ def make_problem(
         [b.astype(dtype) for b in biases],
         folding,
     )
+
+
+def exact_factors(m: int, n: int, k: int, dtype: str, a_dtype: str | None = None) -> Any:
+    """Matrices (m, k) and (k, n) of integers: each product is exact, sums of many are rounded.
+
+    So the bits of a product tell in which order it was added up.
+    """
+    rng = np.random.default_rng([m, n, k])
+    digits = np.finfo(dtype).nmant + 1
+    a_digits = 8 if a_dtype == "uint8" else digits // 2
+    low = 0 if a_dtype == "uint8" else 1 - 2**a_digits
+    a = rng.integers(low, 2**a_digits, size=(m, k))
+    b = rng.integers(1 - 2 ** (digits - a_digits), 2 ** (digits - a_digits), size=(k, n))
+    return a.astype(a_dtype or dtype), b.astype(dtype)
+
+
+def untrained(n0: int, n1: int, rows: int, dtype: str, seed: int = 0) -> Problem:
+    """One layer with weights of zero, so that delta is 0.5 or -0.5 over the rows of a batch.
+
+    The rows hold integers: of the first step every product is exact, if the batch has a power of
+    two of rows, and the bits of the new weights tell in which order it was added up.
+    """
+    rng = np.random.default_rng([seed, n0, n1, rows])
+    most = 2 ** np.finfo(dtype).nmant
+    X = rng.integers(-most, most, size=(rows, n0)).astype(dtype)
+    y = rng.integers(0, 2, size=(rows, n1)).astype(dtype)
+    weights, biases = [np.zeros((n1, n0), dtype)], [np.zeros(n1, dtype)]
+    return Problem((n0, n1), np.dtype(dtype), X, y, weights, biases, InputFolding())

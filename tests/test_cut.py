@@ -7,8 +7,7 @@ import pytest
 
 import fastbp
 from fastbp.engine import layout, memory, products, threads
-from tests.problems import make_problem
-from tests.test_matmul import random_matrix, tiles
+from tests.test_matmul import random_matrix
 
 WORKERS = (1, 2, 3, 5, 8, 16, 48)  # with 48, more tasks than a ticket has bits
 DTYPES = ("float32", "float64")
@@ -30,6 +29,18 @@ def cut_among(workers, monkeypatch):
     """Make products as if there were so many threads; those that there are do all the work."""
     monkeypatch.setattr(threads, "get_num_threads", lambda: workers)
     monkeypatch.setattr(products, "_SERIAL_PRODUCT", 0)
+
+
+def assert_multiplies_alike(a, b, monkeypatch, set_num_threads):
+    """Assert that a product has the same bits with one thread, with two, and cut among many."""
+    found = []
+    for threads_in_use in (1, 2):
+        set_num_threads(threads_in_use)
+        found.append(fastbp.matmul(a, b).tobytes())
+    for workers in WORKERS:
+        cut_among(workers, monkeypatch)
+        found.append(fastbp.matmul(a, b).tobytes())
+    assert found == found[:1] * len(found)
 
 
 @pytest.mark.parametrize("transposition", ["NN", "NT", "TN", "TT"])
@@ -59,44 +70,8 @@ def test_updates_have_the_same_bits_however_they_are_cut(dtype, monkeypatch):
     assert found == found[:1] * len(WORKERS)
 
 
-NARROW = ((1024 + 17, 3, 2, 1), (12_288, 3, 2, 1), (9000, 6, 1), (130, 3, 1))
-
-
-@pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 16, 17, 40, 130])
-@pytest.mark.parametrize("layer_sizes", NARROW, ids=str)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_narrow_steps_have_the_same_bits_however_they_are_cut(
-    dtype, layer_sizes, batch_size, data_dtype, monkeypatch
-):
-    problem = make_problem(layer_sizes, 133, dtype=dtype, data_dtype=data_dtype, fold="mean")
-    found = [trained(problem, batch_size, workers, threads.run, monkeypatch) for workers in WORKERS]
-    assert found == found[:1] * len(WORKERS)
-
-
-@pytest.mark.parametrize("rows", [255, 600])
-def test_shards_of_rows_have_the_same_bits_whoever_takes_them(rows, monkeypatch):
-    problem = make_problem((33, 3, 2, 1), rows, data_dtype="uint8", fold="mean")
-    found = [trained(problem, rows, workers, threads.run, monkeypatch) for workers in WORKERS]
-    assert found == found[:1] * len(WORKERS)
-
-
-@pytest.mark.parametrize("who_comes", [0, 1, 7])
-@pytest.mark.parametrize("batch_size", [1, 4, 16, 40, 130])
-@pytest.mark.parametrize("fold", ["mean", "feature"])
-def test_one_thread_does_the_work_of_those_that_do_not_come(
-    fold, batch_size, who_comes, monkeypatch
-):
-    def run(region, context, workers, **how):
-        region.serial(context, who_comes if workers > 1 else 0)
-
-    problem = make_problem((12_288, 3, 2, 1), 133, data_dtype="uint8", fold=fold)
-    alone = trained(problem, batch_size, 1, run, monkeypatch)
-    assert trained(problem, batch_size, 8, run, monkeypatch) == alone
-
-
-def trained(problem, batch_size, workers, run, monkeypatch):
-    """The bits of a network's parameters, and of its history, after an epoch of training."""
+def trained(problem, batch_size, workers, monkeypatch, run=threads.run):
+    """The bits of a network's parameters, and of its history, after two epochs of training."""
     monkeypatch.setattr(threads, "get_num_threads", lambda: workers)
     monkeypatch.setattr(threads, "run", run)
     for limit in ("_SERIAL_WORK", "_SERIAL_WORK_BY_COLUMNS"):  # however little there is to do
@@ -110,6 +85,12 @@ def trained(problem, batch_size, workers, run, monkeypatch):
     return [parameter.tobytes() for parameter in parameters] + [history.loss, history.accuracy]
 
 
+def assert_trains_alike(problem, batch_size, monkeypatch):
+    """Assert that training has the same bits for any number of threads that it is cut among."""
+    found = [trained(problem, batch_size, workers, monkeypatch) for workers in WORKERS]
+    assert found == found[:1] * len(WORKERS)
+
+
 @pytest.mark.parametrize("rows_and_columns", [(1, 301), (67, 1), (5, 49), (66, 300)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_update_of_a_part_has_the_bits_of_the_whole(dtype, rows_and_columns):
@@ -121,16 +102,6 @@ def test_an_update_of_a_part_has_the_bits_of_the_whole(dtype, rows_and_columns):
     fastbp.linear_update(weight, np.zeros(67, dtype), x, delta, **settings)
     fastbp.linear_update(part, np.zeros(rows, dtype), x[:, :columns], delta[:, :rows], **settings)
     np.testing.assert_array_equal(part, weight[:rows, :columns])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_blocks_of_rows_shorter_than_their_pitch_are_packed_right(dtype):
-    shape = tiles(dtype)  # whole vectors, so that errands pack them, but no whole block of k
-    for k in (shape.kc + shape.lanes, 2 * shape.kc + 14 * shape.lanes):
-        a, b = random_matrix(3 * shape.strip, k, "float64"), random_matrix(k, 60, "float64")
-        a, b = np.rint(4 * a), np.rint(4 * b)  # small integers: products are exact
-        product = fastbp.matmul(a.astype(dtype), b.astype(dtype))
-        np.testing.assert_array_equal(product, a @ b)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,4 +1,7 @@
-"""Groups of steps that share a pass over W1 (fastbp.kernels.wide.delayed), against the oracle."""
+"""Groups of steps that share a pass over W1 (fastbp.kernels.wide.delayed).
+
+The twin is `tests.twins.delayed_steps`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ import pytest
 from fastbp.engine import layout, method
 from fastbp.engine.plan import NetworkPlan
 from fastbp.kernels.compile import machine
-from tests.problems import make_problem
+from tests import rules, twins
+from tests.problems import KINDS, make_problem
 from tests.training import (
+    assert_parameters_follow_the_twin,
     assert_training_follows_the_oracle,
     bits,
     bits_of_training_in_calls,
@@ -26,6 +31,49 @@ def grouped(monkeypatch):
         monkeypatch.setattr(method, "wide_group", lambda n0, n1, batch, itemsize: steps)
 
     return set_steps
+
+
+# ------------------------------------------------------------------ against the twin
+
+
+@pytest.mark.parametrize(("dtype", "data_dtype", "fold"), KINDS)
+@pytest.mark.parametrize("batch_size", [1, 7, 16])
+@pytest.mark.parametrize("steps", [2, 5])
+@pytest.mark.parametrize("layer_sizes", SIZES[1:], ids=str)
+def test_steps_are_those_of_the_twin(
+    layer_sizes, steps, batch_size, dtype, data_dtype, fold, grouped
+):
+    grouped(steps)
+    problem = make_problem(layer_sizes, 47, dtype=dtype, data_dtype=data_dtype, fold=fold)
+    together = rules.group_of(problem, batch_size)
+    assert rules.method_of(problem, batch_size) == "delayed"
+    assert together == min(steps, -(-47 // batch_size))
+
+    def in_groups(now, X, y, batch):
+        twins.delayed_steps(now, X, y, batch, together)
+
+    assert_parameters_follow_the_twin(in_groups, problem, batch_size, weight_decay=0.2)
+
+
+@pytest.mark.parametrize("steps", [3, 11])
+def test_a_group_is_nearer_to_its_twin_than_to_single_steps(steps, grouped):
+    # Weights so much larger than what a step changes that its rounding is the largest: by single
+    # steps it is rounded in each, in a group once.
+    grouped(steps)
+    problem = make_problem((131, 70, 1), 33, dtype="float32")
+    problem.X *= np.float32(1e-3)
+    problem.weights[0] *= np.float32(300)
+    network = problem.network()
+    network.fit(problem.X, problem.y, batch_size=1, epochs=1, learning_rate=0.5, shuffle=False)
+    off = []
+    for together in (steps, 1):
+        now = twins.Training(problem.weights, problem.biases, 0.5)
+        twins.delayed_steps(now, problem.X, problem.y, 1, together)
+        off.append(np.mean(now.weights[0] != network.weights[0]))
+    assert off[0] < off[1]
+
+
+# ------------------------------------------------------------------ against the oracle
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -57,9 +105,8 @@ def test_products_of_rows_leave_out_whole_vectors_of_a_step(
     "batch_size", [1, 5, 8, 15, 16, pytest.param(17, marks=pytest.mark.machine), 20, 31]
 )
 def test_products_of_rows_that_are_cut_along_k(batch_size, dtype, grouped, set_num_threads):
-    itemsize = np.dtype(dtype).itemsize
-    inputs = 8 * machine.tiles(itemsize).kc + 5
-    assert is_cut_along_k(34, 34, inputs, itemsize)
+    inputs = 8 * rules.tiles(dtype).kc + 5
+    assert rules.split_count(34, 34, inputs, dtype) > 0
     problem = make_problem((inputs, 40, 1), 3 * batch_size + batch_size // 2 + 35, dtype=dtype)
     settings = {"batch_size": batch_size, "epochs": 1, "weight_decay": 0.01}
     found = []
@@ -78,12 +125,6 @@ def test_products_of_rows_that_are_cut_along_k(batch_size, dtype, grouped, set_n
         bound = inputs * np.finfo(dtype).eps * np.abs(other).max()
         assert np.abs(one - other).max() <= bound
     assert_training_follows_the_oracle(problem, **settings)
-
-
-def is_cut_along_k(m, n, k, itemsize):
-    """Whether a product is cut along k: `fastbp.kernels.linalg.split_k.shard_count` of few rows."""
-    tiles = machine.tiles(itemsize)
-    return min(-(-k // tiles.kc), tiles.splits, tiles.partials // (m * n)) >= 8
 
 
 @pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])
@@ -178,7 +219,7 @@ def test_fit_makes_whole_groups_in_each_call(grouped, monkeypatch, work, first_s
 
 
 @pytest.mark.machine
-def test_which_networks_defer():
+def test_which_networks_delay_updates():
     n0 = machine.CACHES.l2 // (128 * 4)  # 128 outputs fill the cache
     assert method.wide_group(2 * n0, 128, 1, 4) == 48
     assert method.wide_group(2 * n0, 128, 16, 4) == 3

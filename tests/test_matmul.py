@@ -154,34 +154,6 @@ def test_every_edge_of_the_deepest_chunk(dtype, m_and_n, d):
 
 
 @pytest.mark.machine
-@pytest.mark.parametrize("transposition", TRANSPOSITIONS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_strips_that_are_packed_while_others_are_multiplied(dtype, transposition):
-    shape = tiles(dtype)
-    whole = (shape.lanes, 4 * shape.lanes, shape.kc, shape.kc + shape.lanes, 3 * shape.kc)
-    for k in (*whole, shape.kc + 1):
-        for few in (1, shape.mr + 3, shape.nr + 5):
-            for long in (2 * shape.strip, 3 * shape.strip + shape.lanes, 200):
-                assert_multiplies(long, few, k, dtype, transposition)  # blocks of A
-                assert_multiplies(few, long, k, dtype, transposition)  # blocks of B
-
-
-@pytest.mark.machine
-@pytest.mark.parametrize("transposition", TRANSPOSITIONS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_edge_of_a_product_cut_along_k(dtype, transposition):
-    shape = tiles(dtype)
-    widest = shape.b_chunk // shape.kc // shape.nr * shape.nr  # of B, whose rows a thread packs
-    for m, n in [
-        (1, 1), (2, 1), (1, 2), (shape.strip + 1, shape.lanes + 1), (widest + 7, widest),
-        (widest + 7, widest + 1), (shape.lanes, widest), (shape.lanes - 1, widest),
-        (shape.lanes + 1, 2 * widest),
-    ]:  # fmt: skip
-        for k in (8 * shape.kc, 8 * shape.kc - shape.lanes, 9 * shape.kc + 5, 17 * shape.kc):
-            assert_multiplies(m, n, k, dtype, transposition)
-
-
-@pytest.mark.machine
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_edge_of_what_is_near_enough_to_leave_a_in_its_place(dtype, monkeypatch):
     monkeypatch.setattr("fastbp.engine.threads.get_num_threads", lambda: 1)
@@ -191,30 +163,6 @@ def test_every_edge_of_what_is_near_enough_to_leave_a_in_its_place(dtype, monkey
         assert_multiplies(shape.row_step, n, shape.kc, dtype)
     for m in around(most // shape.row_step * shape.row_step):
         assert_multiplies(m, shape.nr + 1, shape.kc, dtype)
-
-
-@pytest.mark.machine
-@pytest.mark.parametrize("transposition", TRANSPOSITIONS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_edge_of_a_wide_product_cut_along_k(dtype, transposition):
-    shape = tiles(dtype)
-    k = 9 * shape.kc + 5
-    for m in (*around(shape.lanes), shape.nr, 2 * shape.nr + 1):
-        for n in (m, m + 1, shape.strip + shape.lanes + 1, *around(k // 8)):
-            assert_multiplies(m, n, k, dtype, transposition)
-
-
-@pytest.mark.machine
-@pytest.mark.parametrize("d", [-1, 0, 1])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_edge_of_the_most_parts(dtype, d):
-    shape = tiles(dtype)
-    n = shape.b_chunk // shape.kc // shape.nr * shape.nr
-    m = shape.parts // 8 // n + d
-    assert_multiplies(m, n, 8 * shape.kc, dtype, "NT")
-    assert_multiplies(n, m, 8 * shape.kc, dtype, "NT")
-    m = shape.parts // shape.lanes + d  # as its transpose, in one part
-    assert_multiplies(shape.lanes, m, 3, dtype, "NT")
 
 
 @pytest.mark.parametrize("transposition", TRANSPOSITIONS)

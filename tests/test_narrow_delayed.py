@@ -1,4 +1,7 @@
-"""Steps on few rows that share a pass over a narrow first layer (fastbp.kernels.narrow.delayed)."""
+"""Steps on few rows that share a pass over a narrow first layer (fastbp.kernels.narrow.delayed).
+
+The twin is `tests.twins.delayed_steps`.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,31 @@ import numpy as np
 import pytest
 
 from fastbp.engine import method
-from fastbp.engine.plan import NetworkPlan
 from fastbp.kernels.linalg.row_ir import GROUP
-from tests.problems import make_problem
+from tests import rules, twins
+from tests.problems import KINDS, make_problem
 from tests.tolerance import InputFolding
-from tests.training import assert_training_follows_the_oracle
+from tests.training import assert_parameters_follow_the_twin, assert_training_follows_the_oracle
+
+# ------------------------------------------------------------------ against the twin
 
 
-def plan_of(problem, batch_size):
-    targets = problem.y.astype(problem.dtype).reshape(len(problem.X), -1)
-    return NetworkPlan(problem.network(), problem.X, targets, batch_size=batch_size)
+@pytest.mark.parametrize(("dtype", "data_dtype", "fold"), KINDS)
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+@pytest.mark.parametrize("layer_sizes", [(1024, 1), (1033, 5, 2, 1), (1537, 16, 3)], ids=str)
+def test_steps_are_those_of_the_twin(layer_sizes, batch_size, dtype, data_dtype, fold):
+    problem = make_problem(layer_sizes, 29, dtype=dtype, data_dtype=data_dtype, fold=fold)
+    assert rules.method_of(problem, batch_size) == "narrow delayed"
+
+    def in_groups(now, X, y, batch):
+        twins.delayed_steps(now, X, y, batch, rules.group_of(problem, batch))
+
+    assert_parameters_follow_the_twin(
+        in_groups, problem, batch_size, learning_rate=0.01, weight_decay=0.2
+    )
+
+
+# ------------------------------------------------------------------ against the oracle
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7, 8, 41])
@@ -98,7 +116,7 @@ def test_which_steps_are_made_in_groups():
     found = {}
     for batch_size in (1, 2, 3, 4, 5):
         problem = make_problem((1030, 3, 1), 20)
-        found[batch_size] = plan_of(problem, batch_size).group
+        found[batch_size] = rules.group_of(problem, batch_size)
     assert found == {1: 4, 2: 2, 3: 1, 4: 1, 5: 1}
-    assert plan_of(make_problem((1000, 3, 1), 20), 1).group == 1  # too few columns to cut
-    assert plan_of(make_problem((1030, 3, 1), 3), 1).group == 3  # no more steps than there are
+    assert rules.group_of(make_problem((1000, 3, 1), 20), 1) == 1  # too few columns to cut
+    assert rules.group_of(make_problem((1030, 3, 1), 3), 1) == 3  # no more steps than there are

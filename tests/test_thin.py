@@ -1,4 +1,7 @@
-"""Products of a matrix by one or a few vectors, from either side, against float64 NumPy."""
+"""Products of a matrix by one or a few vectors, from either side (fastbp.kernels.linalg.thin).
+
+The twins are `tests.twins.thin_dots` and `tests.twins.thin_outer_sums`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import fastbp
 from fastbp.engine import products
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg import epilogue, gemm, thin
-from tests import oracle
+from tests import oracle, rules, twins
 from tests.layouts import LAYOUTS
+from tests.problems import exact_factors
+from tests.test_cut import assert_multiplies_alike
 from tests.test_matmul import (
     DTYPES,
     TRANSPOSITIONS,
@@ -30,6 +35,66 @@ def only_thin(monkeypatch):
     """Fail if any other region than the thin ones multiplies, however little there is to do."""
     monkeypatch.setattr(products, "_REGIONS", dict.fromkeys(products._REGIONS))
     monkeypatch.setattr(products, "_LEAST_THIN", 0)
+
+
+# ------------------------------------------------------------------ against the twins
+
+
+def twin_of(large, thin_one, dtype, by_rows):
+    """L T, L having contiguous rows or columns."""
+    rows, k = large.shape
+    deep = rules.thin_depth(rows, k, dtype, by_rows)
+    if by_rows:
+        return twins.thin_dots(large, thin_one, deep, machine.tiles(dtype.itemsize).lanes)
+    return twins.thin_outer_sums(large, thin_one, deep)
+
+
+def thin_shapes(by_rows):
+    """Rows of L, vectors and k: one of each, edges of pieces, of groups and of splits of k."""
+    yield from [(300, 1, DEEP), (33, 3, 2 * 512), (9, 8, 9 * 512 + 1), (6, 5, DEEP)]
+    if not by_rows:  # shallow ones are thin too
+        yield from [(20_001, 1, 1), (3001, 4, 5)]
+
+
+@pytest.mark.machine
+@pytest.mark.parametrize("by_rows", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_are_rounded_as_the_twin_rounds_them(dtype, by_rows):
+    for rows, q, k in thin_shapes(by_rows):
+        assert rules.is_thin(rows, q, k, dtype, a_by_rows=by_rows, b_by_rows=False)
+        large, vectors = exact_factors(rows, q, k, dtype)
+        expected = twin_of(large, vectors, np.dtype(dtype), by_rows)
+        if k > DEEP:
+            assert (expected != twins.product_in_order(large, vectors)).any()  # the cuts show
+        laid_out = large if by_rows else np.asfortranarray(large)
+        for right in (vectors, np.asfortranarray(vectors)):
+            np.testing.assert_array_equal(fastbp.matmul(laid_out, right), expected)
+            np.testing.assert_array_equal(fastbp.matmul(right.T, laid_out.T), expected.T)
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_numbers_are_as_near_to_the_twin_as_rounding_allows(dtype, by_rows):
+    for rows, q, k in thin_shapes(by_rows):
+        large = random_matrix(rows, k, dtype, seed=1)
+        vectors = random_matrix(k, q, dtype, seed=2)
+        wide, wide_vectors = large.astype(np.float64), vectors.astype(np.float64)
+        bound = 2 * gamma(k, dtype) * (np.abs(wide) @ np.abs(wide_vectors))
+        product = fastbp.matmul(large if by_rows else np.asfortranarray(large), vectors)
+        assert_within(product, twin_of(wide, wide_vectors, np.dtype(dtype), by_rows), bound, "LT")
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_same_bits_with_any_number_of_threads(dtype, by_rows, monkeypatch, set_num_threads):
+    for rows, q, k in ((300, 3, DEEP), (40, 2, 9 * 512 + 1)):
+        a, b = random_matrix(rows, k, dtype), random_matrix(k, q, dtype)
+        a = a if by_rows else np.asfortranarray(a)
+        assert_multiplies_alike(a, b, monkeypatch, set_num_threads)
+        monkeypatch.undo()
+
+
+# ------------------------------------------------------------------ sizes around every edge
 
 
 @pytest.mark.machine
@@ -68,7 +133,7 @@ def test_every_edge_of_where_k_is_not_cut(dtype, transposition, d):
 @pytest.mark.machine
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_vectors_too_long_to_be_copied(dtype):
-    k = machine.tiles(np.dtype(dtype).itemsize).parts // 2
+    k = machine.tiles(np.dtype(dtype).itemsize).partials // 2
     assert_multiplies(2, 2, k, dtype, "NN")
 
 
@@ -76,7 +141,7 @@ def test_vectors_too_long_to_be_copied(dtype):
 @pytest.mark.parametrize("transposition", ["NT", "TT"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_long_vectors_that_lie_as_they_should(dtype, transposition, only_thin):
-    k = machine.tiles(np.dtype(dtype).itemsize).parts // 2 + 3
+    k = machine.tiles(np.dtype(dtype).itemsize).partials // 2 + 3
     assert_multiplies(2, 2, k, dtype, transposition)
     assert_multiplies(3, 1, k, dtype, transposition)
 

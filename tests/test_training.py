@@ -96,33 +96,6 @@ def test_any_batch_size(layer_sizes, batch_size):
     assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100])
-@pytest.mark.parametrize("layer_sizes", [(1025, 3, 2, 1), (2060, 7, 1), (1600, 1)], ids=str)
-def test_any_batch_size_on_inputs_wide_enough_to_be_cut_by_columns(layer_sizes, batch_size):
-    problem = make_problem(layer_sizes, 130)
-    assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=1, weight_decay=0.01)
-
-
-@pytest.mark.machine
-@pytest.mark.parametrize("rows", [255, 256, 511, 513, 1025, 1151, 1152, 2100])
-@pytest.mark.parametrize("fold", ["mean", "feature"])
-def test_batches_of_many_shards(rows, fold):
-    problem = make_problem((35, 3, 2, 1), rows, data_dtype="uint8", fold=fold)
-    assert_training_follows_the_oracle(problem, batch_size=None, epochs=2, weight_decay=0.01)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("data_dtype", ["float32", "float64", "uint8"])
-@pytest.mark.parametrize("fold", ["none", "scalar", "mean", "feature"])
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 6, 30])
-def test_input_folding_by_columns(batch_size, fold, data_dtype, dtype):
-    layer_sizes = (8 * 768 + 9, 5, 1)  # chunks of more than one block, and a part of a vector
-    problem = make_problem(layer_sizes, 41, dtype=dtype, data_dtype=data_dtype, fold=fold)
-    assert_training_follows_the_oracle(
-        problem, batch_size=batch_size, epochs=1, learning_rate=0.01, weight_decay=0.01
-    )
-
-
 @pytest.mark.parametrize("width", [*range(1, 19), 23, 24, 25, 31, 32, 33])
 def test_any_width_of_the_first_layer(width):
     problem = make_problem((21, width, 1), 30)
@@ -150,23 +123,6 @@ def test_deep_network():
 def test_wide_pixels(layer_sizes):
     problem = make_problem(layer_sizes, 24, dtype="float64", data_dtype="uint8")
     assert_training_follows_the_oracle(problem, batch_size=8, epochs=2, learning_rate=0.01)
-
-
-@pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
-@pytest.mark.parametrize("fold", ["none", "scalar", "mean", "feature"])
-def test_gathered_rows_that_are_packed_while_others_are_multiplied(fold, data_dtype):
-    problem = make_problem((208, 40, 1), 150, data_dtype=data_dtype, fold=fold)
-    assert_training_follows_the_oracle(problem, batch_size=130, epochs=3, weight_decay=0.01)
-
-
-@pytest.mark.machine
-@pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
-@pytest.mark.parametrize("fold", ["none", "feature"])
-@pytest.mark.parametrize("batch_size", [17, 30])  # fewer and more rows than outputs
-def test_inputs_so_wide_that_the_forward_pass_is_cut_along_them(batch_size, fold, data_dtype):
-    features = 8 * machine.tiles(4).kc + machine.tiles(4).lanes
-    problem = make_problem((features, 20, 1), 40, data_dtype=data_dtype, fold=fold)
-    assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=2, learning_rate=0.01)
 
 
 def test_a_batch_size_larger_than_the_data_is_full_batch():

@@ -243,12 +243,13 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, spa
                     next_block = NextBlock(
                         int64(shares_b), pitch, large, int64(turned), block, address_of(own.a_next)
                     )
-                    chunk = _next_chunk(
+                    part_then = _next_chunk(
                         at + strip < many, start, extent, few, most, lc, deep, depth, k, q, kc
                     )
                     block = block_of(
-                        not shares_b, few_from + chunk.row, chunk.rows, chunk.column, chunk.columns
-                    )
+                        not shares_b, few_from + part_then.row, part_then.rows, part_then.column,
+                        part_then.columns,
+                    )  # fmt: skip
                     after = NextBlock(
                         int64(not shares_b), pitch, small, int64(turned), block, int64(0)
                     )

@@ -8,7 +8,8 @@ on the way, and prefetches the lines that a move some places later will read.
 
 Moves move whole vectors of contiguous rows: of A or B, or of A's transpose. For other blocks they
 only fetch lines, so that the packing that follows finds them near; see `is_direct`, and
-`blocks.block_product` for blocks of B that have to be transposed.
+`blocks.block_product` for blocks of B that have to be transposed. The twin of a product so made is
+`tests.twins.interleaved_product`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ contiguous (they are copied if they are not). L is read where it lies, in one of
 
 Both are the inner loops of a narrow first layer, see `row_products`. The rows of C are cut into
 pieces, and k into splits where there are few of them; units of both are shared by the threads. The
-cuts, and with them the bits, follow from the shapes alone.
+cuts, and with them the bits, follow from the shapes alone. The twins of the two ways are
+`tests.twins.thin_dots` and `tests.twins.thin_outer_sums`.
 """
 
 from __future__ import annotations

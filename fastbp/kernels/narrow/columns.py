@@ -21,7 +21,8 @@ cache.
 A gradient is added up row by row, partial products as `narrow.exchange` tells. So the bits do not
 depend on the number of shares.
 
-Steps on very few rows are made otherwise, see `narrow.delayed`.
+Steps on very few rows are made otherwise, see `narrow.delayed`. The twin is
+`tests.twins.column_steps`.
 """
 
 from __future__ import annotations

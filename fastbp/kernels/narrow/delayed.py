@@ -11,7 +11,8 @@ tell each other both kinds of partial products once a group; then each makes the
 A task of a share is the update of W1 by all steps of the last group and the forward pass of the
 next one, chunk by chunk. Of 12288-3-2-1 from bytes, steps on 1 row that passed over W1 one by one
 took 3.4 us, and 5.7 where the cores have no cache in common; so they take 1.7 and 2.3.
-Where a product of rows overflows the loss is NaN, as in `wide.delayed`.
+Where a product of rows overflows the loss is NaN, as in `wide.delayed`. The twin is the same,
+`tests.twins.delayed_steps`.
 """
 
 from __future__ import annotations

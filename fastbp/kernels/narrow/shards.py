@@ -4,7 +4,7 @@ A batch is cut into shards by its size, and by how many cores the machine has. A
 it adds up its share of the gradient, tile by tile, in a buffer of its own (a narrow layer's, small
 enough for the level-2 cache); a second phase adds the shards in order and updates the weights.
 Threads begin with the tasks that they had in the step before. A batch of one tile needs no shards:
-its gradient goes straight from registers into the weights.
+its gradient goes straight from registers into the weights. The twin is `tests.twins.shard_steps`.
 """
 
 from __future__ import annotations

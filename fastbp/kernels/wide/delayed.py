@@ -22,7 +22,7 @@ Products of rows with rows may overflow where those with W1 do not: in float32, 
 steps again, one pass over W1 for each.
 
 Groups begin at steps that are multiples of s, so that the bits do not depend on the calls that an
-epoch is divided into, as long as these begin there too.
+epoch is divided into, as long as these begin there too. The twin is `tests.twins.delayed_steps`.
 """
 
 from __future__ import annotations
