@@ -33,7 +33,7 @@ DEEP = 1100  # enough for all that is thin, and no whole vectors of anything
 @pytest.fixture
 def only_thin(monkeypatch):
     """Fail if any other region than the thin ones multiplies, however little there is to do."""
-    monkeypatch.setattr(products, "_REGIONS", dict.fromkeys(products._REGIONS))
+    monkeypatch.setattr(products, "_product_region", None)
     monkeypatch.setattr(products, "_LEAST_THIN", 0)
 
 
