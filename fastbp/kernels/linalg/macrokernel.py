@@ -93,21 +93,16 @@ def even_share(n, most, step):
 
 
 @jit
-def _ragged_tile(a, a_row, a_column, b, k, c, ldc, rows, columns, alpha, beta, moves, spare, dtype):
-    """A tile whose edge is not whole vectors or row steps: by way of a whole one in ``spare``."""
+def _put_ragged(c, ldc, tile, rows, columns, alpha, beta, dtype):
+    """C <- beta C + alpha tile, for a part of a tile."""
     lanes = lanes_of(dtype)
     nr = tile_constant(dtype, "nr")
-    vectors = (columns + lanes - 1) // lanes
-    whole_rows = round_up(rows, tile_constant(dtype, "row_step"))
-    tile_product(
-        a, a_row, a_column, b, k, spare, nr, dtype(1), dtype(0), moves, whole_rows, vectors
-    )
     factor = splat(alpha, dtype)
     keep = splat(beta, dtype)
     for i in range(rows):
         for j in range(0, columns, lanes):
             count = min(lanes, columns - j)
-            x = load(spare, i * nr + j, dtype)
+            x = load(tile, i * nr + j, dtype)
             if beta != 0:  # rounded as the micro-kernel does: the bits do not tell the tile
                 x = fma(factor, x, keep * load_part(c, i * ldc + j, count, dtype))
             else:
@@ -295,16 +290,17 @@ def _block_product(context, dtype):
                 moves = interleave.requests(own.moves, turns, work.operand, block, dtype)
             row = row_of(a, i, pitch, k, dtype)
             tile = moved(c, i * it.ldc + j)
-            if width % lanes == 0 and height % step == 0:
-                tile_product(
-                    row, a_row, a_column, panel, k, tile, it.ldc, alpha, beta, moves, height,
-                    width // lanes,
-                )  # fmt: skip
-            else:
-                _ragged_tile(
-                    row, a_row, a_column, panel, k, tile, it.ldc, height, width, alpha, beta, moves,
-                    own.c_tile, dtype,
-                )  # fmt: skip
+            # A tile whose edge is not whole vectors or row steps goes by way of a whole one.
+            ragged = width % lanes != 0 or height % step != 0
+            out, ld_out, factor, keep = tile, it.ldc, alpha, beta
+            if ragged:
+                out, ld_out, factor, keep = own.c_tile, nr, dtype(1), dtype(0)
+            tile_product(
+                row, a_row, a_column, panel, k, out, ld_out, factor, keep, moves,
+                round_up(height, step), (width + lanes - 1) // lanes,
+            )  # fmt: skip
+            if ragged:
+                _put_ragged(tile, it.ldc, own.c_tile, height, width, alpha, beta, dtype)
             if by_pieces:
                 packed = _pack_until(work, packed, upto, own.transpose_rows, dtype)
             else:
