@@ -6,6 +6,7 @@ between epochs (validation, callbacks) comes as callables.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -55,14 +56,14 @@ def batch_indices(
     """
     if shuffle and seed is None:
         raise ValueError("the batches of a shuffled epoch depend on the seed: give one")
-    order = _epoch_order(n, epoch, shuffle, seed or 0)
+    order = _epoch_order(n, shuffle, seed or 0, epoch)
     if order is None:
         order = np.arange(n, dtype=np.int64)
     size = n if batch_size is None else batch_size
     return [order[start : start + size] for start in range(0, n, max(size, 1))]
 
 
-def _epoch_order(n: int, epoch: int, shuffle: bool, seed: int) -> Array | None:
+def _epoch_order(n: int, shuffle: bool, seed: int, epoch: int) -> Array | None:
     if not shuffle:
         return None
     return np.random.default_rng([seed, epoch]).permutation(n)
@@ -99,11 +100,12 @@ class Training:
         self._rows = len(X)
         plan = NetworkPlan(parameters, X, y, batch_size=settings.batch_size or self._rows)
         plan.settings[:2] = settings.learning_rate, settings.weight_decay
+        # No method of this object: a circle of references would keep all arrays alive for a while.
+        self._order_of = functools.partial(
+            _epoch_order, self._rows, settings.shuffle, settings.seed
+        )
         self._guard = Guard(parameters, X, y, plan, self._order_of)
         self._guard.begin()
-
-    def _order_of(self, epoch: int) -> Array | None:
-        return _epoch_order(self._rows, epoch, self.settings.shuffle, self.settings.seed)
 
     def run(
         self,

@@ -52,6 +52,23 @@ def test_a_step_is_explained_as_it_is_planned(sizes, dtype):
             assert found.tile_rows == plan.words[w.TILE]
 
 
+def test_a_single_step_that_is_too_little_for_two_threads(set_num_threads):
+    set_num_threads(2)
+    network = Network((3000, 3, 1), init="zeros")
+    found = network.explain(batch_size=4, rows=4, dtype="uint8", **LIMITS)
+    assert found.threads == started(plan_for(network, 4, "uint8", 4), w.TRAIN, 1) == 1
+    assert network.explain(batch_size=4, rows=400, dtype="uint8", **LIMITS).threads == 2
+
+
+def test_a_prediction_of_many_rows_takes_no_more_memory():
+    network = Network((40, 17, 1), init="zeros")
+    many, most = (
+        network.explain(batch_size=rows, training=False, **LIMITS) for rows in (3000, 1024)
+    )
+    assert many.scratch_bytes == most.scratch_bytes == plan_for(network, None, "u1", 3000)._bytes
+    assert many.flops * 1024 == most.flops * 3000
+
+
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_a_prediction_is_explained_as_it_is_planned(sizes):
     network = Network(sizes, init="zeros")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import pairwise
 
 import numpy as np
@@ -190,6 +191,18 @@ def test_training_lowers_the_loss_on_separable_data():
     history = network.fit(X, y, batch_size=16, epochs=30, learning_rate=1.0, seed=0)
     assert history.loss[-1] < 0.2 < history.loss[0]
     assert network.score(X, y) > 0.95
+
+
+def test_nothing_of_a_training_waits_for_the_garbage_collector():
+    network, X = Network((4, 3, 1), seed=0), np.random.default_rng(0).random((8, 4))
+    gc.collect()
+    gc.disable()
+    try:
+        network.fit(X, X[:, 0], epochs=1, validation_data=(X, X[:, 0]))
+        kept = {type(found).__name__ for found in gc.get_objects()}
+    finally:
+        gc.enable()
+    assert not kept & {"Training", "Guard", "Backup"}
 
 
 def test_training_settings_are_remembered():

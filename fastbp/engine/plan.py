@@ -20,7 +20,7 @@ from fastbp.engine.apart import check_apart
 from fastbp.engine.inputs import CODES, check_width
 from fastbp.engine.layout import FORWARD_ROWS, crew, lay_out, multiply_adds, tile_of, whole_lines
 from fastbp.engine.memory import address_of
-from fastbp.engine.method import Case, choose
+from fastbp.engine.method import Case, Choice, choose
 from fastbp.engine.regions import called_regions, has_region, region_of
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import Region, launch
@@ -121,8 +121,8 @@ class NetworkPlan:
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.
         self._data: tuple[Array, ...] = () if y is None else (X, y)
         self._data_layout = [*map(_layout, self._data)]
-        self._made_for = _circumstances(X)
         self._training = y is not None
+        self._made_for = () if self._training else _circumstances(X)
         self._make(parameters, X, y)
 
     def _make(self, parameters: Parameters, X: Array, y: Array | None) -> None:
@@ -140,19 +140,12 @@ class NetworkPlan:
         self._one_scale = isinstance(parameters.input_scale, float)
         self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
-        contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
-        code = CODES[X.dtype]
-        case = Case(
-            sizes, dtype.itemsize, X.itemsize, code == _BYTES, contiguous,
-            self.batch_size, self.rows, self._training, self._delays,
-        )  # fmt: skip
-        self._choice = choose(case)
-        self.method, self.group = self._choice.method, self._choice.group
-        self._narrow = self._choice.is_narrow
+        choice = self._choice = self._choose(X)
+        self.method, self.group, self._narrow = choice.method, choice.group, choice.is_narrow
         words = [0] * w.plan_words(len(sizes) - 1)  # a list is filled several times faster
         words[w.LAYERS] = len(sizes) - 1
         words[w.BATCH], words[w.ROWS] = self.batch_size, self.rows
-        words[w.X], words[w.X_DTYPE] = address_of(X), code
+        words[w.X], words[w.X_DTYPE] = address_of(X), CODES[X.dtype]
         row, column = (stride // X.itemsize for stride in X.strides)
         words[w.X_ROW], words[w.X_COLUMN] = row, column if X.shape[1] > 1 else 1
         words[w.SETTINGS] = address_of(self.settings)
@@ -166,11 +159,8 @@ class NetworkPlan:
         self._fill_layers(words)
         self.words = np.array(words, np.int64)
         self._address = address_of(self.words)
-        self._layout = lay_out(
-            self._choice,
-            threads.get_num_threads(),
-            folds_bytes=case.is_bytes and folding is not None,
-        )
+        folds_bytes = choice.case.is_bytes and folding is not None
+        self._layout = lay_out(choice, threads.get_num_threads(), folds_bytes=folds_bytes)
         self._find_regions(X.dtype, folded=folding is not None)
         self.steps_at_once = self._layout.steps_at_once
         self._bytes = self._layout.nbytes
@@ -196,11 +186,22 @@ class NetworkPlan:
         for word, address in addresses:
             self.words[word] = address
 
+    def _choose(self, X: Array) -> Choice:
+        contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
+        case = Case(
+            self._sizes, self._dtype.itemsize, X.itemsize, CODES[X.dtype] == _BYTES, contiguous,
+            self.batch_size, self.rows, self._training, self._delays,
+        )  # fmt: skip
+        return choose(case)
+
     def _folding(self, X: Array) -> tuple[Array, Array] | None:
         """Scale and shift of X's columns, if the region needs any."""
         folding = self._preprocessing
-        read = has_region(self._dtype.name, X.dtype.name, folded=False)
-        if folding is None and self._narrow and not read:
+        if (
+            folding is None
+            and self._narrow
+            and not has_region(self._dtype.name, X.dtype.name, folded=False)
+        ):
             ones = np.ones(self._sizes[0], dtype_of_folding(self._dtype, X.dtype))
             folding = ones, 0 * ones
         return folding
