@@ -39,7 +39,7 @@ _SERIAL_PRODUCT = 6 << 20
 # The same while a standby is awake (`fastbp.kernels.threads.standby`). On Zen 4 it made squares
 # of 48 in float32 5.8 us of 6.5, of 64 7.4 of 9.4, of 96 13.5 of 21 (8.8 and 15 if it has no cache
 # in common with the caller); of 40 in float64 6.6 of 7.1.
-_LONELY_PRODUCT = 1 << 19
+_SERIAL_PRODUCT_WITH_STANDBY = 1 << 19
 
 # Multiply-adds times bytes of an element from which on a product looks out for signals.
 _LONG_PRODUCT = 4 * threads.LONG_WORK
@@ -93,7 +93,7 @@ def _crew(work: int) -> tuple[int, int]:
     The standby makes two of one thread, or does away with a launch of so few that it is most of
     the time.
     """
-    if work <= _LONELY_PRODUCT:
+    if work <= _SERIAL_PRODUCT_WITH_STANDBY:
         return 1, 0
     most = threads.get_num_threads()
     if most == 1:
@@ -190,7 +190,7 @@ def product(
     alpha, beta : float, optional
         beta = 0: what is in C does not matter.
     kind : int, optional
-        A epilogue of `fastbp.kernels.linalg.epilogue`.
+        An epilogue of `fastbp.kernels.linalg.epilogue`.
     bias : ndarray of shape (n,), optional
         Of C's dtype, contiguous; needed by the epilogues with a bias.
     folding : tuple of two ndarrays of shape (k,), optional

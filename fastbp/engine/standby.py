@@ -21,10 +21,10 @@ _LINE = 64
 # than twice the time in which calls follow each other: else it would leave before the next one
 # came, come again, and be in the way of the threads that were launched instead.
 _LOOKS, _NANOSECONDS_A_LOOK = 2000, 50
-# Nanoseconds between two calls that would have liked company, for it to be sent for. A call that
-# stands alone is not worth waking a thread. In longer ones a launch is little; but Linux may leave
+# Nanoseconds between two calls that missed a standby, up to which it is called. A call that stands
+# alone is not worth waking a thread. In longer ones a launch is little; but Linux may leave
 # a thread that was launched on its caller's core for the first 50 or 100 calls: with a launch
-# squares of 256 in float32 began with 310 us each instead of 178, with company they do not.
+# squares of 256 in float32 began with 310 us each instead of 178, with a standby they do not.
 _SOON = 500_000
 
 
@@ -78,7 +78,7 @@ class StandbyThread:
         return False
 
     def missed(self) -> None:
-        """Tell that a call had no company: the second time soon after the first it is called."""
+        """Tell that a call had no standby: the second time soon after the first it is called."""
         now = time.perf_counter_ns()
         between = now - self._last
         self._last = now

@@ -25,7 +25,7 @@ labels = np.zeros(len(pixels))
 works = {
     "matmul": lambda: fastbp.matmul(large, large),
     "matmul, one thread": lambda: fastbp.matmul(large, large),
-    "matmul, companion": lambda: fastbp.matmul(small, small),
+    "matmul, standby": lambda: fastbp.matmul(small, small),
     "fit, wide": lambda: wide.fit(pixels, labels, epochs=1, batch_size=32),
     "fit, narrow": lambda: narrow.fit(pixels, labels, epochs=1, batch_size=32),
     "predict": lambda: wide.predict(pixels),
@@ -44,7 +44,7 @@ time.sleep(seconds)
 KINDS = (
     "matmul",
     "matmul, one thread",
-    "matmul, companion",
+    "matmul, standby",
     "fit, wide",
     "fit, narrow",
     "predict",

@@ -54,7 +54,7 @@ def _finish_row(row, other, columns, kind, dtype):
 
 @jit
 def apply_epilogue(kind, c, ldc, rows, j0, columns, bias, other, ld_other, dtype):
-    """Apply a epilogue to ``rows`` x ``columns`` elements at c.
+    """Apply an epilogue to ``rows`` x ``columns`` elements at c.
 
     NOTHING        C as it is
     BIAS           C + bias

@@ -22,7 +22,7 @@ before and after. A tile of C belongs to one task, and k runs in order in pieces
 depend on neither the threads nor the blocks. Where k is long and C small the work is cut along k
 instead, see `split_k`.
 
-A epilogue is applied to a strip when its last k is done, while it lies in the cache. With
+An epilogue is applied to a strip when its last k is done, while it lies in the cache. With
 alpha = -learning rate and beta = 1 - learning rate * weight decay, C is a weight matrix that is
 updated in place: its gradient never exists anywhere.
 """

@@ -3,12 +3,12 @@
 Packing a block in one go keeps the multiply-add units waiting twice: for the block's lines to come
 from memory, and for the stores to drain, behind which every later store queues. So the block's
 rows, as they lie in memory, are written down as a list of moves, which the micro-kernel runs in
-turns of its loop over k. An move moves a row to its place in the block, widening and folding it
+turns of its loop over k. A move moves a row to its place in the block, widening and folding it
 on the way, and prefetches the lines that a move some places later will read.
 
 Moves move whole vectors of contiguous rows: of A or B, or of A's transpose. For other blocks they
 only fetch lines, so that the packing that follows finds them near; see `is_direct`, and
-`blocks.block_product` for blocks of B that have to be transposed. The twin of a product so made is
+`macrokernel` for blocks of B that have to be transposed. The twin of a product so made is
 `tests.twins.interleaved_product`.
 """
 
@@ -67,7 +67,7 @@ _LONGEST = 12
 24 lines, moved whole, held up the product of (1024, 12288) by (12288, 128) by 4 % on Zen 5."""
 
 _MOST_PACE_BITS = 5
-"""An move in 32 turns at the least. Lines wait in the cache for some moves, and rows 3 * 2^14
+"""A move in 32 turns at the least. Lines wait in the cache for some moves, and rows 3 * 2^14
 bytes apart share so few of its sets that they must not wait long."""
 
 _TO_LEVEL_1 = 3

@@ -143,7 +143,7 @@ def _is_by_pieces(next_block, dtype):
 
 @jit
 def is_packed(next_block, dtype):
-    """Whether `block_product` packs a block, and does not only prefetch its lines."""
+    """Whether the region packs a block, and does not only prefetch its lines."""
     return interleave.is_direct(next_block, dtype) or _is_by_pieces(next_block, dtype)
 
 

@@ -100,13 +100,15 @@ def add_products(
                 for o in range(width)
             ]
             lines = [builder.gep(w_, [builder.mul(ldw_, WORD(o))]) for o in range(width)]
-            asked = [
+            later_starts = [
                 builder.load(builder.gep(later_, [WORD(i)]))
                 for i in range(PREFETCHED if prefetches and height > 1 else 0)
             ]
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
-                emit_prefetches(builder, x_, j, asked, starts if prefetches and height > 1 else [])
+                emit_prefetches(
+                    builder, x_, j, later_starts, starts if prefetches and height > 1 else []
+                )
                 weights = [load_at(builder, line, j, part, kind) for line in lines]
                 folds = source.statistics(j, part)
                 updated = []
@@ -170,9 +172,9 @@ def add_outer_products(
     apart; keep = 0 means that it is not read. delta[o, i] lies at delta[o * ldd + i]. The sum runs
     over the ``rows`` >= 0 of X in order. With keep = 1 - learning rate * weight decay and factor =
     -learning rate, ``target`` is the weight matrix itself. With keep = factor = 1 the products are
-    added to ``target`` one by one. On the way the same columns of ``later`` more rows are asked
-    for, whose offsets follow those of the ``rows``, unless ``later`` is None: in each row's turn
-    those of one of them, as a core forgets some of what it is prefetched all at once.
+    added to ``target`` one by one. On the way the same columns of ``later`` more rows are
+    prefetched, whose offsets follow those of the ``rows``, unless ``later`` is None: in each row's
+    turn those of one of them, as a core drops some prefetches that come all at once.
 
     The preprocessing may be left to the sums: where ``sums_scale`` is not a null pointer, the sum
     over the rows is taken times sums_scale[j]; where ``sums_shift`` is not, sums_shift[j] *
@@ -203,7 +205,7 @@ def add_outer_products(
         def start_of(i: ir.Value) -> ir.Value:
             return builder.load(builder.gep(offsets_, [i]))
 
-        def shares_of(i: ir.Value, width: int) -> list[ir.Value]:
+        def deltas_of(i: ir.Value, width: int) -> list[ir.Value]:
             places = [builder.add(builder.mul(ldd_, WORD(o)), i) for o in range(width)]
             deltas = [builder.load(builder.gep(delta_, [place])) for place in places]
             return [vector_splat(builder, delta, kind) for delta in deltas]
@@ -211,11 +213,15 @@ def add_outer_products(
         def hold(width: int) -> _Held:
             """GROUP rows, with their deltas and what they prefetch in registers for all columns."""
             numbers = [WORD(i) for i in range(GROUP)]
-            asked = []
+            later_starts = []
             for i in numbers:  # a row of its own, which is near, where there are fewer others
                 other = builder.icmp_signed("<", i, later_)
-                asked.append(start_of(builder.select(other, builder.add(rows_, i), i)))
-            return [start_of(i) for i in numbers], [shares_of(i, width) for i in numbers], asked
+                later_starts.append(start_of(builder.select(other, builder.add(rows_, i), i)))
+            return (
+                [start_of(i) for i in numbers],
+                [deltas_of(i, width) for i in numbers],
+                later_starts,
+            )
 
         def emit(j: ir.Value, part: Any, width: int, vectors: int, held: _Held | None) -> None:
             columns = [builder.add(j, WORD(v * kind.count)) for v in range(vectors)]
@@ -226,41 +232,41 @@ def add_outer_products(
             def body(i: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
                 if lines:
                     with builder.if_then(builder.icmp_signed("<", i, later_)):
-                        ask_row(i, [])
-                return products(start_of(i), shares_of(i, width), acc)
+                        prefetch_row(i, [])
+                return products(start_of(i), deltas_of(i, width), acc)
 
             def products(
-                start: ir.Value, shares: list[ir.Value], acc: list[ir.Value]
+                start: ir.Value, deltas: list[ir.Value], acc: list[ir.Value]
             ) -> list[ir.Value]:
                 values = [
                     source.load(start, column, part, fold)
                     for column, fold in zip(columns, folds, strict=True)
                 ]
-                terms = [(share, value) for share in shares for value in values]
+                terms = [(delta, value) for delta in deltas for value in values]
                 return [
-                    vector_fma(builder, share, value, old)
-                    for (share, value), old in zip(terms, acc, strict=True)
+                    vector_fma(builder, delta, value, old)
+                    for (delta, value), old in zip(terms, acc, strict=True)
                 ]
 
-            def ask(start: ir.Value, at: int) -> None:
+            def prefetch(start: ir.Value, at: int) -> None:
                 column = builder.add(start, builder.add(j, WORD(at)))
                 emit_prefetch(builder, builder.gep(x_, [column]), TO_LEVEL_2)
 
-            def ask_row(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+            def prefetch_row(i: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
                 for at in lines:
-                    ask(start_of(builder.add(rows_, i)), at)
+                    prefetch(start_of(builder.add(rows_, i)), at)
                 return carried
 
             def together(held: _Held, acc: list[ir.Value]) -> list[ir.Value]:
                 """GROUP rows, each of which prefetches its share of the lines of all."""
-                starts, shares, asked = held
+                starts, deltas, later_starts = held
                 for i in range(GROUP):
                     if lines[i::GROUP]:
                         with builder.if_then(builder.icmp_signed(">", later_, WORD(0))):
                             for at in lines[i::GROUP]:
-                                for start in asked:
-                                    ask(start, at)
-                    acc = products(starts[i], shares[i], acc)
+                                for start in later_starts:
+                                    prefetch(start, at)
+                    acc = products(starts[i], deltas[i], acc)
                 return acc
 
             places = [
@@ -273,8 +279,8 @@ def add_outer_products(
                 old = [get(place, part) for place in places]
                 inside = builder.block
             acc = either([zero] * len(places), before, old, inside)
-            if lines:  # of rows that are left, where there are fewer to ask
-                emit_loop(builder, rows_, later_, 1, [], ask_row)
+            if lines:  # of rows that are left, where there are fewer to multiply
+                emit_loop(builder, rows_, later_, 1, [], prefetch_row)
             if held is None:
                 acc = emit_loop(builder, WORD(0), rows_, 1, acc, body)
             else:  # unrolled

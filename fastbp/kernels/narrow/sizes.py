@@ -5,11 +5,11 @@ of the network, and back into the gradient while it lies in the cache, and X cro
 bus once for each step, where forward and backward passes over the whole batch read it twice.
 
 Steps are cut by columns of W1 (`narrow.columns`; `narrow.delayed` where rows are very few), or,
-where columns are few, in shards of rows (`narrow.shards`, which has inference too). The layers
-above the first are in `narrow.layers`, what a step adds up and the update in `narrow.update`; the
-inner loops, emitted as LLVM instructions, in `row_products` and `narrow.weights`; how bytes are
-preprocessed is told in `narrow.bytes`. This module has the regions, and how much memory all
-threads share.
+where columns are few, in shards of rows (`narrow.shards`); inference is in `narrow.forward`. The
+layers above the first are in `narrow.layers`, the region of them in `narrow.above`, what a step
+adds up and the update in `narrow.update`; the inner loops, emitted as LLVM instructions, in
+`row_products` and `narrow.weights`, and called by way of `narrow.rows`; how bytes are preprocessed
+is told in `narrow.bytes`. This module says how much memory all threads share.
 
 Shared memory, in elements of ``dtype``, lanes = L and tile <= L rows:
     columns   gradient of W1 (n1, n0); partial products (4, chunks, n1, L) of the last tiles, or

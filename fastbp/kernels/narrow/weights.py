@@ -180,14 +180,14 @@ def multiply_group(
             source = Rows(builder, x_, shift_ if folds else None, scale_ if folds else None, kind)
             starts = [builder.load(builder.gep(offsets_, [WORD(r)])) for r in range(GROUP)]
             count = PREFETCHED if prefetches else 0
-            asked = [builder.load(builder.gep(later_, [WORD(i)])) for i in range(count)]
+            later_starts = [builder.load(builder.gep(later_, [WORD(i)])) for i in range(count)]
             lines = [builder.gep(w_, [builder.mul(ldw_, WORD(o))]) for o in range(width)]
             slots = [builder.gep(sums_, [WORD(i * kind.count)]) for i in range(width * GROUP)]
             if pairs:
                 slots += [builder.gep(pairs_, [WORD(i * kind.count)]) for i in range(PAIRS)]
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
-                emit_prefetches(builder, x_, j, asked, starts if prefetches else [])
+                emit_prefetches(builder, x_, j, later_starts, starts if prefetches else [])
                 fold = source.statistics(j, part)
                 rows = [source.load(start, j, part, fold) for start in starts]
                 weights = [load_at(builder, line, j, part, kind) for line in lines]

@@ -1,4 +1,4 @@
-"""A dense layer's three passes, each a matrix product with a epilogue, shared by all threads.
+"""A dense layer's three passes, each a matrix product with an epilogue, shared by all threads.
 
 Shapes: x (rows, inputs), weight (outputs, inputs), bias (outputs,), delta (rows, outputs). All but
 x have contiguous rows. Each function takes and returns the number of the last phase (see `team`).
