@@ -162,7 +162,8 @@ def compile_on_demand() -> None:
 
     answers, sys.stdout = sys.stdout, sys.stderr
     while True:
-        print("next", file=answers, flush=True)
+        answers.write("next\n")
+        answers.flush()
         module, _, name = sys.stdin.readline().strip().partition(":")
         if not module:
             return
