@@ -5,6 +5,7 @@ Nothing is checked here; `fastbp.arrays` and `fastbp.network` come with arrays t
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +18,14 @@ from fastbp.engine.memory import address_of
 from fastbp.engine.standby import standby
 from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import Kernel, prepare
-from fastbp.kernels.linalg import epilogue, gemm, macrokernel, reader, thin
+from fastbp.kernels.linalg import epilogue, gemm, macrokernel, reader, split_k, thin
 from fastbp.kernels.linalg import product as gemm_product
-from fastbp.kernels.linalg.product import run_helped, start_product
+from fastbp.kernels.linalg.product import (
+    WANTED_SPLIT,
+    WANTS_SPLIT,
+    run_helped,
+    start_product,
+)
 
 __all__ = ["COMPUTED", "DIRECT", "plain_product", "product", "readable", "writable_rows"]
 
@@ -83,8 +89,10 @@ _PRIVATE = {
     size: -(-max(gemm.private_bytes(size), thin.private_bytes(size)) // 64) * 64 for size in (4, 8)
 }
 _THIN_REGIONS = {np.dtype(name): region for name, region in thin.regions.items()}
-_READERS = {np.dtype(name): region for name, region in reader.regions.items()}
-_found: dict[np.dtype[Any], tuple[Region, int]] = {}
+_READERS = {
+    (np.dtype(product), np.dtype(operand)): region
+    for (product, operand), region in reader.readers.items()
+}
 
 
 def _crew(work: int) -> tuple[int, int]:
@@ -102,22 +110,42 @@ def _crew(work: int) -> tuple[int, int]:
     return workers, standby.mailbox if most == 2 or work <= 2 * _SERIAL_PRODUCT else 0
 
 
-def _product_region(
-    dtype: np.dtype[Any], work: int, *, converts: bool = False
-) -> tuple[Region, int]:
-    """The region of all products but thin ones, and the address of the one that it calls.
+class _Code:
+    """Addresses of the regions of products of a dtype; 0 for those that no product has needed."""
 
-    What else a product of so much work needs is compiled beside them.
-    """
-    found = _found.get(dtype)
-    if found is None:
-        region, block = gemm_product.regions[dtype.name], macrokernel.regions[dtype.name]
-        more: list[Kernel] = [run_helped if converts else start_product]
-        if converts:
-            more.append(_READERS[dtype])
-        prepare(region, block, *more, ahead=[launch] if _crew(work)[0] > 1 else [])
-        found = _found[dtype] = region, block.address
-    return found
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.name = dtype.name
+        self.region = gemm_product.regions[dtype.name]
+        self.block = self.split = self.epilogue = self.copy = 0
+
+    def prepare(self, work: int, first: Kernel, *more: Kernel) -> None:
+        """Have the regions compiled that every product needs but thin ones, and ``more``.
+
+        ``first`` is the function that Python calls, for a product of so much ``work``.
+        """
+        block, copy = macrokernel.regions[self.name], reader.copies[self.name]
+        ahead = [launch] if _crew(work)[0] > 1 else []
+        prepare(self.region, block, copy, first, *more, ahead=ahead)
+        # The block's last: other threads take it for the sign that all are there.
+        self.copy, self.block = copy.address, block.address
+
+    def need_split(self) -> int:
+        """Have the region compiled by which a product is cut along k."""
+        self.split = split_k.regions[self.name].address
+        return self.split
+
+    def need_epilogue(self) -> int:
+        """Have the region compiled for bias and activation."""
+        self.epilogue = epilogue.regions[self.name].address
+        return self.epilogue
+
+    def need_copy(self) -> int:
+        """Have the region compiled that copies rows."""
+        self.copy = reader.copies[self.name].address
+        return self.copy
+
+
+_code = {dtype: _Code(dtype) for dtype in COMPUTED}
 
 
 def _thin_region(
@@ -161,7 +189,7 @@ def _operand(
     if folding is not None:
         scale, shift = map(address_of, folding)
     if folding is not None or matrix.dtype != dtype:
-        read = _READERS[dtype].address
+        read = _READERS[dtype, matrix.dtype].address
     return address, code, row // size, column // size, 0, shift, scale, read
 
 
@@ -210,35 +238,59 @@ def product(
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
     plain = a.dtype == b.dtype == c.dtype and folding is None and folding_of_b is None
     work = m * n * k * itemsize
-    if not plain:
-        _product_region(c.dtype, work, converts=True)
-    left, right = _operand(a, folding, c.dtype), _operand(b, folding_of_b, c.dtype)
-    region, block = None, 0
+    code = _code[c.dtype]
+    region: Region | None = None
     if plain:
+        left, right = _operand(a, None, c.dtype), _operand(b, None, c.dtype)
         region, work = _thin_region(c.dtype, m, n, k, *left[2:4], *right[2:4])
-    if region is None:
-        region, block = _product_region(c.dtype, work)
+    if region is None and not code.block:
+        foreign = [_READERS[c.dtype, x.dtype] for x in (a, b) if not plain]
+        after = [] if kind == epilogue.NOTHING else [epilogue.regions[code.name]]
+        code.prepare(work, run_helped, *foreign, *after)
+    if not plain:
+        left, right = _operand(a, folding, c.dtype), _operand(b, folding_of_b, c.dtype)
+    if not code.copy:
+        code.need_copy()
+    if kind != epilogue.NOTHING and not code.epilogue:
+        code.need_epilogue()
     workers, mailbox = _crew(work)
     space = scratch.borrow()
     try:
         address = space.address(shared + private * max(workers, 2))
         pack_into, buffer, start, team, words = space.product
-        pack_into(
-            buffer, start,
-            team, address, address + shared, private, 0, workers, block, 0, *left, *right,
-            address_of(c), c.strides[0] // itemsize, m, n, k, alpha, beta,
-            kind, 0 if bias is None else address_of(bias), 0, 0, 0, 0, -1, 0,
-        )  # fmt: skip
-        if work > _LONG_PRODUCT:
-            threads.run(region, words, workers, long=space)
-            return
-        if mailbox:
-            if run_helped(region.address, words, workers, mailbox):
+        while True:
+            pack_into(
+                buffer, start,
+                team, address, address + shared, private, 0, workers,
+                0, code.block, code.split, code.epilogue, code.copy, *left, *right,
+                address_of(c), c.strides[0] // itemsize, m, n, k, alpha, beta,
+                kind, 0 if bias is None else address_of(bias), 0, 0, 0, 0, -1, 0, 0,
+            )  # fmt: skip
+            _carry_out(region or code.region, words, workers, mailbox, work, space)
+            if code.split or not _wants_split(words):
                 return
-            standby.missed()
-        threads.run(region, words, workers)
+            code.need_split()
     finally:
         space.give_back()
+
+
+def _carry_out(
+    region: Region, words: int, workers: int, mailbox: int, work: int, space: scratch.Workspace
+) -> None:
+    """Run a product whose plan is written."""
+    if work > _LONG_PRODUCT:
+        threads.run(region, words, workers, long=space)
+        return
+    if mailbox:
+        if run_helped(region.address, words, workers, mailbox):
+            return
+        standby.missed()
+    threads.run(region, words, workers)
+
+
+def _wants_split(words: int) -> bool:
+    """Whether a product that was run has done nothing, as it is to be cut along k."""
+    return bool(ctypes.c_int64.from_address(words + 8 * WANTS_SPLIT).value)
 
 
 def plain_product(a: Array, b: Array, c: Array) -> bool:
@@ -266,28 +318,37 @@ def plain_product(a: Array, b: Array, c: Array) -> bool:
     itemsize = dtype.itemsize
     shared, private = _SHARED[itemsize], _PRIVATE[itemsize]
     a_by_rows, b_by_rows = a.flags.c_contiguous, b.flags.c_contiguous
-    region, block, work = None, 0, m * n * k * itemsize
+    code, work = _code[dtype], m * n * k * itemsize
+    region: Region | None = None
     if work >= _LEAST_THIN and (m <= thin.MOST or n <= thin.MOST):  # spares others the call
         steps = (k, 1) if a_by_rows else (1, m), (n, 1) if b_by_rows else (1, k)
         region, work = _thin_region(dtype, m, n, k, *steps[0], *steps[1])
     if region is None:
-        region, block = _product_region(dtype, work)
+        region = code.region
+        if not code.block:
+            code.prepare(work, start_product)
+    elif not code.copy:
+        code.need_copy()
     if work > _LONG_PRODUCT:
         return False
     workers, mailbox = _crew(work)
     space = scratch.borrow()
     try:
         address, words = space.address(shared + private * max(workers, 2)), space.product[4]
-        helped = start_product(
-            region.address, block, words, address, shared, private, workers, mailbox, CODES[dtype],
-            at_a, a_by_rows, at_b, b_by_rows, at_c, m, n, k,
-        )  # fmt: skip
-        if helped:
-            return True
-        if mailbox:
-            standby.missed()
-        if workers > 1:
-            threads.run(region, words, workers)
-        return True
+        while True:
+            outcome = start_product(
+                region.address, code.block, code.split, code.copy, words, address, shared, private,
+                workers, mailbox, CODES[dtype], at_a, a_by_rows, at_b, b_by_rows, at_c, m, n, k,
+            )  # fmt: skip
+            if outcome == 0:
+                if mailbox:
+                    standby.missed()
+                if workers > 1:
+                    threads.run(region, words, workers)
+                    if not code.split and _wants_split(words):
+                        outcome = WANTED_SPLIT
+            if outcome != WANTED_SPLIT:
+                return True
+            code.need_split()
     finally:
         space.give_back()

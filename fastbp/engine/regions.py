@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastbp.engine.method import Choice, Method
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import Region
-from fastbp.kernels.linalg import macrokernel, product, reader
+from fastbp.kernels.linalg import epilogue, macrokernel, product, reader, split_k
 from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
 from fastbp.kernels.narrow import forward as narrow_forward
@@ -55,9 +55,12 @@ def called_regions(choice: Choice, dtype: str, data: str, *, folded: bool) -> di
     called = {
         w.PRODUCT_REGION: product.regions[dtype],
         w.BLOCK_REGION: macrokernel.regions[dtype],
+        w.SPLIT_REGION: split_k.regions[dtype],
+        w.EPILOGUE_REGION: epilogue.regions[dtype],
+        w.COPY_REGION: reader.copies[dtype],
     }
     if folded or data != dtype:
-        called[w.X_READER] = reader.regions[dtype]
+        called[w.X_READER] = reader.readers[dtype, data]
     if training:
         called[w.ABOVE_REGION] = layers.regions[dtype]
     return called

@@ -9,7 +9,7 @@ from fastbp.engine.regions import called_regions, has_region, region_of
 from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import Function, Kernel, prepare
 from fastbp.kernels.functions import elementwise
-from fastbp.kernels.linalg import macrokernel, product, reader, thin
+from fastbp.kernels.linalg import epilogue, macrokernel, product, reader, split_k, thin
 from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
 from fastbp.kernels.narrow import forward as narrow_forward
@@ -19,8 +19,8 @@ from fastbp.kernels.wide import delayed, forward, layers, plain, sweep
 __all__ = ["every_kernel", "kernels_of_dtypes", "kernels_of_network", "make_ready"]
 
 _BY_DTYPE = (
-    product, macrokernel, above, columns, shards, narrow_delayed, narrow_forward, delayed,
-    forward, layers, sweep,
+    product, macrokernel, split_k, epilogue, above, columns, shards, narrow_delayed,
+    narrow_forward, delayed, forward, layers, sweep,
 )  # fmt: skip
 """Modules with a region for each dtype of a network."""
 
@@ -32,15 +32,15 @@ _FUNCTIONS: list[Function] = [
 
 def every_kernel() -> list[Kernel]:
     """All that there is."""
-    tables = [module.regions for module in (*_BY_DTYPE, reader, thin, elementwise)]
-    tables += [rows.forward, rows.back, rows.group]
+    tables = [module.regions for module in (*_BY_DTYPE, thin, elementwise)]
+    tables += [reader.copies, reader.readers, rows.forward, rows.back, rows.group]
     return [plain.steps, *(region for table in tables for region in table.values())]
 
 
 def kernels_of_dtypes(dtype: str, data: str) -> list[Kernel]:
     """What networks of ``dtype`` need for X of dtype ``data``, whatever their sizes."""
     needed: list[Kernel] = [plain.steps, *(module.regions[dtype] for module in _BY_DTYPE)]
-    needed.append(reader.regions[dtype])  # for floats that are folded, too
+    needed += [reader.copies[dtype], reader.readers[dtype, data]]
     for folded in (False, True):
         if has_region(dtype, data, folded=folded):
             key = dtype, data, folded

@@ -15,22 +15,28 @@ from fastbp.kernels.linalg.operand import Operand
 from fastbp.kernels.simd.vectors import pointer
 from fastbp.kernels.threads.context import (
     BLOCK_REGION,
+    COPY_REGION,
+    EPILOGUE_REGION,
     OPERATION,
     PRIVATE,
     PRIVATE_STEP,
     PRODUCT_REGION,
     SHARED,
+    SPLIT_REGION,
     TEAM,
     WORKERS,
 )
 
 __all__ = [
     "BLOCK_REGION",
+    "COPY_REGION",
+    "EPILOGUE_REGION",
     "OPERATION",
     "PRIVATE",
     "PRIVATE_STEP",
     "PRODUCT_REGION",
     "SHARED",
+    "SPLIT_REGION",
     "TEAM",
     "WORKERS",
     "layer_pointer",
@@ -39,35 +45,35 @@ __all__ = [
     "plan_words",
 ]
 
-BATCH = 8  # rows of a step
-ROWS = 9  # rows of X
-FIRST = 10  # steps FIRST ... LAST - 1 of the epoch are to be made
-LAST = 11
-ORDER = 12  # address of int64 row numbers, or 0 for the rows as they come
-X = 13  # address of X
-X_DTYPE = 14  # one of operand.DTYPE_CODES
-X_ROW = 15  # strides of X, in elements
-X_COLUMN = 16
-X_READER = 17  # address of the region of `reader`, if X is not read as it is, or 0
-SHIFT = 18  # addresses of one value for each column of X, or 0: X * scale + shift
-SCALE = 19
-ONE_SCALE = 20  # whether the scale was given as one number, which SCALE repeats
-Y = 21  # address of the targets (ROWS, outputs)
-SETTINGS = 22  # address of float64: learning rate, weight decay; loss and correct are added to
-OUT = 23  # address of the result of FORWARD, (ROWS, outputs)
-SIGMOID_OUT = 24  # whether FORWARD's result is sigmoid(Z) or Z of the last layer
-LAYERS = 25  # number of layers
-GROUP = 26  # steps that share a pass over W1, see wide.delayed and narrow.delayed; or 1
-GATHERED = 27  # address of scratch memory for rows of batches, if W1 is swept or delayed; or 0
-DELAYED = 28  # address of scratch memory for a group of steps
-TILE = 29  # rows that go forward and back together in the narrow path, at most a vector's lanes
-FOLDED = 30  # address of scratch memory for W1 times scale and sums of W1, see narrow.bytes
-PREFETCH = 31  # rows of the next tile that the narrow path prefetches at most
-ABOVE_REGION = (
-    32  # addresses of regions: the layers above the first (wide.layers, narrow.above) ...
-)
-FORWARD_REGION = 33  # ... and those that read X where the first layer is narrow (narrow.rows)
-BACK_REGION = 34
+BATCH = 12  # rows of a step
+ROWS = 13  # rows of X
+FIRST = 14  # steps FIRST ... LAST - 1 of the epoch are to be made
+LAST = 15
+ORDER = 16  # address of int64 row numbers, or 0 for the rows as they come
+X = 17  # address of X
+X_DTYPE = 18  # one of operand.DTYPE_CODES
+X_ROW = 19  # strides of X, in elements
+X_COLUMN = 20
+X_READER = 21  # address of the region of `reader`, if X is not read as it is, or 0
+SHIFT = 22  # addresses of one value for each column of X, or 0: X * scale + shift
+SCALE = 23
+ONE_SCALE = 24  # whether the scale was given as one number, which SCALE repeats
+Y = 25  # address of the targets (ROWS, outputs)
+SETTINGS = 26  # address of float64: learning rate, weight decay; loss and correct are added to
+OUT = 27  # address of the result of FORWARD, (ROWS, outputs)
+SIGMOID_OUT = 28  # whether FORWARD's result is sigmoid(Z) or Z of the last layer
+LAYERS = 29  # number of layers
+GROUP = 30  # steps that share a pass over W1, see wide.delayed and narrow.delayed; or 1
+GATHERED = 31  # address of scratch memory for rows of batches, if W1 is swept or delayed; or 0
+DELAYED = 32  # address of scratch memory for a group of steps
+TILE = 33  # rows that go forward and back together in the narrow path, at most a vector's lanes
+FOLDED = 34  # address of scratch memory for W1 times scale and sums of W1, see narrow.bytes
+PREFETCH = 35  # rows of the next tile that the narrow path prefetches at most
+# Addresses of regions: of the layers above the first (wide.layers, narrow.above), and of those that
+# read X where the first layer is narrow (narrow.rows).
+ABOVE_REGION = 36
+FORWARD_REGION = 37
+BACK_REGION = 38
 LAYER = 40
 
 TRAIN, FORWARD = 0, 1

@@ -8,20 +8,26 @@ element that belongs to c[0, 0] of a matrix of C's shape, its rows ``ld_other`` 
 from __future__ import annotations
 
 from collections import namedtuple
+from typing import NamedTuple
 
-from fastbp.kernels.compile.jit import jit
+from numba import float32, float64
+
+from fastbp.kernels.compile.calls import call_region, words_at, words_of
+from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.activations import sigmoid
 from fastbp.kernels.simd.vectors import (
+    address_of,
     lanes_of,
     load,
     load_part,
     moved,
+    pointer,
     splat,
     store,
     store_part,
 )
 
-__all__ = ["BIAS", "BIAS_SIGMOID", "DERIVATIVE", "NOTHING", "Epilogue", "apply_epilogue"]
+__all__ = ["BIAS", "BIAS_SIGMOID", "DERIVATIVE", "NOTHING", "Epilogue", "apply_epilogue", "regions"]
 
 NOTHING, BIAS, BIAS_SIGMOID, DERIVATIVE = 0, 1, 2, 3
 
@@ -52,17 +58,56 @@ def _finish_row(row, other, columns, kind, dtype):
         store_part(row, whole, rest, _finish(x, y, kind, dtype))
 
 
+class _Strip(NamedTuple):
+    """What the region is told: see `apply_epilogue`."""
+
+    kind: int
+    c: int
+    ldc: int
+    rows: int
+    column: int
+    columns: int
+    bias: int
+    other: int
+    ld_other: int
+
+
 @jit
-def apply_epilogue(kind, c, ldc, rows, j0, columns, bias, other, ld_other, dtype):
-    """Apply an epilogue to ``rows`` x ``columns`` elements at c.
+def apply_epilogue(kind, c, ldc, rows, j0, columns, bias, other, ld_other, region, dtype):
+    """Apply an epilogue to ``rows`` x ``columns`` elements at c, by the region at an address.
 
     NOTHING        C as it is
     BIAS           C + bias
     BIAS_SIGMOID   sigmoid(C + bias): the forward pass of a layer
     DERIVATIVE     C * a (1 - a), a = other: delta of a sigmoid layer with activation a
     """
-    if kind == NOTHING:
-        return
-    for i in range(rows):
-        beside = moved(other, i * ld_other) if kind == DERIVATIVE else moved(bias, j0)
-        _finish_row(moved(c, i * ldc), beside, columns, kind, dtype)
+    if kind != NOTHING:
+        strip = _Strip(
+            kind, address_of(c), ldc, rows, j0, columns, address_of(bias), address_of(other),
+            ld_other,
+        )  # fmt: skip
+        call_region(region, words_of(strip), 0)
+
+
+@jit
+def _run(context, dtype):
+    it = words_at(context, _Strip)
+    c, bias, other = pointer(it.c, dtype), pointer(it.bias, dtype), pointer(it.other, dtype)
+    for i in range(it.rows):
+        from_other = it.kind == DERIVATIVE
+        beside = moved(other, i * it.ld_other) if from_other else moved(bias, it.column)
+        _finish_row(moved(c, i * it.ldc), beside, it.columns, it.kind, dtype)
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the product."""

@@ -52,11 +52,13 @@ from fastbp.kernels.linalg.macrokernel import (
 )
 from fastbp.kernels.linalg.operand import code_of, tile_constant, transposed
 from fastbp.kernels.linalg.packing import block_of, pack_a, pack_b, pitch_of
-from fastbp.kernels.linalg.split_k import split_count, split_product, sum_partials
+from fastbp.kernels.linalg.split_k import split, split_count
 from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer
 from fastbp.kernels.threads.team import claim_near, first_near_task, following_task, is_abandoned
 
-__all__ = ["gemm", "private_bytes", "shared_bytes"]
+__all__ = ["WITHOUT_SPLIT", "gemm", "private_bytes", "shared_bytes"]
+
+WITHOUT_SPLIT = -2
 
 _PACKING = 8
 """What packing an element costs in multiply-adds, about: 4 cycles for a vector. On Zen 5 it took
@@ -210,9 +212,9 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, spa
                 block = block_of(not shares_b, few_from + start, extent, p, min(kc, lc + deep - p))
                 to = moved(own.b_chunk, q * block_size)
                 if shares_b:
-                    pack_b(to, small, block, turned, own.transpose_rows, dtype)
+                    pack_b(to, small, block, turned, own.transpose_rows, space.copy, dtype)
                 else:
-                    pack_a(to, pitch, small, block, dtype)
+                    pack_a(to, pitch, small, block, space.copy, dtype)
             for at in range(0, many, strip):
                 if is_abandoned(space.team):
                     return
@@ -228,9 +230,12 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, spa
                     if not ready:
                         block = block_of(shares_b, many_from + at, breadth, p, length)
                         if shares_b:
-                            pack_a(own.a_block, pitch, large, block, dtype)
+                            pack_a(own.a_block, pitch, large, block, space.copy, dtype)
                         else:
-                            pack_b(own.a_block, large, block, turned, own.transpose_rows, dtype)
+                            pack_b(
+                                own.a_block, large, block, turned, own.transpose_rows, space.copy,
+                                dtype,
+                            )  # fmt: skip
                     then, p_then, end = at, p + kc, lc + deep
                     if q + 1 == blocks:
                         then, p_then, end = _next_strip(
@@ -258,8 +263,8 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, spa
                     left, right = (own.a_block, common) if shares_b else (common, own.a_block)
                     work = BlockWork(
                         address_of(left), pitch, address_of(right), length, address_of(corner), ldc,
-                        rows, columns, whole(), alpha, keep, address_of(space.private), next_block,
-                        after,
+                        rows, columns, whole(), alpha, keep, address_of(space.private), space.copy,
+                        next_block, after,
                     )  # fmt: skip
                     call_region(space.block, words_of(work), 0)
                     ready = is_packed(next_block, dtype)
@@ -268,7 +273,8 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, spa
                 if lc + deep == k:
                     apply_epilogue(
                         epilogue.kind, corner, ldc, rows, j, columns, epilogue.bias,
-                        moved(epilogue.other, i * epilogue.ld_other + j), epilogue.ld_other, dtype,
+                        moved(epilogue.other, i * epilogue.ld_other + j), epilogue.ld_other,
+                        space.epilogue, dtype,
                     )  # fmt: skip
 
 
@@ -277,19 +283,21 @@ def _near_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, spa
     """The same where A `_is_near`: nothing is worth overlapping."""
     i, j = part.row, part.column
     block = block_of(False, j, part.columns, int64(0), k)
-    pack_b(own.b_chunk, b, block, turned, own.transpose_rows, dtype)
+    pack_b(own.b_chunk, b, block, turned, own.transpose_rows, space.copy, dtype)
     block = block_of(False, j, int64(0), int64(0), k)
     nothing = NextBlock(int64(0), int64(0), b, int64(turned), block, address_of(own.a_next))
     corner = moved(c, i * ldc + j)
     rows = moved(pointer(a.address, dtype), i * a.row)
     work = BlockWork(
         address_of(rows), a.row, address_of(own.b_chunk), k, address_of(corner), ldc, part.rows,
-        part.columns, whole(), alpha, beta, address_of(space.private), nothing, nothing,
+        part.columns, whole(), alpha, beta, address_of(space.private), space.copy, nothing,
+        nothing,
     )  # fmt: skip
     call_region(space.block, words_of(work), 0)
     apply_epilogue(
         epilogue.kind, corner, ldc, part.rows, j, part.columns, epilogue.bias,
-        moved(epilogue.other, i * epilogue.ld_other + j), epilogue.ld_other, dtype,
+        moved(epilogue.other, i * epilogue.ld_other + j), epilogue.ld_other, space.epilogue,
+        dtype,
     )  # fmt: skip
 
 
@@ -358,9 +366,9 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, epilogue, triangle, space, phase, d
     Returns
     -------
     phase : int64
-        The number of the last phase that was used.
+        The number of the last phase that was used; or WITHOUT_SPLIT, with nothing done, if the
+        region of `split_k` is needed and there is none.
     """
-    partials = space.shared
     target, ld, tall, wide, left, right, last = c, ldc, m, n, a, b, epilogue
     splits = int64(0)
     if triangle.step != 0:
@@ -371,20 +379,17 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, epilogue, triangle, space, phase, d
         tall, wide, left, right = n, m, transposed(b), transposed(a)
     if splits == 0 and wide <= tall and beta == 0:
         splits = split_count(tall, wide, k, dtype)
-    if splits > 0:
-        phase = split_product(
-            tall, wide, k, left, right, turned, needed, alpha, splits, partials, space, phase,
-            dtype,
-        )  # fmt: skip
-    else:
+    if (splits > 0 or turned) and space.split == 0:
+        return int64(WITHOUT_SPLIT)
+    if splits == 0:
         if turned:
-            target, ld = partials, m
+            target, ld = space.shared, m
             last = Epilogue(int64(NOTHING), epilogue.bias, epilogue.other, ldc)
         phase = _product(
             target, ld, tall, wide, k, left, right, turned, alpha, beta, last, space, phase, dtype
         )
     if splits > 0 or turned:
-        phase = sum_partials(
-            c, ldc, m, n, needed, partials, max(splits, 1), turned, epilogue, space, phase, dtype
-        )
+        phase = split(
+            c, ldc, m, n, k, left, right, turned, splits, needed, alpha, epilogue, space, phase,
+        )  # fmt: skip
     return phase

@@ -179,7 +179,7 @@ def _pieces(block, begin, end, dtype):
 
 
 @jit
-def _pack_until(next_block, packed, upto, spare, dtype):
+def _pack_until(next_block, packed, upto, spare, copy, dtype):
     """Pack pieces ``packed`` ... ``upto`` of a block; returns the latter."""
     block = next_block.block
     across = _pieces_across(block)
@@ -188,7 +188,7 @@ def _pack_until(next_block, packed, upto, spare, dtype):
         pack_columns(
             pointer(next_block.target, dtype), next_block.operand, block,
             piece // across * lanes_of(dtype), top, min(_PIECE, block.rows - top),
-            next_block.turned, spare, dtype,
+            next_block.turned, spare, copy, dtype,
         )  # fmt: skip
     return upto
 
@@ -233,6 +233,7 @@ class BlockWork(NamedTuple):
     alpha: float
     beta: float
     private: int
+    copy: int  # the region of `reader` for operands of the product's type
     next_block: NextBlock
     after: NextBlock
 
@@ -302,7 +303,7 @@ def _block_product(context, dtype):
             if ragged:
                 _put_ragged(tile, it.ldc, own.c_tile, height, width, alpha, beta, dtype)
             if by_pieces:
-                packed = _pack_until(work, packed, upto, own.transpose_rows, dtype)
+                packed = _pack_until(work, packed, upto, own.transpose_rows, it.copy, dtype)
             else:
                 moves = interleave.after_tile(moves, turns)
         if by_pieces:
@@ -311,6 +312,7 @@ def _block_product(context, dtype):
                 packed,
                 _pieces_until(work, int64(1), int64(1), dtype),
                 own.transpose_rows,
+                it.copy,
                 dtype,
             )
         else:

@@ -19,10 +19,9 @@ from numba import int64
 
 from fastbp.kernels.compile.calls import call_region, words_of
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.copying import copy_from, panel_from
 from fastbp.kernels.linalg.operand import matrix, tile_constant, transposed
 from fastbp.kernels.linalg.reader import READ_PANEL, READ_ROWS, Reading
-from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer
+from fastbp.kernels.simd.vectors import address_of, lanes_of, moved
 
 __all__ = [
     "Block",
@@ -49,16 +48,16 @@ class Block(NamedTuple):
 
 
 @jit
-def copy_rows(dst, step, operand, i0, rows, k0, k, dtype):
+def copy_rows(dst, step, operand, i0, rows, k0, k, copy, dtype):
     """Copy rows i0 ... i0 + rows, columns k0 ... k0 + k of the operand to rows ``step`` apart.
 
-    A row is written up to a whole vector, with zeros; rows are written in order.
+    A row is written up to a whole vector, with zeros; rows are written in order. ``copy`` is the
+    address of the region of `reader` for operands that have none of their own.
     """
-    if operand.reader != 0:
-        reading = Reading(operand, address_of(dst), step, i0, rows, k0, k)
-        call_region(operand.reader, words_of(reading), READ_ROWS)
-    else:
-        copy_from(pointer(operand.address, dtype), dst, step, operand, i0, rows, k0, k, dtype)
+    region = operand.reader if operand.reader != 0 else copy
+    call_region(
+        region, words_of(Reading(operand, address_of(dst), step, i0, rows, k0, k)), READ_ROWS
+    )
 
 
 @jit
@@ -105,34 +104,33 @@ def panel_columns(columns, dtype):
 
 
 @jit
-def _pack_panels(dst, nr, most, operand, k0, k, j0, columns, dtype):
+def _pack_panels(dst, nr, most, operand, k0, k, j0, columns, copy, dtype):
     """Pack rows k0 ... k0 + k, columns j0 ... j0 + columns of the operand as panels.
 
     A panel has rows of nr elements, the first ``most`` of which hold columns. The rest of the last
     vector that the columns begin is zeroed.
     """
+    region = operand.reader if operand.reader != 0 else copy
     for j in range(0, columns, most):
         to = moved(dst, j // most * nr * k)
         at = j0 + j
         width = min(most, columns - j)
-        if operand.reader != 0:
-            reading = Reading(operand, address_of(to), nr, k0, k, at, width)
-            call_region(operand.reader, words_of(reading), READ_PANEL)
-        else:
-            src = pointer(operand.address, dtype)
-            panel_from(src, to, nr, operand, k0, k, at, width, dtype)
+        reading = Reading(operand, address_of(to), nr, k0, k, at, width)
+        call_region(region, words_of(reading), READ_PANEL)
 
 
 @jit
-def pack_a(dst, pitch, operand, block, dtype):
+def pack_a(dst, pitch, operand, block, copy, dtype):
     """Pack a block of A: block.rows * pitch elements, or whole panels."""
     if pitch != 0:
-        copy_rows(dst, pitch, operand, block.row, block.rows, block.column, block.columns, dtype)
+        copy_rows(
+            dst, pitch, operand, block.row, block.rows, block.column, block.columns, copy, dtype
+        )
     else:
         pw = tile_constant(dtype, "pw")
         _pack_panels(
             dst, pw, pw, transposed(operand), block.column, block.columns, block.row, block.rows,
-            dtype,
+            copy, dtype,
         )  # fmt: skip
 
 
@@ -147,7 +145,7 @@ def is_along_k(operand, turned):
 
 
 @jit
-def pack_columns(dst, operand, block, first, top, deep, turned, spare, dtype):
+def pack_columns(dst, operand, block, first, top, deep, turned, spare, copy, dtype):
     """Pack a vector's lanes of columns, ``first`` and on, of a block of B that `is_along_k`.
 
     Of the block's rows those from ``top`` to ``top + deep``. ``dst`` is where the block goes;
@@ -159,15 +157,15 @@ def pack_columns(dst, operand, block, first, top, deep, turned, spare, dtype):
     columns = min(lanes_of(dtype), block.columns - first)
     source, row, column = operand, block.row + top, block.column + first
     if operand.row_numbers != 0 or operand.shift != 0:
-        copy_rows(spare, kc, transposed(operand), column, columns, row, deep, dtype)
+        copy_rows(spare, kc, transposed(operand), column, columns, row, deep, copy, dtype)
         source = matrix(address_of(spare), int64(1), kc, dtype)
         row = column = int64(0)
     to = moved(dst, first // most * nr * block.rows + first % most + top * nr)
-    _pack_panels(to, nr, most, source, row, deep, column, columns, dtype)
+    _pack_panels(to, nr, most, source, row, deep, column, columns, copy, dtype)
 
 
 @jit
-def pack_b(dst, operand, block, turned, spare, dtype):
+def pack_b(dst, operand, block, turned, spare, copy, dtype):
     """Pack a block of B in whole panels.
 
     ``turned`` says that the operand was `transposed`, and that its matrix has contiguous rows if it
@@ -175,10 +173,21 @@ def pack_b(dst, operand, block, turned, spare, dtype):
     """
     if is_along_k(operand, turned):
         for first in range(0, block.columns, lanes_of(dtype)):
-            pack_columns(dst, operand, block, first, int64(0), block.rows, turned, spare, dtype)
+            pack_columns(
+                dst, operand, block, first, int64(0), block.rows, turned, spare, copy, dtype
+            )
     else:
         nr = tile_constant(dtype, "nr")
         most = panel_columns(block.columns, dtype)
         _pack_panels(
-            dst, nr, most, operand, block.row, block.rows, block.column, block.columns, dtype
+            dst,
+            nr,
+            most,
+            operand,
+            block.row,
+            block.rows,
+            block.column,
+            block.columns,
+            copy,
+            dtype,
         )

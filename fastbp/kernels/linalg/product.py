@@ -19,16 +19,19 @@ from fastbp.kernels.compile.calls import (
 )
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.epilogue import NOTHING, Epilogue
-from fastbp.kernels.linalg.gemm import gemm
+from fastbp.kernels.linalg.gemm import WITHOUT_SPLIT, gemm
 from fastbp.kernels.linalg.macrokernel import BlockTriangle
 from fastbp.kernels.linalg.operand import Operand
 from fastbp.kernels.simd.vectors import address_of, pointer
-from fastbp.kernels.threads.context import WORKERS, workspace
+from fastbp.kernels.threads.context import WORKERS, Header, header_of, workspace
 from fastbp.kernels.threads.standby import run_with
 from fastbp.kernels.threads.team import TEAM_WORDS
 
 __all__ = [
+    "HELPED",
     "PRODUCT_WORDS",
+    "WANTED_SPLIT",
+    "WANTS_SPLIT",
     "ProductPlan",
     "multiply",
     "regions",
@@ -40,14 +43,7 @@ __all__ = [
 class ProductPlan(NamedTuple):
     """C <- epilogue(beta C + alpha A B), as words; the first ones are those of any plan."""
 
-    team: int
-    shared: int
-    private: int
-    private_step: int
-    operation: int
-    workers: int
-    block: int
-    product: int
+    header: Header
     a: Operand
     b: Operand
     c: int  # address of C, the distance of its rows in elements, and the shape
@@ -64,6 +60,10 @@ class ProductPlan(NamedTuple):
     triangle: BlockTriangle
     phase: int  # the phase that came before, -1 at first
     phase_out: int  # address for that which came last, or 0
+    wants_split: int  # becomes 1, and nothing else is done, if the region of `split_k` is missing
+
+
+HELPED, WANTED_SPLIT = 1, 2  # what `start_product` returns
 
 
 class _Phase(NamedTuple):
@@ -71,18 +71,17 @@ class _Phase(NamedTuple):
 
 
 PRODUCT_WORDS = count_words(ProductPlan)
+WANTS_SPLIT = PRODUCT_WORDS - 1
 
 
 @jit
 def multiply(c, ldc, m, n, k, a, b, alpha, beta, epilogue, triangle, space, phase, dtype):
     """`gemm`, done by the region of products."""
     last = words_of(_Phase(phase))
-    zero = int64(0)
     plan = ProductPlan(
-        address_of(space.team), address_of(space.shared), address_of(space.private), zero, zero,
-        space.workers, space.block, zero, a, b, address_of(c), ldc, m, n, k, alpha, beta,
-        epilogue.kind, address_of(epilogue.bias), address_of(epilogue.other), epilogue.ld_other,
-        triangle, phase, last,
+        header_of(space), a, b, address_of(c), ldc, m, n, k, alpha, beta, epilogue.kind,
+        address_of(epilogue.bias), address_of(epilogue.other), epilogue.ld_other, triangle, phase,
+        last, int64(0),
     )  # fmt: skip
     call_region(space.product, words_of(plan), space.worker)
     return pointer(last, int64)[0]
@@ -99,7 +98,9 @@ def _run(context, worker, dtype):
         pointer(plan.c, dtype), plan.ldc, plan.m, plan.n, plan.k, plan.a, plan.b,
         dtype(plan.alpha), dtype(plan.beta), epilogue, plan.triangle, space, plan.phase, dtype,
     )  # fmt: skip
-    if plan.phase_out != 0:
+    if phase == WITHOUT_SPLIT:
+        pointer(context, int64)[WANTS_SPLIT] = 1
+    elif plan.phase_out != 0:
         pointer(plan.phase_out, int64)[0] = phase
 
 
@@ -132,16 +133,17 @@ def run_helped(region: int, words: int, workers: int, mailbox: int) -> bool:
 
 @jit(cache=True)
 def start_product(
-    region: int, block: int, words: int, scratch: int, shared: int, private: int, workers: int,
-    mailbox: int, code: int, a: int, a_by_rows: bool, b: int, b_by_rows: bool, c: int, m: int,
-    n: int, k: int,
-) -> bool:  # fmt: skip
+    region: int, block: int, split: int, copy: int, words: int, scratch: int, shared: int,
+    private: int, workers: int, mailbox: int, code: int, a: int, a_by_rows: bool, b: int,
+    b_by_rows: bool, c: int, m: int, n: int, k: int,
+) -> int:  # fmt: skip
     """Write the plan of a product of contiguous matrices of one dtype; run it if no launch is due.
 
-    ``words`` is the address of PRODUCT_WORDS, behind TEAM_WORDS of team; ``region`` and ``block``
-    those of regions' code; ``scratch`` that of the shared bytes and of the private ones of each
-    worker, of two at least. ``mailbox`` is a standby thread's, or 0. Returns whether that took
-    part; it is left to the caller to run the region if not, and workers > 1.
+    ``words`` is the address of PRODUCT_WORDS, behind TEAM_WORDS of team; ``region``, ``block``,
+    ``split`` and ``copy`` those of regions' code; ``scratch`` that of the shared bytes and of the
+    private ones of each worker, of two at least. ``mailbox`` is a standby thread's, or 0. Returns
+    HELPED if that took part; it is left to the caller to run the region if not, and workers > 1.
+    Or WANTED_SPLIT, if nothing was done for want of ``split``.
     """
     team = words - 8 * TEAM_WORDS
     for i in range(TEAM_WORDS):
@@ -149,13 +151,17 @@ def start_product(
     a_row, a_column = (k, 1) if a_by_rows else (1, m)
     b_row, b_column = (n, 1) if b_by_rows else (1, k)
     plan = ProductPlan(
-        team, scratch, scratch + shared, private, 0, workers, block, 0,
+        Header(
+            team, scratch, scratch + shared, private, 0, workers, 0, block, split, 0, copy
+        ),
         Operand(a, code, a_row, a_column, 0, 0, 0, 0),
         Operand(b, code, b_row, b_column, 0, 0, 0, 0),
-        c, n, m, n, k, 1.0, 0.0, NOTHING, 0, 0, 0, BlockTriangle(0, 0), -1, 0,
+        c, n, m, n, k, 1.0, 0.0, NOTHING, 0, 0, 0, BlockTriangle(0, 0), -1, 0, 0,
     )  # fmt: skip
     write_words(words, plan)
     helped = run_helped(region, words, workers, mailbox)
     if workers == 1 and not helped:
         call_region(region, words, 0)
-    return helped
+    if pointer(words, int64)[WANTS_SPLIT] != 0:
+        return WANTED_SPLIT
+    return HELPED if helped else 0

@@ -1,8 +1,8 @@
-"""The region that reads operands of another type than the product's, or folded ones.
+"""The regions that read operands: blocks of them go through here on their way to be packed.
 
 Bytes, floats of the other width, and rows that are shifted and scaled on the way (the folded
-preprocessing of the input) are converted as they are packed. Few products have such an operand, and
-the code for all types is a third of packing: so it is compiled apart, when the first one comes.
+preprocessing of the input) are converted as they are packed. There is a region for each type, so
+that only those are compiled that are read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import float32, float64, int64, uint8
 from fastbp.kernels.compile.calls import words_at
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.copying import clear, copy_from, panel_from
-from fastbp.kernels.linalg.operand import FLOAT32, UINT8, Operand
+from fastbp.kernels.linalg.operand import Operand
 from fastbp.kernels.simd.vectors import (
     folded_element,
     folding_pointer,
@@ -25,7 +25,7 @@ from fastbp.kernels.simd.vectors import (
     store,
 )
 
-__all__ = ["READ_PANEL", "READ_ROWS", "Reading", "regions"]
+__all__ = ["READ_PANEL", "READ_ROWS", "Reading", "copies", "readers"]
 
 READ_ROWS, READ_PANEL = 0, 1  # what the region's second argument asks for
 
@@ -73,43 +73,84 @@ def _fold_from(src, dst, step, operand, i0, rows, j0, columns, dtype):
 
 
 @jit
-def _read(src, it, panel, dtype):
+def _read_plain(src, it, what, dtype):
+    """An operand without a shift."""
     dst = pointer(it.target, dtype)
-    operand = it.operand
-    if operand.shift == 0:
-        if panel:
-            panel_from(src, dst, it.step, operand, it.first, it.rows, it.column, it.columns, dtype)
-        else:
-            copy_from(src, dst, it.step, operand, it.first, it.rows, it.column, it.columns, dtype)
-        return
-    if panel and operand.column != 1 and it.columns < it.step:
-        lanes = lanes_of(dtype)
-        clear(moved(dst, it.columns // lanes * lanes), it.step, it.rows, dtype)
-    _fold_from(src, dst, it.step, operand, it.first, it.rows, it.column, it.columns, dtype)
+    if what == READ_PANEL:
+        panel_from(src, dst, it.step, it.operand, it.first, it.rows, it.column, it.columns, dtype)
+    else:
+        copy_from(src, dst, it.step, it.operand, it.first, it.rows, it.column, it.columns, dtype)
 
 
 @jit
-def _run(context, what, dtype):
+def _plain(context, what, source, dtype):
     it = words_at(context, Reading)
-    address = it.operand.address
-    panel = what == READ_PANEL
-    if it.operand.dtype == UINT8:
-        _read(pointer(address, uint8), it, panel, dtype)
-    elif it.operand.dtype == FLOAT32:
-        _read(pointer(address, float32), it, panel, dtype)
-    else:
-        _read(pointer(address, float64), it, panel, dtype)
+    _read_plain(pointer(it.operand.address, source), it, what, dtype)
+
+
+@jit
+def _any(context, what, source, dtype):
+    it = words_at(context, Reading)
+    src = pointer(it.operand.address, source)
+    if it.operand.shift == 0:
+        _read_plain(src, it, what, dtype)
+        return
+    dst = pointer(it.target, dtype)
+    if what == READ_PANEL and it.operand.column != 1 and it.columns < it.step:
+        lanes = lanes_of(dtype)
+        clear(moved(dst, it.columns // lanes * lanes), it.step, it.rows, dtype)
+    _fold_from(src, dst, it.step, it.operand, it.first, it.rows, it.column, it.columns, dtype)
 
 
 @region
-def _float32(context: int, worker: int) -> None:
-    _run(context, worker, float32)
+def _copy_float32(context: int, worker: int) -> None:
+    _plain(context, worker, float32, float32)
 
 
 @region
-def _float64(context: int, worker: int) -> None:
-    _run(context, worker, float64)
+def _copy_float64(context: int, worker: int) -> None:
+    _plain(context, worker, float64, float64)
 
 
-regions = {"float32": _float32, "float64": _float64}
-"""The region for each dtype of the product."""
+@region
+def _float32_of_float32(context: int, worker: int) -> None:
+    _any(context, worker, float32, float32)
+
+
+@region
+def _float32_of_float64(context: int, worker: int) -> None:
+    _any(context, worker, float64, float32)
+
+
+@region
+def _float32_of_uint8(context: int, worker: int) -> None:
+    _any(context, worker, uint8, float32)
+
+
+@region
+def _float64_of_float32(context: int, worker: int) -> None:
+    _any(context, worker, float32, float64)
+
+
+@region
+def _float64_of_float64(context: int, worker: int) -> None:
+    _any(context, worker, float64, float64)
+
+
+@region
+def _float64_of_uint8(context: int, worker: int) -> None:
+    _any(context, worker, uint8, float64)
+
+
+copies = {"float32": _copy_float32, "float64": _copy_float64}
+"""The region for operands of the product's own dtype that are not folded."""
+
+readers = {
+    ("float32", "float32"): _float32_of_float32,
+    ("float32", "float64"): _float32_of_float64,
+    ("float32", "uint8"): _float32_of_uint8,
+    ("float64", "float32"): _float64_of_float32,
+    ("float64", "float64"): _float64_of_float64,
+    ("float64", "uint8"): _float64_of_uint8,
+}
+"""The region for all others, by dtypes of product and operand; of the product's: if folded."""

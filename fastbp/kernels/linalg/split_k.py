@@ -22,11 +22,13 @@ longer. The twin is `tests.twins.split_k_product`.
 
 from __future__ import annotations
 
-from numba import int64
+from typing import NamedTuple
 
-from fastbp.kernels.compile.calls import call_region, words_of
-from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.linalg.epilogue import apply_epilogue
+from numba import float32, float64, int64
+
+from fastbp.kernels.compile.calls import call_region, words_at, words_of
+from fastbp.kernels.compile.jit import jit, region
+from fastbp.kernels.linalg.epilogue import Epilogue, apply_epilogue
 from fastbp.kernels.linalg.interleave import NextBlock
 from fastbp.kernels.linalg.macrokernel import (
     BlockTriangle,
@@ -38,9 +40,17 @@ from fastbp.kernels.linalg.macrokernel import (
     panel_rows,
     swapped,
 )
-from fastbp.kernels.linalg.operand import matrix, tile_constant
+from fastbp.kernels.linalg.operand import Operand, matrix, tile_constant
 from fastbp.kernels.linalg.packing import block_of, copy_rows, pack_a, pack_b, pitch_of
-from fastbp.kernels.simd.vectors import address_of, lanes_of, load_part, moved, store_part
+from fastbp.kernels.simd.vectors import (
+    address_of,
+    lanes_of,
+    load_part,
+    moved,
+    pointer,
+    store_part,
+)
+from fastbp.kernels.threads.context import Header, header_of, workspace
 from fastbp.kernels.threads.team import (
     claim_near,
     first_near_task,
@@ -49,7 +59,7 @@ from fastbp.kernels.threads.team import (
     next_task,
 )
 
-__all__ = ["split_count", "split_product", "sum_partials"]
+__all__ = ["regions", "split", "split_count"]
 
 _DEPTH = 256
 """The deepest blocks. Steps of 12288-128 on 64 rows of float32 took 2 % longer with 512."""
@@ -93,7 +103,7 @@ def split_count(m, n, k, dtype):
 
 
 @jit
-def split_product(m, n, k, a, b, turned, triangle, alpha, splits, partials, space, phase, dtype):
+def _split_product(m, n, k, a, b, turned, triangle, alpha, splits, space, phase, dtype):
     """The partials of alpha A B, (m, n) each and m * n elements apart: see the module.
 
     ``turned`` as in `pack_b`, of both operands. Of a part, what is `BlockTriangle`.
@@ -125,10 +135,10 @@ def split_product(m, n, k, a, b, turned, triangle, alpha, splits, partials, spac
             length = min(kc, end - p)
             if i == 0 and not ready_b:
                 block = block_of(False, int64(0), n, p, length)
-                pack_b(panels, b, block, turned, own.transpose_rows, dtype)
+                pack_b(panels, b, block, turned, own.transpose_rows, space.copy, dtype)
             if not ready:
                 block = block_of(True, i, rows, p, length)
-                pack_a(own.a_block, pitch, a, block, dtype)
+                pack_a(own.a_block, pitch, a, block, space.copy, dtype)
             if turn + 1 < turns:
                 q = (turn + 1) // strips
                 i_then = (turn + 1 - q * strips) * strip
@@ -146,12 +156,12 @@ def split_product(m, n, k, a, b, turned, triangle, alpha, splits, partials, spac
             columns_then = n if i_then == 0 and rows_then > 0 else 0
             block = block_of(False, int64(0), columns_then, then, min(kc, last - then))
             after = NextBlock(int64(False), pitch, b, int64(turned), block, address_of(panels_then))
-            part = moved(partials, task * m * n + i * n)
+            part = moved(space.shared, task * m * n + i * n)
             keep = dtype(0) if p == begin else dtype(1)
             work = BlockWork(
                 address_of(own.a_block), pitch, address_of(panels), length, address_of(part), n,
                 rows, n, BlockTriangle(triangle.step, triangle.skip + i), alpha, keep,
-                address_of(space.private), next_block, after,
+                address_of(space.private), space.copy, next_block, after,
             )  # fmt: skip
             call_region(space.block, words_of(work), 0)
             ready = is_packed(next_block, dtype)
@@ -178,7 +188,7 @@ def _add_partials(target, step, partials, splits, apart, row_step, rows, columns
 
 
 @jit
-def sum_partials(c, ldc, m, n, triangle, partials, splits, turned, epilogue, space, phase, dtype):
+def _sum_partials(c, ldc, m, n, triangle, splits, turned, epilogue, space, phase, dtype):
     """C (m, n) <- epilogue of the sum of the partials, which are (n, m) if ``turned``.
 
     Unless ``turned``, what is not `BlockTriangle` of C is undefined afterwards.
@@ -186,6 +196,7 @@ def sum_partials(c, ldc, m, n, triangle, partials, splits, turned, epilogue, spa
     zero = int64(0)
     height = lanes_of(dtype)
     tasks = (m + height - 1) // height
+    partials = space.shared
     sums = matrix(address_of(partials), int64(1), m, dtype)
     phase += 1
     task = next_task(space.team, phase, tasks, False)
@@ -198,14 +209,94 @@ def sum_partials(c, ldc, m, n, triangle, partials, splits, turned, epilogue, spa
             own = moved(partials, i)
             if splits > 1:
                 _add_partials(own, m, own, splits, m * n, m, n, rows, dtype)
-            copy_rows(strip, ldc, sums, i, rows, zero, n, dtype)
+            copy_rows(strip, ldc, sums, i, rows, zero, n, space.copy, dtype)
         else:
             columns = columns_of_triangle(triangle, i + rows - 1, n, dtype)
             part = moved(partials, i * n)
             _add_partials(strip, ldc, part, splits, m * n, n, rows, columns, dtype)
         apply_epilogue(
             epilogue.kind, strip, ldc, rows, zero, columns, epilogue.bias,
-            moved(epilogue.other, i * epilogue.ld_other), epilogue.ld_other, dtype,
+            moved(epilogue.other, i * epilogue.ld_other), epilogue.ld_other, space.epilogue, dtype,
         )  # fmt: skip
         task = next_task(space.team, phase, tasks, True)
     return phase
+
+
+class _Split(NamedTuple):
+    """What the region is told."""
+
+    header: Header
+    c: int
+    ldc: int
+    m: int
+    n: int
+    k: int
+    a: Operand  # of C, or of its transpose if `turned`
+    b: Operand
+    turned: int
+    splits: int  # 0: the sum is there already, one partial of it
+    triangle: BlockTriangle
+    alpha: float
+    epilogue: int
+    bias: int
+    other: int
+    ld_other: int
+    phase: int
+    phase_out: int
+
+
+class _Phase(NamedTuple):
+    number: int
+
+
+@jit
+def split(c, ldc, m, n, k, a, b, turned, splits, triangle, alpha, epilogue, space, phase):
+    """C (m, n) <- epilogue of alpha A B, cut along k into ``splits``, by the region.
+
+    If ``turned``, A and B are the operands of C's transpose; with no splits that lies in the shared
+    buffer already. ``c`` is a pointer.
+    """
+    last = words_of(_Phase(phase))
+    work = _Split(
+        header_of(space), address_of(c), ldc, m, n, k, a, b, turned, splits, triangle, alpha,
+        epilogue.kind, address_of(epilogue.bias), address_of(epilogue.other), epilogue.ld_other,
+        phase, last,
+    )  # fmt: skip
+    call_region(space.split, words_of(work), space.worker)
+    return pointer(last, int64)[0]
+
+
+@jit
+def _run(context, worker, dtype):
+    it = words_at(context, _Split)
+    space = workspace(pointer(context, int64), worker, dtype)
+    turned = it.turned != 0
+    phase = it.phase
+    if it.splits > 0:
+        tall, wide = it.m, it.n
+        if turned:
+            tall, wide = it.n, it.m
+        phase = _split_product(
+            tall, wide, it.k, it.a, it.b, turned, it.triangle, dtype(it.alpha), it.splits, space,
+            phase, dtype,
+        )  # fmt: skip
+    epilogue = Epilogue(it.epilogue, pointer(it.bias, dtype), pointer(it.other, dtype), it.ld_other)
+    phase = _sum_partials(
+        pointer(it.c, dtype), it.ldc, it.m, it.n, it.triangle, max(it.splits, 1), turned, epilogue,
+        space, phase, dtype,
+    )  # fmt: skip
+    pointer(it.phase_out, int64)[0] = phase
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, worker, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, worker, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the product."""

@@ -202,7 +202,8 @@ def _finish(plan, it, partials, ld_partials, apart, splits, first, rows, dtype):
             corner, ldc, partials, ld_partials, apart, splits, it.vectors, rows, alpha, beta, dtype
         )
         apply_epilogue(
-            plan.epilogue, corner, ldc, it.vectors, first, rows, bias, bias, zero, dtype,
+            plan.epilogue, corner, ldc, it.vectors, first, rows, bias, bias, zero,
+            plan.header.epilogue, dtype,
         )  # fmt: skip
     else:
         corner = moved(c, first * ldc)
@@ -217,7 +218,8 @@ def _finish(plan, it, partials, ld_partials, apart, splits, first, rows, dtype):
                 dtype,
             )  # fmt: skip
         apply_epilogue(
-            plan.epilogue, corner, ldc, rows, zero, it.vectors, bias, bias, zero, dtype,
+            plan.epilogue, corner, ldc, rows, zero, it.vectors, bias, bias, zero,
+            plan.header.epilogue, dtype,
         )  # fmt: skip
 
 
@@ -246,12 +248,22 @@ def _copy_thin(plan, source, q, k, phase, dtype):
     ld = _even(k, int64(1), lanes_of(dtype))
     piece = int64(_COPIED)
     tasks = (k + piece - 1) // piece
-    team = pointer(plan.team, int64)
-    target = pointer(plan.shared, dtype)
+    team = pointer(plan.header.team, int64)
+    target = pointer(plan.header.shared, dtype)
     task = next_task(team, phase, tasks, False)
     while task >= 0:
         k0 = task * piece
-        copy_rows(moved(target, k0), ld, source, int64(0), q, k0, min(piece, k - k0), dtype)
+        copy_rows(
+            moved(target, k0),
+            ld,
+            source,
+            int64(0),
+            q,
+            k0,
+            min(piece, k - k0),
+            plan.header.copy,
+            dtype,
+        )
         task = next_task(team, phase, tasks, True)
     return ld
 
@@ -271,7 +283,7 @@ def _run(context, worker, dtype):
     ld = thin.row
     if thin.column != 1:
         ld = _copy_thin(plan, thin, q, k, phase, dtype)
-        thin = matrix(plan.shared, ld, int64(1), dtype)
+        thin = matrix(plan.header.shared, ld, int64(1), dtype)
         shared = moved(shared, q * ld)
         phase += 1
     by_rows = large.column == 1 and large.row != 1
@@ -284,7 +296,7 @@ def _run(context, worker, dtype):
     each = (units + TICKET_BITS - 1) // TICKET_BITS
     tasks = (units + each - 1) // each
     private = moved(own, 2 * _COLUMNS + _ROWS * MOST * lanes_of(dtype))
-    home = worker * tasks // plan.workers % tasks
+    home = worker * tasks // plan.header.workers % tasks
     task = first_near_task(team, phase, tasks, home)
     while task >= 0:
         for unit in range(task * each, min((task + 1) * each, units)):

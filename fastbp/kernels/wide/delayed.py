@@ -233,7 +233,9 @@ def _begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
                 )  # fmt: skip
             if not _is_finite(moved(a, j0), n1, rows, count, dtype):
                 pointer(plan[w.SETTINGS], float64)[w.LOSS] = _NAN
-        apply_epilogue(kind, moved(a, j0), n1, rows, j0, count, bias, a, int64(0), dtype)
+        apply_epilogue(
+            kind, moved(a, j0), n1, rows, j0, count, bias, a, int64(0), space.epilogue, dtype
+        )
         task = next_task(space.team, phase, tasks, True)
     return phase
 

@@ -102,7 +102,17 @@ def gather(plan, worker, start, rows, batch, team, phase, dtype):
     task = first_near_task(team, phase, pieces, home)
     while task >= 0:
         k0 = task * width
-        copy_rows(moved(batch, k0), step, x, int64(0), rows, k0, min(width, n0 - k0), dtype)
+        copy_rows(
+            moved(batch, k0),
+            step,
+            x,
+            int64(0),
+            rows,
+            k0,
+            min(width, n0 - k0),
+            plan[w.COPY_REGION],
+            dtype,
+        )
         upcoming = claim_near(team, phase, pieces, home)
         task = following_task(team, phase, pieces, upcoming)
     return phase
