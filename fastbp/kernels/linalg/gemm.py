@@ -50,7 +50,7 @@ from fastbp.kernels.linalg.macrokernel import (
     swapped,
     whole,
 )
-from fastbp.kernels.linalg.operand import code_of, tile_constant, transposed
+from fastbp.kernels.linalg.operand import Product, code_of, tile_constant, transposed
 from fastbp.kernels.linalg.packing import block_of, pack_a, pack_b, pitch_of
 from fastbp.kernels.linalg.split_k import split, split_count
 from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer
@@ -182,8 +182,9 @@ def _next_chunk(more_strips, start, extent, few, most, lc, deep, depth, k, q, kc
 
 
 @jit
-def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, space, dtype):
+def _part_product(it, part, turned, own, space, dtype):
     """What one thread does of `_product`: the loops at the top of this module."""
+    k, a, b, epilogue = it.k, it.a, it.b, it.epilogue
     kc = tile_constant(dtype, "kc")
     room = tile_constant(dtype, "b_chunk")
     pitch = pitch_of(a, k, dtype)
@@ -223,7 +224,7 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, spa
                     i, rows, j, columns = part.row + at, breadth, part.column + start, extent
                 else:
                     i, rows, j, columns = part.row + start, extent, part.column + at, breadth
-                corner = moved(c, i * ldc + j)
+                corner = moved(it.c, i * it.ldc + j)
                 for q in range(blocks):
                     p = lc + q * kc
                     length = min(kc, lc + deep - p)
@@ -259,12 +260,12 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, spa
                         int64(not shares_b), pitch, small, int64(turned), block, int64(0)
                     )
                     common = moved(own.b_chunk, q * block_size)
-                    keep = beta if p == 0 else dtype(1)
+                    keep = it.beta if p == 0 else dtype(1)
                     left, right = (own.a_block, common) if shares_b else (common, own.a_block)
                     work = BlockWork(
-                        address_of(left), pitch, address_of(right), length, address_of(corner), ldc,
-                        rows, columns, whole(), alpha, keep, address_of(space.private), space.copy,
-                        next_block, after,
+                        address_of(left), pitch, address_of(right), length, address_of(corner),
+                        it.ldc, rows, columns, whole(), it.alpha, keep, address_of(space.private),
+                        space.copy, next_block, after,
                     )  # fmt: skip
                     call_region(space.block, words_of(work), 0)
                     ready = is_packed(next_block, dtype)
@@ -272,40 +273,42 @@ def _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, spa
                         own = swapped(own)
                 if lc + deep == k:
                     apply_epilogue(
-                        epilogue.kind, corner, ldc, rows, j, columns, epilogue.bias,
+                        epilogue.kind, corner, it.ldc, rows, j, columns, epilogue.bias,
                         moved(epilogue.other, i * epilogue.ld_other + j), epilogue.ld_other,
                         space.epilogue, dtype,
                     )  # fmt: skip
 
 
 @jit
-def _near_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, space, dtype):
+def _near_product(it, part, turned, own, space, dtype):
     """The same where A `_is_near`: nothing is worth overlapping."""
+    k, a, b, epilogue = it.k, it.a, it.b, it.epilogue
     i, j = part.row, part.column
     block = block_of(False, j, part.columns, int64(0), k)
     pack_b(own.b_chunk, b, block, turned, own.transpose_rows, space.copy, dtype)
     block = block_of(False, j, int64(0), int64(0), k)
     nothing = NextBlock(int64(0), int64(0), b, int64(turned), block, address_of(own.a_next))
-    corner = moved(c, i * ldc + j)
+    corner = moved(it.c, i * it.ldc + j)
     rows = moved(pointer(a.address, dtype), i * a.row)
     work = BlockWork(
-        address_of(rows), a.row, address_of(own.b_chunk), k, address_of(corner), ldc, part.rows,
-        part.columns, whole(), alpha, beta, address_of(space.private), space.copy, nothing,
+        address_of(rows), a.row, address_of(own.b_chunk), k, address_of(corner), it.ldc, part.rows,
+        part.columns, whole(), it.alpha, it.beta, address_of(space.private), space.copy, nothing,
         nothing,
     )  # fmt: skip
     call_region(space.block, words_of(work), 0)
     apply_epilogue(
-        epilogue.kind, corner, ldc, part.rows, j, part.columns, epilogue.bias,
+        epilogue.kind, corner, it.ldc, part.rows, j, part.columns, epilogue.bias,
         moved(epilogue.other, i * epilogue.ld_other + j), epilogue.ld_other, space.epilogue,
         dtype,
     )  # fmt: skip
 
 
 @jit
-def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, epilogue, space, phase, dtype):
+def _product(it, turned, space, phase, dtype):
     """The phase at the top of this module; see `gemm`, and `pack_b` for ``turned``."""
-    is_near = _is_near(a, m, n, k, dtype)
-    rows, columns = _cut(m, n, k, space.workers, not is_near, dtype)
+    m, n = it.m, it.n
+    is_near = _is_near(it.a, m, n, it.k, dtype)
+    rows, columns = _cut(m, n, it.k, space.workers, not is_near, dtype)
     across = (n + columns - 1) // columns
     tasks = (m + rows - 1) // rows * across
     own = own_buffers(space.private, dtype)
@@ -317,9 +320,9 @@ def _product(c, ldc, m, n, k, a, b, turned, alpha, beta, epilogue, space, phase,
         j = task % across * columns
         part = Part(i, min(rows, m - i), j, min(columns, n - j))
         if is_near:
-            _near_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, space, dtype)
+            _near_product(it, part, turned, own, space, dtype)
         else:
-            _part_product(c, ldc, part, k, a, b, turned, alpha, beta, epilogue, own, space, dtype)
+            _part_product(it, part, turned, own, space, dtype)
         upcoming = claim_near(space.team, phase, tasks, home)
         task = following_task(space.team, phase, tasks, upcoming)
     return phase
@@ -343,22 +346,13 @@ def _is_turned(a, b, m, n, k, dtype):
 
 
 @jit
-def gemm(c, ldc, m, n, k, a, b, alpha, beta, epilogue, triangle, space, phase, dtype):
-    """C <- epilogue(beta C + alpha A B), shared by the threads of a region.
+def gemm(it, space, phase, dtype):
+    """Carry out a `Product`, shared by the threads of a region.
 
     Parameters
     ----------
-    c : pointer to ``dtype``
-        C, (m, n); its rows are contiguous and ``ldc`` elements apart. It must not overlap A or B.
-    m, n, k : int64
-        All at least 1.
-    a, b : Operand
-        A (m, k) and B (k, n).
-    alpha, beta : dtype
-        beta = 0 means that C is not read.
-    epilogue : Epilogue
-    triangle : BlockTriangle
-        What is needed of C; the rest may be computed or undefined.
+    it : Product
+        m, n and k at least 1.
     space : Workspace
     phase : int64
         The number of the phase that came before.
@@ -369,27 +363,27 @@ def gemm(c, ldc, m, n, k, a, b, alpha, beta, epilogue, triangle, space, phase, d
         The number of the last phase that was used; or WITHOUT_SPLIT, with nothing done, if the
         region of `split_k` is needed and there is none.
     """
-    target, ld, tall, wide, left, right, last = c, ldc, m, n, a, b, epilogue
+    m, n, k, a, b = it.m, it.n, it.k, it.a, it.b
+    tall, wide, left, right = m, n, a, b
     splits = int64(0)
-    if triangle.step != 0:
+    if it.triangle.step != 0:
         splits = split_count(m, n, k, dtype)
-    needed = triangle if splits > 0 else whole()
-    turned = splits == 0 and n > m and beta == 0 and _is_turned(a, b, m, n, k, dtype)
+    needed = it.triangle if splits > 0 else whole()
+    turned = splits == 0 and n > m and it.beta == 0 and _is_turned(a, b, m, n, k, dtype)
     if turned:
         tall, wide, left, right = n, m, transposed(b), transposed(a)
-    if splits == 0 and wide <= tall and beta == 0:
+    if splits == 0 and wide <= tall and it.beta == 0:
         splits = split_count(tall, wide, k, dtype)
     if (splits > 0 or turned) and space.split == 0:
         return int64(WITHOUT_SPLIT)
     if splits == 0:
+        target, ld, last = it.c, it.ldc, it.epilogue
         if turned:
             target, ld = space.shared, m
-            last = Epilogue(int64(NOTHING), epilogue.bias, epilogue.other, ldc)
-        phase = _product(
-            target, ld, tall, wide, k, left, right, turned, alpha, beta, last, space, phase, dtype
-        )
+            last = Epilogue(int64(NOTHING), last.bias, last.other, it.ldc)
+        plain = Product(target, ld, tall, wide, k, left, right, it.alpha, it.beta, last, whole())
+        phase = _product(plain, turned, space, phase, dtype)
     if splits > 0 or turned:
-        phase = split(
-            c, ldc, m, n, k, left, right, turned, splits, needed, alpha, epilogue, space, phase,
-        )  # fmt: skip
+        parts = Product(it.c, it.ldc, m, n, k, left, right, it.alpha, it.beta, it.epilogue, needed)
+        phase = split(parts, turned, splits, space, phase)
     return phase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -19,6 +20,7 @@ __all__ = [
     "FLOAT64",
     "UINT8",
     "Operand",
+    "Product",
     "code_of",
     "item_bytes",
     "matrix",
@@ -53,6 +55,15 @@ class Operand(NamedTuple):
     shift: int
     scale: int
     reader: int
+
+
+Product = namedtuple(
+    "Product", ["c", "ldc", "m", "n", "k", "a", "b", "alpha", "beta", "epilogue", "triangle"]
+)
+"""C <- epilogue(beta C + alpha A B): a typed pointer to C (m, n), whose rows are contiguous and ldc
+elements apart; Operands A (m, k) and B (k, n), which C must not overlap; two numbers of the type of
+the product, beta = 0 if C is not to be read; an Epilogue; and the BlockTriangle of C that is
+needed: the rest may be computed or undefined."""
 
 
 @intrinsic

@@ -21,7 +21,7 @@ from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.epilogue import NOTHING, Epilogue
 from fastbp.kernels.linalg.gemm import WITHOUT_SPLIT, gemm
 from fastbp.kernels.linalg.macrokernel import BlockTriangle
-from fastbp.kernels.linalg.operand import Operand
+from fastbp.kernels.linalg.operand import Operand, Product
 from fastbp.kernels.simd.vectors import address_of, pointer
 from fastbp.kernels.threads.context import WORKERS, Header, header_of, workspace
 from fastbp.kernels.threads.standby import run_with
@@ -75,13 +75,13 @@ WANTS_SPLIT = PRODUCT_WORDS - 1
 
 
 @jit
-def multiply(c, ldc, m, n, k, a, b, alpha, beta, epilogue, triangle, space, phase, dtype):
+def multiply(it, space, phase, dtype):
     """`gemm`, done by the region of products."""
     last = words_of(_Phase(phase))
     plan = ProductPlan(
-        header_of(space), a, b, address_of(c), ldc, m, n, k, alpha, beta, epilogue.kind,
-        address_of(epilogue.bias), address_of(epilogue.other), epilogue.ld_other, triangle, phase,
-        last, int64(0),
+        header_of(space), it.a, it.b, address_of(it.c), it.ldc, it.m, it.n, it.k, it.alpha,
+        it.beta, it.epilogue.kind, address_of(it.epilogue.bias), address_of(it.epilogue.other),
+        it.epilogue.ld_other, it.triangle, phase, last, int64(0),
     )  # fmt: skip
     call_region(space.product, words_of(plan), space.worker)
     return pointer(last, int64)[0]
@@ -94,10 +94,11 @@ def _run(context, worker, dtype):
     epilogue = Epilogue(
         plan.epilogue, pointer(plan.bias, dtype), pointer(plan.other, dtype), plan.ld_other
     )
-    phase = gemm(
+    it = Product(
         pointer(plan.c, dtype), plan.ldc, plan.m, plan.n, plan.k, plan.a, plan.b,
-        dtype(plan.alpha), dtype(plan.beta), epilogue, plan.triangle, space, plan.phase, dtype,
+        dtype(plan.alpha), dtype(plan.beta), epilogue, plan.triangle,
     )  # fmt: skip
+    phase = gemm(it, space, plan.phase, dtype)
     if phase == WITHOUT_SPLIT:
         pointer(context, int64)[WANTS_SPLIT] = 1
     elif plan.phase_out != 0:

@@ -103,11 +103,13 @@ def split_count(m, n, k, dtype):
 
 
 @jit
-def _split_product(m, n, k, a, b, turned, triangle, alpha, splits, space, phase, dtype):
-    """The partials of alpha A B, (m, n) each and m * n elements apart: see the module.
+def _split_product(it, m, n, turned, space, phase, dtype):
+    """The partials of a `_Split`, (m, n) each and m * n elements apart: see the module.
 
     ``turned`` as in `pack_b`, of both operands. Of a part, what is `BlockTriangle`.
     """
+    k, a, b, splits, triangle = it.k, it.a, it.b, it.splits, it.triangle
+    alpha = dtype(it.alpha)
     kc = _block_depth(n, dtype)
     pitch = min(pitch_of(a, k, dtype), kc)
     step = panel_rows(pitch, dtype)
@@ -188,11 +190,12 @@ def _add_partials(target, step, partials, splits, apart, row_step, rows, columns
 
 
 @jit
-def _sum_partials(c, ldc, m, n, triangle, splits, turned, epilogue, space, phase, dtype):
+def _sum_partials(c, it, turned, epilogue, space, phase, dtype):
     """C (m, n) <- epilogue of the sum of the partials, which are (n, m) if ``turned``.
 
     Unless ``turned``, what is not `BlockTriangle` of C is undefined afterwards.
     """
+    ldc, m, n, splits = it.ldc, it.m, it.n, max(it.splits, 1)
     zero = int64(0)
     height = lanes_of(dtype)
     tasks = (m + height - 1) // height
@@ -211,7 +214,7 @@ def _sum_partials(c, ldc, m, n, triangle, splits, turned, epilogue, space, phase
                 _add_partials(own, m, own, splits, m * n, m, n, rows, dtype)
             copy_rows(strip, ldc, sums, i, rows, zero, n, space.copy, dtype)
         else:
-            columns = columns_of_triangle(triangle, i + rows - 1, n, dtype)
+            columns = columns_of_triangle(it.triangle, i + rows - 1, n, dtype)
             part = moved(partials, i * n)
             _add_partials(strip, ldc, part, splits, m * n, n, rows, columns, dtype)
         apply_epilogue(
@@ -250,17 +253,17 @@ class _Phase(NamedTuple):
 
 
 @jit
-def split(c, ldc, m, n, k, a, b, turned, splits, triangle, alpha, epilogue, space, phase):
-    """C (m, n) <- epilogue of alpha A B, cut along k into ``splits``, by the region.
+def split(it, turned, splits, space, phase):
+    """Carry out a `Product`, cut along k into ``splits``, by the region.
 
     If ``turned``, A and B are the operands of C's transpose; with no splits that lies in the shared
-    buffer already. ``c`` is a pointer.
+    buffer already.
     """
     last = words_of(_Phase(phase))
     work = _Split(
-        header_of(space), address_of(c), ldc, m, n, k, a, b, turned, splits, triangle, alpha,
-        epilogue.kind, address_of(epilogue.bias), address_of(epilogue.other), epilogue.ld_other,
-        phase, last,
+        header_of(space), address_of(it.c), it.ldc, it.m, it.n, it.k, it.a, it.b, turned, splits,
+        it.triangle, it.alpha, it.epilogue.kind, address_of(it.epilogue.bias),
+        address_of(it.epilogue.other), it.epilogue.ld_other, phase, last,
     )  # fmt: skip
     call_region(space.split, words_of(work), space.worker)
     return pointer(last, int64)[0]
@@ -276,15 +279,9 @@ def _run(context, worker, dtype):
         tall, wide = it.m, it.n
         if turned:
             tall, wide = it.n, it.m
-        phase = _split_product(
-            tall, wide, it.k, it.a, it.b, turned, it.triangle, dtype(it.alpha), it.splits, space,
-            phase, dtype,
-        )  # fmt: skip
+        phase = _split_product(it, tall, wide, turned, space, phase, dtype)
     epilogue = Epilogue(it.epilogue, pointer(it.bias, dtype), pointer(it.other, dtype), it.ld_other)
-    phase = _sum_partials(
-        pointer(it.c, dtype), it.ldc, it.m, it.n, it.triangle, max(it.splits, 1), turned, epilogue,
-        space, phase, dtype,
-    )  # fmt: skip
+    phase = _sum_partials(pointer(it.c, dtype), it, turned, epilogue, space, phase, dtype)
     pointer(it.phase_out, int64)[0] = phase
 
 

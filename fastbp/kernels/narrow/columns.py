@@ -50,7 +50,7 @@ from fastbp.kernels.narrow.exchange import (
 )
 from fastbp.kernels.narrow.layers import clear_outside, row_number
 from fastbp.kernels.narrow.prefetch import list_prefetch
-from fastbp.kernels.narrow.rows import PRODUCTS, multiply_rows
+from fastbp.kernels.narrow.rows import PRODUCTS, TileBack, multiply_rows
 from fastbp.kernels.narrow.scratch import return_parameters, scratch, take_parameters
 from fastbp.kernels.narrow.update import (
     bias_steps,
@@ -124,18 +124,18 @@ def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtyp
 
 
 @jit
-def _forward(plan, own, common, number, chunks, chunk, i, rows, lane, j0, count, dtype):
+def _forward(plan, own, common, number, tile, chunks, chunk, i, j0, count, dtype):
     """Partial products of a group of rows, rows i ... of tile ``number``, in a chunk of columns."""
     lanes = lanes_of(dtype)
     n1 = layer_word(plan, 0, w.OUTPUTS)
     for s in range(n1 * GROUP):
         store(own.sums, s * lanes, zeros(dtype))
     multiply_rows(
-        plan, int64(PRODUCTS), moved(own.next_offsets, i), min(GROUP, rows - i),
+        plan, int64(PRODUCTS), moved(own.next_offsets, i), min(GROUP, tile.rows - i),
         moved(own.prefetch, i // GROUP * PREFETCHED), folded_weights(plan, dtype), own.sums,
         own.sums, j0, count,
     )  # fmt: skip
-    _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtype)
+    _store_partial(plan, own, common, number, chunks, chunk, i, tile.rows, tile.lane, dtype)
 
 
 @jit
@@ -174,10 +174,8 @@ def _back(plan, own, common, tile, later, chunk, j0, count, dtype):
         target = common.gradient
         keep, factor = dtype(0.0 if tile.first else 1.0), dtype(1)
     delta = moved(own.delta, tile.lane)
-    change_weights(
-        plan, target, own.offsets, delta, lanes, j0, count, tile.rows, later, keep, factor,
-        straight, own.totals, dtype,
-    )  # fmt: skip
+    back = TileBack(own.offsets, tile.rows, later, delta, lanes)
+    change_weights(plan, target, back, j0, count, keep, factor, straight, own.totals, dtype)
     if tile.last:
         if not straight:
             update_first(plan, common.gradient, int64(0), 1, own.totals, j0, count, dtype)
@@ -230,9 +228,7 @@ def _run_task(plan, own, common, team, share, shares, task, tiles, lag, dtype):
         count = min(width, n0 - j0)
         if finishes and i == 0:
             _back(plan, own, common, behind, later, chunk, j0, count, dtype)
-        _forward(
-            plan, own, common, task, chunks, chunk, i * GROUP, rows, ahead.lane, j0, count, dtype
-        )
+        _forward(plan, own, common, task, ahead, chunks, chunk, i * GROUP, j0, count, dtype)
     if goes_on:
         publish(team, share, task + 1)
     if goes_back and not (finishes and goes_on):

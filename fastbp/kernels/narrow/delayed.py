@@ -28,7 +28,7 @@ from fastbp.kernels.narrow.above import ROWS_AND_UPDATE, go_above
 from fastbp.kernels.narrow.exchange import chunk_width, common_of, partial_of
 from fastbp.kernels.narrow.layers import row_number
 from fastbp.kernels.narrow.prefetch import list_prefetch
-from fastbp.kernels.narrow.rows import GROUP_OF_STEPS, multiply_rows
+from fastbp.kernels.narrow.rows import GROUP_OF_STEPS, TileBack, multiply_rows
 from fastbp.kernels.narrow.scratch import return_parameters, scratch, take_parameters
 from fastbp.kernels.narrow.update import change_weights, clear_tally, keep_and_factor
 from fastbp.kernels.narrow.weights import PAIRS
@@ -180,9 +180,10 @@ def _run_group(plan, own, common, team, share, shares, task, groups, dtype):
         j0 = chunk * width
         count = min(width, n0 - j0)
         if task > 0:
+            back = TileBack(own.offsets, rows, later, own.changes, int64(GROUP))
             change_weights(
-                plan, layer_pointer(plan, 0, w.WEIGHT, dtype), own.offsets, own.changes,
-                int64(GROUP), j0, count, rows, later, keep, dtype(1), True, own.totals, dtype,
+                plan, layer_pointer(plan, 0, w.WEIGHT, dtype), back, j0, count, keep, dtype(1),
+                True, own.totals, dtype,
             )  # fmt: skip
         if task < groups:
             partial = partial_of(plan, common, task, chunks, chunk, dtype)

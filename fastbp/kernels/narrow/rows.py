@@ -9,6 +9,7 @@ loops, emitted as LLVM instructions, are those of `row_products` and `weights`.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import NamedTuple
 
 from numba import float32, float64, int64, uint8
@@ -28,7 +29,7 @@ from fastbp.kernels.simd.vectors import (
     pointer,
 )
 
-__all__ = ["add_gradient", "back", "forward", "group", "multiply_rows"]
+__all__ = ["Change", "TileBack", "add_gradient", "back", "forward", "group", "multiply_rows"]
 
 PRODUCTS, ROW_OF_BYTES, GROUP_OF_STEPS = 0, 1, 2  # what is asked of FORWARD and GROUP
 
@@ -88,17 +89,22 @@ def multiply_rows(plan, what, offsets, rows, prefetch, weight, sums, pairs, j0, 
     call_region(plan[w.FORWARD_REGION], words_of(work), what)
 
 
+TileBack = namedtuple("TileBack", ["offsets", "rows", "later", "delta", "ldd"])
+"""Rows that go back: where they begin, how many, how many are prefetched whose offsets follow; and
+their delta, with the distance of those of two outputs."""
+
+Change = namedtuple("Change", ["keep", "factor", "sums_shift", "sums_scale", "totals"])
+"""target <- keep target + factor products; how sums are preprocessed: see `add_outer_products`."""
+
+
 @jit
-def add_gradient(
-    plan, target, offsets, rows, later, delta, ldd, j0, count, keep, factor, sums_shift,
-    sums_scale, totals,
-):  # fmt: skip
-    """Have the BACK region change ``target``, W1 or its gradient: see `add_outer_products`."""
+def add_gradient(plan, target, tile, change, j0, count):
+    """Have the BACK region change ``target``, W1 or its gradient, by a `TileBack`."""
     work = _Back(
-        plan[w.X], plan[w.SHIFT], plan[w.SCALE], address_of(offsets), rows, later,
+        plan[w.X], plan[w.SHIFT], plan[w.SCALE], address_of(tile.offsets), tile.rows, tile.later,
         address_of(target), layer_word(plan, 0, w.INPUTS), layer_word(plan, 0, w.OUTPUTS),
-        address_of(delta), ldd, j0, count, keep, factor, address_of(sums_shift),
-        address_of(sums_scale), address_of(totals),
+        address_of(tile.delta), tile.ldd, j0, count, change.keep, change.factor,
+        address_of(change.sums_shift), address_of(change.sums_scale), address_of(change.totals),
     )  # fmt: skip
     call_region(plan[w.BACK_REGION], words_of(work), 0)
 

@@ -17,6 +17,7 @@ from fastbp.kernels.compile.machine import CORES
 from fastbp.kernels.narrow.above import ROWS, UPDATE, go_above
 from fastbp.kernels.narrow.bytes import folds_sums
 from fastbp.kernels.narrow.first_layer import CHUNK, first_layer, fold_all, fold_chunk, list_rows
+from fastbp.kernels.narrow.rows import TileBack
 from fastbp.kernels.narrow.scratch import scratch
 from fastbp.kernels.narrow.update import (
     bias_steps,
@@ -59,12 +60,13 @@ _shard_count = jit(shard_count)
 
 
 @jit
-def _tile(plan, worker, start, rows, batch_rows, then, own, shard, target, keep, factor, dtype):
+def _tile(plan, worker, start, rows, batch_rows, then, shard, target, keep, factor, dtype):
     """Forward and back for one tile: target <- keep * target + factor * its gradient of W1.
 
     ``then`` is the row that the next tile begins with; there may be no such row. ``target`` is
     the shard or W1; in a shard, the gradient of bytes is left as it is before preprocessing.
     """
+    own = scratch(plan, worker, dtype)
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, w.INPUTS)
     n1 = layer_word(plan, 0, w.OUTPUTS)
@@ -77,10 +79,10 @@ def _tile(plan, worker, start, rows, batch_rows, then, own, shard, target, keep,
     of_weights = address_of(target) != address_of(shard)
     if of_weights:
         bias_steps(plan, tally, int64(0), 1, own.totals, dtype)
+    back = TileBack(own.offsets, rows, later, own.delta, lanes)
     change_weights(
-        plan, target, own.offsets, own.delta, lanes, int64(0), n0, rows, later, dtype(keep),
-        dtype(factor), of_weights, own.totals, dtype,
-    )  # fmt: skip
+        plan, target, back, int64(0), n0, dtype(keep), dtype(factor), of_weights, own.totals, dtype
+    )
 
 
 @jit
@@ -110,7 +112,7 @@ def _run(context, worker, dtype):
                 weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
                 clear_tally(plan, moved(shards, n1 * n0), dtype)
                 _tile(
-                    plan, worker, first, rows, rows, plan[w.ROWS], own, shards, weight, keep, -rate,
+                    plan, worker, first, rows, rows, plan[w.ROWS], shards, weight, keep, -rate,
                     dtype,
                 )  # fmt: skip
                 go_above(
@@ -143,7 +145,7 @@ def _run(context, worker, dtype):
                     # With none left, this thread's part of the next step, as like as not.
                     then = first + (likely * each if likely >= 0 else rows + home * each)
                 _tile(
-                    plan, worker, first + i, height, rows, then, own, shard, shard,
+                    plan, worker, first + i, height, rows, then, shard, shard,
                     old, 1.0, dtype,
                 )  # fmt: skip
             task = following_task(team, phase, count, claim_near(team, phase, count, home))

@@ -13,7 +13,7 @@ from numba import float64, int64
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.narrow.bytes import factor_of_sums, scale_of_sums, shift_of_sums
-from fastbp.kernels.narrow.rows import add_gradient
+from fastbp.kernels.narrow.rows import Change, add_gradient
 from fastbp.kernels.plan import layer_pointer, layer_word
 from fastbp.kernels.simd.vectors import (
     address_of,
@@ -120,10 +120,7 @@ def update_first(plan, shards, size, count, steps, j0, columns, dtype):
 
 
 @jit
-def change_weights(
-    plan, target, offsets, delta, ldd, j0, count, rows, later, keep, factor, of_weights, totals,
-    dtype,
-):  # fmt: skip
+def change_weights(plan, target, tile, j0, count, keep, factor, of_weights, totals, dtype):
     """`add_outer_products` for all rows of W1, or of its gradient.
 
     If the target is W1, bytes are preprocessed by the way: ``totals`` as there.
@@ -132,10 +129,8 @@ def change_weights(
     if of_weights:
         sums_shift, sums_scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
         factor *= factor_of_sums(plan, dtype)
-    add_gradient(
-        plan, target, offsets, rows, later, delta, ldd, j0, count, keep, factor, sums_shift,
-        sums_scale, totals,
-    )  # fmt: skip
+    change = Change(keep, factor, sums_shift, sums_scale, totals)
+    add_gradient(plan, target, tile, change, j0, count)
 
 
 @jit

@@ -43,7 +43,7 @@ from fastbp.kernels.linalg.epilogue import (
     apply_epilogue,
 )
 from fastbp.kernels.linalg.macrokernel import BlockTriangle, round_up, whole
-from fastbp.kernels.linalg.operand import matrix
+from fastbp.kernels.linalg.operand import Product, matrix
 from fastbp.kernels.linalg.product import multiply
 from fastbp.kernels.linalg.row_ir import OUTPUTS
 from fastbp.kernels.linalg.row_products import add_outer_products
@@ -136,10 +136,10 @@ def _begin_group(plan, group, start, rows, space, phase, dtype):
     x = matrix(address_of(group.x), step, int64(1), dtype)
     weight = matrix(layer_word(plan, 0, w.WEIGHT), int64(1), n0, dtype)
     epilogue = Epilogue(int64(NOTHING), group.z, group.z, int64(0))
-    phase = multiply(
-        group.z, group.ldz, rows, n1, n0, x, weight, dtype(1), dtype(0), epilogue, whole(), space,
-        phase, dtype,
-    )  # fmt: skip
+    product = Product(
+        group.z, group.ldz, rows, n1, n0, x, weight, dtype(1), dtype(0), epilogue, whole()
+    )
+    phase = multiply(product, space, phase, dtype)
     if rows <= batch:
         return phase
     # What is needed are products of each step's rows with those of the steps before, in whole
@@ -151,10 +151,11 @@ def _begin_group(plan, group, start, rows, space, phase, dtype):
     other = matrix(address_of(group.x), int64(1), step, dtype)
     gram = moved(group.gram, skip * group.ldg)
     triangle = BlockTriangle(batch, skip)
-    phase = multiply(
+    product = Product(
         gram, group.ldg, rows - skip, earlier, n0, later, other, dtype(1), dtype(0), epilogue,
-        triangle, space, phase, dtype,
+        triangle,
     )  # fmt: skip
+    phase = multiply(product, space, phase, dtype)
     _, keep = _rate_and_keep(plan)
     phase += 1
     task = next_task(space.team, phase, rows, False)
@@ -262,12 +263,13 @@ def _end_group(plan, group, rows, last_rows, space, phase, dtype):
                 _scale_row(moved(group.deltas, i * group.ldz), j0, count, factor, dtype)
         task = next_task(space.team, phase, tasks, True)
     epilogue = Epilogue(int64(NOTHING), group.z, group.z, int64(0))
-    return multiply(
+    product = Product(
         layer_pointer(plan, 0, w.WEIGHT, dtype), n0, n1, n0, rows,
         matrix(address_of(group.deltas), int64(1), group.ldz, dtype),
         matrix(address_of(group.x), row_step(plan, dtype), int64(1), dtype),
-        dtype(-rate), dtype(_power(keep, steps)), epilogue, whole(), space, phase, dtype,
+        dtype(-rate), dtype(_power(keep, steps)), epilogue, whole(),
     )  # fmt: skip
+    return multiply(product, space, phase, dtype)
 
 
 @jit

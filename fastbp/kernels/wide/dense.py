@@ -13,7 +13,7 @@ from fastbp.kernels.functions.activations import sigmoid
 from fastbp.kernels.functions.losses import log_loss
 from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, DERIVATIVE, NOTHING, Epilogue
 from fastbp.kernels.linalg.macrokernel import whole
-from fastbp.kernels.linalg.operand import matrix
+from fastbp.kernels.linalg.operand import Product, matrix
 from fastbp.kernels.linalg.product import multiply
 from fastbp.kernels.simd.vectors import (
     lanes_of,
@@ -43,29 +43,32 @@ def forward(z, x, weight, bias, rows, outputs, inputs, linear, space, phase, dty
     """
     kind = BIAS if linear else BIAS_SIGMOID
     epilogue = Epilogue(int64(kind), bias, z, int64(0))
-    return multiply(
+    product = Product(
         z, outputs, rows, outputs, inputs, x, matrix(weight, int64(1), inputs, dtype),
-        dtype(1), dtype(0), epilogue, whole(), space, phase, dtype,
+        dtype(1), dtype(0), epilogue, whole(),
     )  # fmt: skip
+    return multiply(product, space, phase, dtype)
 
 
 @jit
 def backward(below, activation, delta, weight, rows, outputs, inputs, space, phase, dtype):
     """Back: below <- (delta weight) * a (1 - a), a = ``activation`` of the layer below."""
     epilogue = Epilogue(int64(DERIVATIVE), activation, activation, inputs)
-    return multiply(
+    product = Product(
         below, inputs, rows, inputs, outputs, matrix(delta, outputs, int64(1), dtype),
-        matrix(weight, inputs, int64(1), dtype), dtype(1), dtype(0), epilogue,
-        whole(), space, phase, dtype,
+        matrix(weight, inputs, int64(1), dtype), dtype(1), dtype(0), epilogue, whole(),
     )  # fmt: skip
+    return multiply(product, space, phase, dtype)
 
 
 @jit
-def update(weight, bias, x, delta, rows, outputs, inputs, rate, keep, space, phase, dtype):
+def update(weight, bias, x, delta, shape, rate, keep, space, phase, dtype):
     """Update: weight <- keep weight - rate delta^T x, bias <- bias - rate (column sums of delta).
 
-    ``weight`` and ``bias`` are pointers, ``x`` an Operand, ``delta`` an address.
+    ``weight`` and ``bias`` are pointers, ``x`` an Operand, ``delta`` an address; ``shape`` has the
+    rows of x, the outputs and the inputs.
     """
+    rows, outputs, inputs = shape
     lanes = lanes_of(dtype)
     d = pointer(delta, dtype)
     tasks = (outputs + _COLUMNS_OF_TASK - 1) // _COLUMNS_OF_TASK
@@ -83,10 +86,11 @@ def update(weight, bias, x, delta, rows, outputs, inputs, rate, keep, space, pha
             store_part(bias, j, count, old - splat(rate, dtype) * total)
         task = next_task(space.team, phase, tasks, True)
     epilogue = Epilogue(int64(NOTHING), bias, bias, int64(0))
-    return multiply(
+    product = Product(
         weight, inputs, outputs, inputs, rows, matrix(delta, int64(1), outputs, dtype), x,
-        -rate, keep, epilogue, whole(), space, phase, dtype,
+        -rate, keep, epilogue, whole(),
     )  # fmt: skip
+    return multiply(product, space, phase, dtype)
 
 
 @jit

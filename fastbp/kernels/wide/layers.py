@@ -109,7 +109,7 @@ def _update_layers(plan, x, first, rows, space, phase, dtype):
             x = matrix(layer_word(plan, layer - 1, w.ACTIVATION), inputs, int64(1), dtype)
         phase = update(
             layer_pointer(plan, layer, w.WEIGHT, dtype), layer_pointer(plan, layer, w.BIAS, dtype),
-            x, layer_word(plan, layer, w.DELTA), rows, outputs, inputs, dtype(rate), dtype(keep),
+            x, layer_word(plan, layer, w.DELTA), (rows, outputs, inputs), dtype(rate), dtype(keep),
             space, phase, dtype,
         )  # fmt: skip
     return phase
