@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from numba.core import config
 
 from fastbp.kernels.compile import cache, prepare
 from fastbp.kernels.compile.locks import locked
@@ -145,26 +146,49 @@ def test_functions_for_later_are_left_to_helpers(in_turn):
     assert not later.ready
 
 
+NO_FILE = Path("/no/such/file")
+
+
+def on_a_machine(monkeypatch, cores, quota=NO_FILE, threads=1000):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    monkeypatch.setattr(config, "NUMBA_NUM_THREADS", threads)
+    monkeypatch.setattr(prepare, "_CPU_QUOTA", quota)
+
+
+@pytest.mark.parametrize(
+    ("told", "cores"), [("max 100000", 16), ("400000 100000", 4), ("150000 100000", 2), ("", 16)]
+)
+def test_a_container_is_not_asked_for_more_than_its_share(monkeypatch, tmp_path, told, cores):
+    (tmp_path / "cpu.max").write_text(told)
+    on_a_machine(monkeypatch, 16, quota=tmp_path / "cpu.max")
+    assert prepare._usable_cores() == cores
+
+
+def test_workers_that_are_to_use_few_threads_start_few_helpers(monkeypatch):
+    on_a_machine(monkeypatch, 16, threads=2)
+    assert prepare._usable_cores() == 2
+
+
 @pytest.mark.parametrize(
     ("cores", "parts", "helpers"),
     [(1, 5, 0), (2, 5, 1), (4, 5, 3), (64, 5, 4), (64, 20, 7), (8, 1, 0)],
 )
 def test_as_many_helpers_as_cores_and_parts_allow(monkeypatch, cores, parts, helpers):
     monkeypatch.setattr(prepare, "expected_size", lambda name: 40_000)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    on_a_machine(monkeypatch, cores)
     assert prepare._useful_helpers([Fake(str(i), []) for i in range(parts)]) == helpers
 
 
 def test_little_work_is_not_worth_a_helper(monkeypatch):
     monkeypatch.setattr(prepare, "expected_size", lambda name: 5_000)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    on_a_machine(monkeypatch, 8)
     assert prepare._useful_helpers([Fake(str(i), []) for i in range(3)]) == 0
 
 
 def test_no_helper_where_nothing_can_be_kept_or_python_is_part_of_a_program(monkeypatch):
     kernels = [Fake(str(i), []) for i in range(4)]
     monkeypatch.setattr(prepare, "expected_size", lambda name: 40_000)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    on_a_machine(monkeypatch, 2)
     assert prepare._useful_helpers(kernels) == 1
     with monkeypatch.context() as patch:
         patch.setattr(sys, "frozen", True, raising=False)

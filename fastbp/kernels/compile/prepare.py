@@ -18,7 +18,10 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
+
+from numba.core import config
 
 from fastbp.kernels.compile import cache
 from fastbp.kernels.compile.recorded import expected_size
@@ -59,6 +62,7 @@ _HELPER = (
 )
 
 _watchers: list[Callable[[list[str]], None]] = []
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of Linux
 _helpers: weakref.WeakKeyDictionary[subprocess.Popen[str], int] = weakref.WeakKeyDictionary()
 
 
@@ -110,10 +114,23 @@ def _useful_helpers(missing: list[Kernel]) -> int:
     """How many processes beside this one find work, and can hand over what they do."""
     if len(missing) < 2 or cache.cache_folder() is None or not sys.executable or _is_frozen():
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     others = sum(expected_size(kernel.name) for kernel in missing[1:])
-    most = min(len(missing) - 1, (cores or 1) - 1, _MOST_HELPERS)
+    most = min(len(missing) - 1, _usable_cores() - 1, _MOST_HELPERS)
     return min(most, -(-others // _WORTH_A_HELPER) if others > _WORTH_A_HELPER else 0)
+
+
+def _usable_cores() -> int:
+    """How many cores this process may keep busy.
+
+    Those that it may run on, but no more than the group of a container is given time for, nor than
+    NUMBA_NUM_THREADS, which joblib sets in its workers so that they do not get in each other's way.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = _CPU_QUOTA.read_text().split()
+        cores = min(cores, -(-int(quota) // int(period)))  # ValueError where it is "max"
+    return int(min(cores, config.NUMBA_NUM_THREADS))
 
 
 def _is_frozen() -> bool:
