@@ -6,6 +6,7 @@ address, for a tile of rows and for the update.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import NamedTuple
 
 from numba import float32, float64, int64
@@ -14,7 +15,6 @@ from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_at, words_of
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.narrow.layers import backward_above, layers_above, output_delta, units
-from fastbp.kernels.narrow.scratch import scratch
 from fastbp.kernels.narrow.update import update_above
 from fastbp.kernels.plan import layer_word
 from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer
@@ -26,11 +26,15 @@ UPDATE = 2  # change b1 and all parameters above by the tallies
 ROWS_AND_UPDATE = 3
 
 
+_Units = namedtuple("_Units", ["act", "delta"])  # of all layers, see `Scratch`
+
+
 class _Above(NamedTuple):
     """What the region is told."""
 
     plan: int
-    worker: int  # or share, whose scratch memory is meant
+    act: int  # addresses: see `Scratch`
+    delta: int
     start: int  # the rows start ... start + rows of the epoch
     rows: int
     lane: int  # the lanes of theirs begin with this one
@@ -41,11 +45,12 @@ class _Above(NamedTuple):
 
 
 @jit
-def go_above(plan, worker, what, start, rows, lane, batch, tallies, size, count):
+def go_above(plan, own, what, start, rows, lane, batch, tallies, size, count):
     """Have the region do ROWS, UPDATE or both; ``plan`` and ``tallies`` are pointers."""
     work = _Above(
-        address_of(plan), worker, start, rows, lane, batch, address_of(tallies), size, count
-    )
+        address_of(plan), address_of(own.act), address_of(own.delta), start, rows, lane, batch,
+        address_of(tallies), size, count,
+    )  # fmt: skip
     call_region(plan[w.ABOVE_REGION], words_of(work), what)
 
 
@@ -56,7 +61,7 @@ def _run(context, what, dtype):
     tallies = pointer(it.tallies, dtype)
     if what & ROWS:
         lanes = lanes_of(dtype)
-        own = scratch(plan, it.worker, dtype)
+        own = _Units(pointer(it.act, dtype), pointer(it.delta, dtype))
         outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
         z = layers_above(plan, own, dtype)
         last = moved(own.delta, (units(plan) - outputs) * lanes)

@@ -139,7 +139,7 @@ def _forward(plan, own, common, number, tile, chunks, chunk, i, j0, count, dtype
 
 
 @jit
-def _between(plan, share, own, common, tile, number, chunks, dtype):
+def _between(plan, own, common, tile, number, chunks, dtype):
     """From a tile's partial products to its delta; after a step's last one, the update above W1."""
     lanes = lanes_of(dtype)
     n1 = layer_word(plan, 0, w.OUTPUTS)
@@ -153,7 +153,7 @@ def _between(plan, share, own, common, tile, number, chunks, dtype):
         store(own.act, o * lanes, z)
         clear_outside(own.act, o * lanes, tile.lane, tile.rows, dtype)
     go_above(
-        plan, share, int64(ROWS_AND_UPDATE if tile.last else ROWS), tile.start, tile.rows,
+        plan, own, int64(ROWS_AND_UPDATE if tile.last else ROWS), tile.start, tile.rows,
         tile.lane, tile.batch, own.tally, int64(0), int64(1),
     )  # fmt: skip
     for i in range(tile.rows):
@@ -216,7 +216,7 @@ def _run_task(plan, own, common, team, share, shares, task, tiles, lag, dtype):
     finishes = lag == 1 and goes_back and (ahead.first or not goes_on)
     rows, later = _look_ahead(plan, own, task, tiles, behind.rows, dtype)
     if finishes:
-        _between(plan, share, own, common, behind, task - lag, chunks, dtype)
+        _between(plan, own, common, behind, task - lag, chunks, dtype)
     groups = (rows + GROUP - 1) // GROUP
     by_rows = not finishes and plan[w.X_DTYPE] != _BYTES
     for turn in range((end - begin) * groups):
@@ -233,7 +233,7 @@ def _run_task(plan, own, common, team, share, shares, task, tiles, lag, dtype):
         publish(team, share, task + 1)
     if goes_back and not (finishes and goes_on):
         if not finishes:
-            _between(plan, share, own, common, behind, task - lag, chunks, dtype)
+            _between(plan, own, common, behind, task - lag, chunks, dtype)
         for chunk in range(begin, end):
             j0 = chunk * width
             count = min(width, n0 - j0)

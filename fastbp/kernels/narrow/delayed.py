@@ -99,7 +99,7 @@ def _first_layer(plan, own, products, first, rows, power, dtype):
 
 
 @jit
-def _make_steps(plan, share, own, common, number, chunks, dtype):
+def _make_steps(plan, own, common, number, chunks, dtype):
     """Make the steps of a group, but for W1: that is to become keep * W1 + own.changes * X.
 
     Returns keep.
@@ -122,7 +122,7 @@ def _make_steps(plan, share, own, common, number, chunks, dtype):
         clear_tally(plan, own.tally, dtype)
         own.tally[0] = doubt
         go_above(
-            plan, share, int64(ROWS_AND_UPDATE), group.start + first, rows, int64(0), rows,
+            plan, own, int64(ROWS_AND_UPDATE), group.start + first, rows, int64(0), rows,
             own.tally, int64(0), int64(1),
         )  # fmt: skip
         for o in range(n1):
@@ -167,7 +167,7 @@ def _run_group(plan, own, common, team, share, shares, task, groups, dtype):
     keep = dtype(1)
     rows = later = int64(0)
     if task > 0:
-        keep = _make_steps(plan, share, own, common, task - 1, chunks, dtype)
+        keep = _make_steps(plan, own, common, task - 1, chunks, dtype)
         rows = _list_rows(plan, task - 1, own.offsets)
     if task < groups:
         _list_rows(plan, task, own.next_offsets)

@@ -73,9 +73,7 @@ def _tile(plan, worker, start, rows, batch_rows, then, shard, target, keep, fact
     later = list_rows(plan, start, rows, then, own)
     first_layer(plan, rows, own, dtype)
     tally = moved(shard, n1 * n0)
-    go_above(
-        plan, worker, int64(ROWS), start, rows, int64(0), batch_rows, tally, int64(0), int64(1)
-    )
+    go_above(plan, own, int64(ROWS), start, rows, int64(0), batch_rows, tally, int64(0), int64(1))
     of_weights = address_of(target) != address_of(shard)
     if of_weights:
         bias_steps(plan, tally, int64(0), 1, own.totals, dtype)
@@ -116,7 +114,7 @@ def _run(context, worker, dtype):
                     dtype,
                 )  # fmt: skip
                 go_above(
-                    plan, worker, int64(UPDATE), zero, zero, zero, zero, moved(shards, n1 * n0),
+                    plan, own, int64(UPDATE), zero, zero, zero, zero, moved(shards, n1 * n0),
                     size, int64(1),
                 )  # fmt: skip
                 if folds_sums(plan):
@@ -155,7 +153,7 @@ def _run(context, worker, dtype):
         while task >= 0:
             if task == chunks:
                 go_above(
-                    plan, worker, int64(UPDATE), zero, zero, zero, zero, moved(shards, n1 * n0),
+                    plan, own, int64(UPDATE), zero, zero, zero, zero, moved(shards, n1 * n0),
                     size, count,
                 )  # fmt: skip
             else:
