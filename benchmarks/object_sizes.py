@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import pkgutil
 import tempfile
 from typing import Any
@@ -31,12 +32,26 @@ def kernels() -> dict[str, Any]:
 
 
 def size(kernel: Any) -> int:
-    """Bytes of object code of a kernel; it is compiled for that, or loaded."""
+    """Bytes of object code of a kernel, as it lies in the disk cache; it is compiled if need be.
+
+    What this process has compiled or loaded does not know it any more.
+    """
+    from fastbp.kernels.compile import cache
+
     kernel.prepare()
     if hasattr(kernel, "overloads"):
-        (compiled,) = kernel.overloads.values()
-        return len(compiled.library._get_compiled_object())
-    return len(kernel._compiled._library._get_compiled_object())
+        one, signature, target = kernel, kernel._arguments, kernel.targetctx
+    else:
+        one = kernel._compiled
+        signature, target = one._sig, one._targetdescr.target_context
+    name, key = one._cache._place(signature, target.codegen())
+    for folder in cache._folders().read:
+        payload = cache._read(folder / name, key)
+        if payload is not None:
+            library = pickle.loads(payload)[0]  # as Numba's `serialize_using_object_code` makes it
+            code, _ = library[2]
+            return len(code)
+    raise FileNotFoundError(f"{name} is not in the cache: can nothing be kept?")
 
 
 def main() -> None:

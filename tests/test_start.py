@@ -25,7 +25,7 @@ except SystemExit as end:
     print(end.code, *sys.modules, file=sys.stderr)
 """
 COMPILING = "numba.np.arraymath"  # one of many that Numba imports when it has to compile
-TRAINING = {"fastbp.training", "fastbp.cli.training", "fastbp.report", "fastbp.cli.comparison"}
+TRAINING = {"fastbp.cli.training", "fastbp.report", "fastbp.cli.comparison"}
 NEVER = TRAINING | {"matplotlib", "rich.console", "rich.progress", "fastbp.bench", "sklearn"}
 PICTURES = {"PIL", "fastbp.datasets"}
 
@@ -90,6 +90,23 @@ def test_predict_imports_pillow_but_nothing_that_draws_trains_or_compiles(folder
     assert code == 0
     assert {"PIL", "fastbp.network"} <= modules
     assert not modules & (NEVER | {"fastbp.datasets.rendering", "scipy.linalg", COMPILING})
+
+
+def test_predict_loads_no_kernel_of_training(folder):
+    printed = run_python(
+        "import sys\n"
+        "from fastbp.cli.app import run\n"
+        "run(['predict', *sys.argv[1:]])\n"
+        "from fastbp.engine.warm import every_kernel\n"
+        "print(*sorted(kernel.name for kernel in every_kernel() if kernel.is_ready()))",
+        folder / "model",
+        folder / "picture.png",
+    )
+    loaded = printed.splitlines()[-1].split()
+    assert loaded == [
+        "fastbp.kernels.narrow.forward:_float32",
+        "fastbp.kernels.narrow.rows:_forward_float32_of_uint8",
+    ]
 
 
 def test_the_names_that_must_be_absent_are_those_of_modules():

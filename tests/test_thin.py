@@ -33,7 +33,8 @@ DEEP = 1100  # enough for all that is thin, and no whole vectors of anything
 @pytest.fixture
 def only_thin(monkeypatch):
     """Fail if any other region than the thin ones multiplies, however little there is to do."""
-    monkeypatch.setattr(products, "_product_region", None)
+    for code in products._code.values():
+        monkeypatch.setattr(code, "region", None)
     monkeypatch.setattr(products, "_LEAST_THIN", 0)
 
 

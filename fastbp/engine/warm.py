@@ -34,7 +34,8 @@ def every_kernel() -> list[Kernel]:
     """All that there is."""
     tables = [module.regions for module in (*_BY_DTYPE, thin, elementwise)]
     tables += [reader.copies, reader.readers, rows.forward, rows.back, rows.group]
-    return [plain.steps, *(region for table in tables for region in table.values())]
+    # Some have several keys.
+    return list(dict.fromkeys([plain.steps, *(one for table in tables for one in table.values())]))
 
 
 def kernels_of_dtypes(dtype: str, data: str) -> list[Kernel]:
