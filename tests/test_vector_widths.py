@@ -160,7 +160,7 @@ for n in (shape.lanes + 1, 2 * shape.nr):
 for rows in (255, 1151, 2100):
     problem = make_problem((35, 3, 2, 1), rows, data_dtype="uint8", fold="mean")
     assert_training_follows_the_oracle(problem, batch_size=None, epochs=2, weight_decay=0.01)
-print(machine.CORES, shape.shards, shard_count(2100, machine.CORES))
+print(machine.CORES, shape.splits, shard_count(2100, machine.CORES))
 """,
         **environment(tmp_path, cores="16"),
     )
