@@ -16,6 +16,11 @@ import typer
 
 from fastbp.cli.console import UserError, report_error
 from fastbp.cli.options import (
+    BatchSize,
+    Epochs,
+    Hidden,
+    MaxPixels,
+    Seed,
     check_rate,
     countable,
     parse_hidden,
@@ -49,32 +54,6 @@ _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 # What a shell expects after Ctrl-C, and what typer itself returns.
 _INTERRUPTED = 128 + signal.SIGINT
 _ENDINGS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-
-Hidden = Annotated[
-    str, typer.Option(help="Sizes of the hidden layers, first to last.", metavar="3,2")
-]
-BatchSize = Annotated[
-    int, typer.Option(metavar="N", min=1, callback=countable, help="Pictures for each update.")
-]
-Epochs = Annotated[
-    int,
-    typer.Option(
-        metavar="N", min=1, callback=countable, help="How often to go through all pictures."
-    ),
-]
-MaxPixels = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        min=1,
-        callback=countable,
-        help="Pixels that a picture may have; 178,956,970 by default.",
-    ),
-]
-Seed = Annotated[
-    int,
-    typer.Option(metavar="N", min=0, callback=countable, help="Seed of first weights and order."),
-]
 
 
 def _show_version(wanted: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from itertools import pairwise
+from typing import Annotated
 
 import typer
 
@@ -22,6 +23,34 @@ def countable(value: int | None) -> int | None:
     if value is not None and value > _LARGEST:
         raise typer.BadParameter(f"expected at most {_LARGEST}, got {value}")
     return value
+
+
+# Options that several commands have.
+Hidden = Annotated[
+    str, typer.Option(help="Sizes of the hidden layers, first to last.", metavar="3,2")
+]
+BatchSize = Annotated[
+    int, typer.Option(metavar="N", min=1, callback=countable, help="Pictures for each update.")
+]
+Epochs = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=1, callback=countable, help="How often to go through all pictures."
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        callback=countable,
+        help="Pixels that a picture may have; 178,956,970 by default.",
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, callback=countable, help="Seed of first weights and order."),
+]
 
 
 def picture_count(value: int) -> int:
