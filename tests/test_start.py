@@ -52,6 +52,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = fastbp.Network((12288, 3, 2, 1), seed=0, input_scale=1 / 255)
     network.training_settings = {"class_names": ["no", "yes"], "picture_size": [64, 64]}
     network.save(top / "model")
+    wide = fastbp.Network((12288, 20, 1), seed=0, input_scale=1 / 255)
+    wide.training_settings = network.training_settings
+    wide.save(top / "wide")
+    for name in ("no", "yes"):
+        (top / "pictures" / name).mkdir(parents=True)
+        PIL_Image.fromarray(pixels).save(top / "pictures" / name / "picture.png")
     assert run("predict", top / "model", top / "picture.png")[0] == 0
     return top
 
@@ -92,21 +98,32 @@ def test_predict_imports_pillow_but_nothing_that_draws_trains_or_compiles(folder
     assert not modules & (NEVER | {"fastbp.datasets.rendering", "scipy.linalg", COMPILING})
 
 
-def test_predict_loads_no_kernel_of_training(folder):
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+@pytest.mark.parametrize(
+    ("model", "loaded"),
+    [
+        ("model", "narrow.forward:_float32 narrow.rows:_forward_float32_of_uint8"),
+        (
+            "wide",
+            "linalg.epilogue:_float32 linalg.macrokernel:_float32 linalg.product:_float32"
+            " linalg.reader:_copy_float32 linalg.reader:_float32_of_uint8"
+            " linalg.split_k:_float32 wide.forward:_float32",
+        ),
+    ],
+)
+def test_no_kernel_of_training_is_loaded(folder, command, model, loaded):
     printed = run_python(
         "import sys\n"
         "from fastbp.cli.app import run\n"
-        "run(['predict', *sys.argv[1:]])\n"
+        "assert run(sys.argv[1:]) == 0\n"
         "from fastbp.engine.warm import every_kernel\n"
         "print(*sorted(kernel.name for kernel in every_kernel() if kernel.is_ready()))",
-        folder / "model",
-        folder / "picture.png",
+        command,
+        folder / model,
+        folder / ("picture.png" if command == "predict" else "pictures"),
     )
-    loaded = printed.splitlines()[-1].split()
-    assert loaded == [
-        "fastbp.kernels.narrow.forward:_float32",
-        "fastbp.kernels.narrow.rows:_forward_float32_of_uint8",
-    ]
+    names = printed.splitlines()[-1].split()
+    assert [name.removeprefix("fastbp.kernels.") for name in names] == loaded.split()
 
 
 def test_the_names_that_must_be_absent_are_those_of_modules():
