@@ -26,9 +26,10 @@ prepare._useful_helpers = lambda missing: {helpers}
 seen = []
 with prepare.watch(seen.extend):
     prepare.prepare(*regions.values(), steps)
+ready = all(kernel.is_ready() for kernel in (*regions.values(), steps))
 print(sorted(seen))
 print(sum(kernel._compiled._cache_hits for kernel in (*regions.values(), steps)))
-print(all(kernel.is_ready() for kernel in (*regions.values(), steps)))
+print(ready)
 """
 NAMES = [
     "fastbp.kernels.functions.elementwise:_float32",
@@ -94,6 +95,7 @@ prepare.expected_size = lambda name: 90_000 if name == "busy" else 50_000
 prepare._useful_helpers = lambda missing: 2
 kernels = [*regions.values(), steps]
 prepare.prepare(*kernels, Busy())
+assert all(kernel.is_ready() for kernel in kernels)  # before a look at them loads them
 print([kernel._compiled._cache_hits for kernel in kernels])
 """
 

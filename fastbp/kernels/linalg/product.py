@@ -23,7 +23,7 @@ from fastbp.kernels.linalg.gemm import WITHOUT_SPLIT, gemm
 from fastbp.kernels.linalg.macrokernel import BlockTriangle
 from fastbp.kernels.linalg.operand import Operand, Product
 from fastbp.kernels.simd.vectors import address_of, pointer
-from fastbp.kernels.threads.context import WORKERS, Header, header_of, workspace
+from fastbp.kernels.threads.context import WORKERS, Header, Phase, header_of, workspace
 from fastbp.kernels.threads.standby import run_with
 from fastbp.kernels.threads.team import TEAM_WORDS
 
@@ -66,10 +66,6 @@ class ProductPlan(NamedTuple):
 HELPED, WANTED_SPLIT = 1, 2  # what `start_product` returns
 
 
-class _Phase(NamedTuple):
-    number: int
-
-
 PRODUCT_WORDS = count_words(ProductPlan)
 WANTS_SPLIT = PRODUCT_WORDS - 1
 
@@ -77,7 +73,7 @@ WANTS_SPLIT = PRODUCT_WORDS - 1
 @jit
 def multiply(it, space, phase, dtype):
     """`gemm`, done by the region of products."""
-    last = words_of(_Phase(phase))
+    last = words_of(Phase(phase))
     plan = ProductPlan(
         header_of(space), it.a, it.b, address_of(it.c), it.ldc, it.m, it.n, it.k, it.alpha,
         it.beta, it.epilogue.kind, address_of(it.epilogue.bias), address_of(it.epilogue.other),

@@ -50,7 +50,7 @@ from fastbp.kernels.simd.vectors import (
     pointer,
     store_part,
 )
-from fastbp.kernels.threads.context import Header, header_of, workspace
+from fastbp.kernels.threads.context import Header, Phase, header_of, workspace
 from fastbp.kernels.threads.team import (
     claim_near,
     first_near_task,
@@ -248,10 +248,6 @@ class _Split(NamedTuple):
     phase_out: int
 
 
-class _Phase(NamedTuple):
-    number: int
-
-
 @jit
 def split(it, turned, splits, space, phase):
     """Carry out a `Product`, cut along k into ``splits``, by the region.
@@ -259,7 +255,7 @@ def split(it, turned, splits, space, phase):
     If ``turned``, A and B are the operands of C's transpose; with no splits that lies in the shared
     buffer already.
     """
-    last = words_of(_Phase(phase))
+    last = words_of(Phase(phase))
     work = _Split(
         header_of(space), address_of(it.c), it.ldc, it.m, it.n, it.k, it.a, it.b, turned, splits,
         it.triangle, it.alpha, it.epilogue.kind, address_of(it.epilogue.bias),

@@ -10,7 +10,7 @@ from numba import int64
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.simd.vectors import address_of, pointer
 
-__all__ = ["Header", "Workspace", "header_of", "workspace"]
+__all__ = ["Header", "Phase", "Workspace", "header_of", "workspace"]
 
 
 class Header(NamedTuple):
@@ -27,6 +27,12 @@ class Header(NamedTuple):
     split: int  # that of `linalg.split_k`
     epilogue: int  # that of `linalg.epilogue`
     copy: int  # that of `linalg.reader` which reads what the product's own type is
+
+
+class Phase(NamedTuple):
+    """Where a region that is called leaves the number of its last phase."""
+
+    number: int
 
 
 TEAM, SHARED, PRIVATE, PRIVATE_STEP, OPERATION, WORKERS = range(6)

@@ -17,7 +17,7 @@ from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.operand import matrix
 from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
 from fastbp.kernels.simd.vectors import address_of, pointer
-from fastbp.kernels.threads.context import workspace
+from fastbp.kernels.threads.context import Phase, workspace
 from fastbp.kernels.wide.dense import backward, forward, output_delta, update
 
 __all__ = ["forward_layers", "regions", "rows_of_step", "step_of_layers"]
@@ -34,10 +34,6 @@ class _Step(NamedTuple):
     phase_out: int  # address for the number of the last phase
 
 
-class _Phase(NamedTuple):
-    number: int
-
-
 @jit
 def rows_of_step(plan, step):
     """Rows of a step of the epoch: the last one may have fewer."""
@@ -47,7 +43,7 @@ def rows_of_step(plan, step):
 @jit
 def step_of_layers(plan, start, rows, first, worker, phase):
     """Forward, back and update of layers ``first`` and on, by the region."""
-    last = words_of(_Phase(phase))
+    last = words_of(Phase(phase))
     step = _Step(address_of(plan), start, rows, first, phase, last)
     call_region(plan[w.ABOVE_REGION], words_of(step), worker)
     return pointer(last, int64)[0]
