@@ -76,7 +76,7 @@ def gradients(parameters: Parameters, X: Array, y: Array) -> list[tuple[Array, A
     X : ndarray of shape (n, n_0)
         As `fastbp.engine.inputs.as_input` gives it; n >= 1.
     y : ndarray of shape (n, n_L)
-        As `fastbp.losses.check_targets` gives it.
+        As `fastbp.targets.check_targets` gives it.
     """
     weights, biases = arrays_of(parameters)
     _, A = _forward(parameters, X, weights, biases)

@@ -173,7 +173,7 @@ class Guard:
         """
         self.plan.follow(self._parameters)
         if self._backup is not None and not self._is_copied():
-            loss, correct = (float(value) for value in self.plan.settings[2:4])
+            loss, correct = (float(value) for value in self.plan.totals)
             self._save(_Place(epoch, step, loss, correct))
 
     def renew(self, epoch: int) -> None:
@@ -192,7 +192,7 @@ class Guard:
         DivergenceError, ValueError
             If it is not: parameters are those from before the first bad step.
         """
-        loss, correct = (float(value) for value in self.plan.settings[2:4])
+        loss, correct = (float(value) for value in self.plan.totals)
         if math.isfinite(loss):
             start = time.perf_counter()
             due = start >= self._due
@@ -231,17 +231,17 @@ class Guard:
         A bad call is undone and returned.
         """
         plan, start = self.plan, self._at
-        plan.settings[2:4] = start.loss, start.correct
+        plan.totals[:] = start.loss, start.correct
         steps = -(-plan.rows // plan.batch_size)
         for now in range(start.epoch, epoch + 1):
             if now > start.epoch:
-                plan.settings[2:4] = 0.0
+                plan.totals[:] = 0.0
             order = self._order_of(now)
             end = step if now == epoch else steps
             for first in range(start.step if now == start.epoch else 0, end, at_once):
                 last = min(end, first + at_once)
                 plan.train(order, first, last)
-                loss, correct = (float(value) for value in plan.settings[2:4])
+                loss, correct = (float(value) for value in plan.totals)
                 if not math.isfinite(loss) or not all_finite(self._arrays()):
                     assert self._backup is not None
                     self._backup.restore()
@@ -253,8 +253,9 @@ class Guard:
         """Go on without delayed updates."""
         old = self.plan
         self.plan = NetworkPlan(
-            self._parameters, self._X, self._y, batch_size=old.batch_size, delays=False
-        )
+            self._parameters, self._X, self._y, batch_size=old.batch_size, delays=False,
+            recipe=old.recipe,
+        )  # fmt: skip
         self.plan.settings[:] = old.settings
 
     def _arrays(self) -> list[Array]:

@@ -8,18 +8,17 @@ from typing import Any
 import numpy.typing as npt
 
 from fastbp import storage
-from fastbp.activations import check_activation
 from fastbp.engine import scratch
 from fastbp.explanation import Explanation, explain
 from fastbp.files import AnyPath
 from fastbp.history import Callback, History, Progress
 from fastbp.initializers import Init, canonical_init, initialize
-from fastbp.losses import check_targets
 from fastbp.parameters import check_seed
 from fastbp.predictor import Predictor
 from fastbp.preprocessing import warn_of_pixels
 from fastbp.progress import check_progress, shown
 from fastbp.settings import check_settings
+from fastbp.targets import check_targets
 from fastbp.training import Training
 
 __all__ = ["Network", "load"]
@@ -87,15 +86,22 @@ class Network(Predictor):
         self,
         layer_sizes: Sequence[int],
         *,
-        activation: str = "sigmoid",
+        activation: str | Sequence[str] = "sigmoid",
+        loss: str = "log_loss",
         init: Init = "xavier",
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
         input_mean: npt.ArrayLike = 0.0,
         input_scale: npt.ArrayLike = 1.0,
     ) -> None:
-        super().__init__(layer_sizes, dtype=dtype, input_mean=input_mean, input_scale=input_scale)
-        self.activation = check_activation(activation)
+        super().__init__(
+            layer_sizes,
+            activation=activation,
+            loss_function=loss,
+            dtype=dtype,
+            input_mean=input_mean,
+            input_scale=input_scale,
+        )
         self.seed = check_seed(seed)
         self.init = canonical_init(init)
         self.weights, self.biases = initialize(

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.activations import Activations, check_activation, spread
+from fastbp.losses import check_loss
 from fastbp.preprocessing import check_folding, scale_and_shift
 
 __all__ = [
@@ -178,7 +180,12 @@ def _usable(
 
 
 _PREPROCESSING = {"input_mean", "input_scale"}
-_CHECKS: dict[str, Callable[[Any], Any]] = {"layer_sizes": check_sizes, "dtype": check_dtype}
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "layer_sizes": check_sizes,
+    "dtype": check_dtype,
+    "activation": check_activation,
+    "loss_function": check_loss,
+}
 
 
 class Parameters:
@@ -193,6 +200,10 @@ class Parameters:
         Width of the input and of every layer.
     weights, biases : sequence of ndarray, optional
         Of every layer, (n_{l+1}, n_l) and (n_{l+1},); they may be put in later.
+    activation : str or sequence of str, default "sigmoid"
+        Of hidden layers, see `fastbp.activations.ACTIVATIONS`: of all, or of each.
+    loss_function : str, default "log_loss"
+        See `fastbp.losses.LOSSES`. It fixes the activation of the output layer.
     dtype : {"float32", "float64"}, default "float32"
         Of parameters and arithmetic.
     input_mean, input_scale : float or array_like of shape (n_0,), default 0.0 and 1.0
@@ -201,6 +212,8 @@ class Parameters:
     Attributes
     ----------
     layer_sizes : tuple of int
+    activation : str or tuple of str
+    loss_function : str
     dtype : dtype
     weights, biases : list of ndarray
     input_mean, input_scale : float or ndarray of shape (n_0,)
@@ -221,11 +234,16 @@ class Parameters:
         weights: Sequence[Array] = (),
         biases: Sequence[Array] = (),
         *,
+        activation: str | Sequence[str] = "sigmoid",
+        loss_function: str = "log_loss",
         dtype: npt.DTypeLike = "float32",
         input_mean: npt.ArrayLike = 0.0,
         input_scale: npt.ArrayLike = 1.0,
     ) -> None:
         self.layer_sizes = check_sizes(layer_sizes)
+        self.activation: Activations = check_activation(activation)
+        spread(self.activation, len(self.layer_sizes) - 2)  # to refuse another number of names
+        self.loss_function = check_loss(loss_function)
         self.dtype = check_dtype(dtype)
         n0 = self.layer_sizes[0]
         self.input_mean = check_folding(input_mean, "input_mean", n0, self.dtype)
@@ -243,6 +261,11 @@ class Parameters:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+
+    @property
+    def layer_activations(self) -> tuple[str, ...]:
+        """The name of the activation of each hidden layer."""
+        return spread(self.activation, len(self.layer_sizes) - 2)
 
     @property
     def parameter_count(self) -> int:

@@ -16,8 +16,8 @@ from fastbp.engine.inputs import as_input
 from fastbp.engine.plan import evaluate
 from fastbp.finite import holds_nan, nan_error
 from fastbp.gradients import ActivationStats, gradients, layer_stats
-from fastbp.losses import check_targets, l2_penalty, log_loss
 from fastbp.parameters import Parameters, arrays_of, is_centred
+from fastbp.targets import check_targets, l2_penalty, log_loss
 
 __all__ = ["Predictor"]
 

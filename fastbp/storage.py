@@ -31,6 +31,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.activations import Activations
 from fastbp.engine import memory
 from fastbp.files import AnyPath, check_target, named_after, open_file, replace_file
 from fastbp.parameters import (
@@ -76,7 +77,7 @@ _METADATA_KEY = "fastbp"
 class Description:
     """What a file says of a network besides its parameters."""
 
-    activation: str
+    activation: Activations
     init: str | float | tuple[str, float]
     seed: int | None
     training_settings: dict[str, Any]

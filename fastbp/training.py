@@ -17,6 +17,7 @@ import numpy.typing as npt
 from fastbp.engine.plan import NetworkPlan
 from fastbp.guard import Guard
 from fastbp.history import History, Progress
+from fastbp.kernels import plan as w
 from fastbp.parameters import Parameters
 from fastbp.settings import Settings
 
@@ -79,7 +80,7 @@ class Training:
     X : ndarray of shape (n, n_0)
         As `fastbp.engine.inputs.as_input` gives it; n >= 1.
     y : ndarray of shape (n, n_L)
-        As `fastbp.losses.check_targets` gives it.
+        As `fastbp.targets.check_targets` gives it.
     settings : Settings
 
     Attributes
@@ -99,7 +100,8 @@ class Training:
         self.history = History()
         self._rows = len(X)
         plan = NetworkPlan(parameters, X, y, batch_size=settings.batch_size or self._rows)
-        plan.settings[:2] = settings.learning_rate, settings.weight_decay
+        plan.settings[w.RATE] = settings.learning_rate
+        plan.settings[w.KEEP] = 1.0 - settings.learning_rate * settings.weight_decay
         # No method of this object: a circle of references would keep all arrays alive for a while.
         self._order_of = functools.partial(
             _epoch_order, self._rows, settings.shuffle, settings.seed
@@ -131,7 +133,7 @@ class Training:
         # Asking costs as much as a step of a small network.
         watched = after_epoch is not None or report is not None
         for epoch in range(epochs):
-            guard.plan.settings[2:] = 0.0
+            guard.plan.totals[:] = 0.0
             if after_epoch is not None and epoch > 0:
                 guard.follow(epoch, 0)
                 guard.renew(epoch)  # callbacks may have changed parameters in place
@@ -142,8 +144,8 @@ class Training:
                     report(epoch * n + samples, n * epochs)
             if after_epoch is not None or epoch + 1 == epochs:
                 guard.look(epoch, -(-n // guard.plan.batch_size), last=True)
-            history.loss.append(float(guard.plan.settings[2]) / n)
-            history.accuracy.append(float(guard.plan.settings[3]) / n)
+            history.loss.append(float(guard.plan.totals[0]) / n)
+            history.accuracy.append(float(guard.plan.totals[1]) / n)
             history.seconds.append(seconds)
             history.samples_per_second.append(n / max(seconds, 1e-9))
             if validate is not None:

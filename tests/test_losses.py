@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastbp.losses import check_targets, l2_penalty, log_loss
+from fastbp.targets import check_targets, l2_penalty, log_loss
 from tests import oracle
 
 # A sum of N terms of one sign, each off by a few roundings, in float64.

@@ -26,6 +26,7 @@ import functools
 from itertools import pairwise
 from typing import NamedTuple
 
+from fastbp.engine.recipe import Update
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg.row_ir import GROUP
 from fastbp.kernels.wide.sweep import MOST_ROWS as MOST_ROWS_OF_SWEEP
@@ -80,7 +81,10 @@ class Case(NamedTuple):
     batch: int  # rows of a step, or of those that are evaluated at a time
     rows: int  # of X
     training: bool
-    delays: bool = True  # whether steps may share a pass over W1
+    delays: bool = True  # whether steps may share a pass over W1: plain descent, constant rate
+    update: Update = Update.DIRECT  # what is stored of the gradients
+    slopes: tuple[bool, ...] = ()  # of which layers slopes are stored
+    drops_input: bool = False  # whether the rows of a batch are dropped values of, when gathered
 
 
 class Choice(NamedTuple):
@@ -101,12 +105,14 @@ class Choice(NamedTuple):
 
 def choose(case: Case) -> Choice:
     """The method for a case."""
+    if case.drops_input or case.update is Update.WHOLE:
+        return Choice(case, Method.DENSE, False, False, 1, case.batch if case.drops_input else 0)
     if case.contiguous and _is_narrow(case.sizes):
         if not case.training:
             return Choice(case, Method.NARROW, True, False)
         if not _is_by_columns(case):
             return Choice(case, Method.NARROW_SHARDS, True, False)
-        if not _is_grouped(case):
+        if case.update is not Update.DIRECT or not _is_grouped(case):
             return Choice(case, Method.NARROW_COLUMNS, True, True)
         group = narrow_group(case.batch, _lanes(case)) if case.delays else 1
         return Choice(case, Method.NARROW_DELAYED, True, True, min(group, _steps(case)))

@@ -21,10 +21,18 @@ from fastbp.engine.inputs import CODES, check_width
 from fastbp.engine.layout import FORWARD_ROWS, crew, lay_out, multiply_adds, tile_of, whole_lines
 from fastbp.engine.memory import address_of
 from fastbp.engine.method import Case, Choice, choose
-from fastbp.engine.regions import called_regions, has_region, region_of
+from fastbp.engine.recipe import PLAIN, Recipe, Update, threshold_of
+from fastbp.engine.regions import Needs, called_regions, has_region, region_of
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import prepare
+from fastbp.kernels.functions.activations import (
+    ACTIVATION_CODES,
+    IDENTITY,
+    SIGMOID,
+    STORED_SLOPES,
+)
+from fastbp.kernels.functions.losses import LOSS_CODES
 from fastbp.parameters import Parameters, check_parameters, folding_of
 from fastbp.preprocessing import dtype_of_folding
 
@@ -40,6 +48,7 @@ _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time
 _LEAST_LONG_BATCH = 512
 _MOST_COPIED = 32 << 20
 _BYTES = CODES[np.dtype(np.uint8)]
+_STATE_FIELDS = (w.WEIGHT_1, w.BIAS_1), (w.WEIGHT_2, w.BIAS_2)
 # Per method and types: the region, and the words of a plan that have addresses of others.
 _found: dict[tuple[Any, ...], tuple[Region, list[tuple[int, int]]]] = {}
 
@@ -86,6 +95,8 @@ class NetworkPlan:
         Rows of a step; without it the plan is for `forward`.
     delays : bool, optional
         Whether steps may share a pass over W1, see `fastbp.kernels.wide.delayed`.
+    recipe : Recipe, optional
+        How to train, if not by plain gradient descent.
 
     Attributes
     ----------
@@ -96,7 +107,10 @@ class NetworkPlan:
         How many steps `fit` makes in one call: so many at first, then as it has found.
     rows, batch_size : int
     settings : ndarray
-        Learning rate, weight decay; loss and number of right answers so far.
+        See `fastbp.kernels.plan.RATE`. Those of a step are used where `train` is given none.
+    totals : ndarray
+        Sums over the rows so far of weight * loss and of weight * metric.
+    recipe : Recipe
 
     Raises
     ------
@@ -113,11 +127,17 @@ class NetworkPlan:
         *,
         batch_size: int | None = None,
         delays: bool = True,
+        recipe: Recipe = PLAIN,
     ) -> None:
-        self._delays = delays
+        self.recipe = recipe
+        self._delays = delays and recipe.is_constant and recipe.update is Update.DIRECT
         self.rows = len(X)
         self.batch_size = min(batch_size or FORWARD_ROWS, self.rows)
-        self.settings = np.zeros(4)
+        self.settings = np.zeros(w.SETTING_COUNT)
+        self.settings[w.RATE], self.settings[w.KEEP] = 0.0, 1.0
+        self.settings[w.PENALTY :] = (
+            recipe.penalty, recipe.beta_1, recipe.beta_2, recipe.epsilon, recipe.clip_norm
+        )  # fmt: skip
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.
         self._data: tuple[Array, ...] = () if y is None else (X, y)
         self._data_layout = [*map(_layout, self._data)]
@@ -140,6 +160,8 @@ class NetworkPlan:
         self._one_scale = isinstance(parameters.input_scale, float)
         self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
+        self._functions = [ACTIVATION_CODES[name] for name in parameters.layer_activations]
+        self._loss = parameters.loss_function
         choice = self._choice = self._choose(X)
         self.method, self.group, self._narrow = choice.method, choice.group, choice.is_narrow
         words = [0] * w.plan_words(len(sizes) - 1)  # a list is filled several times faster
@@ -148,7 +170,9 @@ class NetworkPlan:
         words[w.X], words[w.X_DTYPE] = address_of(X), CODES[X.dtype]
         row, column = (stride // X.itemsize for stride in X.strides)
         words[w.X_ROW], words[w.X_COLUMN] = row, column if X.shape[1] > 1 else 1
-        words[w.SETTINGS] = address_of(self.settings)
+        words[w.SETTINGS] = words[w.STEPS] = address_of(self.settings)
+        words[w.LOSS_FUNCTION] = LOSS_CODES[parameters.loss_function]
+        self._fill_recipe(words)
         if y is not None:
             words[w.Y] = address_of(y)
         folding = self._folding_of_x = self._folding(X)  # kept alive
@@ -174,11 +198,14 @@ class NetworkPlan:
 
     def _find_regions(self, data: np.dtype[Any], *, folded: bool) -> None:
         """Have the regions compiled that are needed, and write their addresses."""
-        key = self.method, self._training, self._dtype, data, folded
+        needs = self._needs()
+        key = self.method, self._training, self._dtype, data, folded, needs
         found = _found.get(key)
         if found is None:
             region = region_of(self._choice, self._dtype.name)
-            called = called_regions(self._choice, self._dtype.name, data.name, folded=folded)
+            called = called_regions(
+                self._choice, self._dtype.name, data.name, folded=folded, needs=needs
+            )
             launches = self._layout.workers > 1
             prepare(region, *called.values(), ahead=[launch] if launches else [])
             found = _found[key] = region, [(word, one.address) for word, one in called.items()]
@@ -186,11 +213,21 @@ class NetworkPlan:
         for word, address in addresses:
             self.words[word] = address
 
+    def _needs(self) -> Needs:
+        """Which regions of functions are called."""
+        drops = any(self.recipe.dropout[1:])
+        return Needs(
+            layers=drops or not set(self._functions) <= {IDENTITY, SIGMOID},
+            outputs=self._training and self._loss != "log_loss",
+            updates=self._training and self.recipe.update is not Update.DIRECT,
+        )
+
     def _choose(self, X: Array) -> Choice:
         contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
         case = Case(
             self._sizes, self._dtype.itemsize, X.itemsize, CODES[X.dtype] == _BYTES, contiguous,
-            self.batch_size, self.rows, self._training, self._delays,
+            self.batch_size, self.rows, self._training, self._delays, self.recipe.update,
+            self._stored_slopes(), self.recipe.drops_input,
         )  # fmt: skip
         return choose(case)
 
@@ -206,10 +243,38 @@ class NetworkPlan:
             folding = ones, 0 * ones
         return folding
 
+    def _stored_slopes(self) -> tuple[bool, ...]:
+        """Of which layers slopes are stored, as they do not follow from the activations."""
+        if not self._training:
+            return ()
+        drops = self.recipe.dropout[1:] or (0.0,) * len(self._functions)
+        return tuple(
+            code in STORED_SLOPES or share > 0
+            for code, share in zip(self._functions, drops, strict=True)
+        )
+
+    def _fill_recipe(self, words: list[int]) -> None:
+        recipe = self.recipe
+        words[w.OPTIMIZER], words[w.SEED] = recipe.optimizer, recipe.seed
+        if recipe.row_weights is not None:
+            words[w.ROW_WEIGHTS] = address_of(recipe.row_weights)
+        if recipe.metric_scale is not None:
+            words[w.METRIC_SCALE] = address_of(recipe.metric_scale)
+        if recipe.dropout:
+            words[w.INPUT_DROPOUT] = threshold_of(recipe.dropout[0])
+
     def _fill_layers(self, words: list[int]) -> None:
-        layers = len(self._sizes) - 1
+        layers, recipe = len(self._sizes) - 1, self.recipe
         at = w.LAYER
         for layer, (inputs, outputs) in enumerate(pairwise(self._sizes)):
+            if layer < layers - 1:
+                words[at + w.FUNCTION] = self._functions[layer]
+                words[at + w.SLOPE] = int(self._stored_slopes()[layer]) if self._training else 0
+                if recipe.dropout:
+                    words[at + w.DROPOUT] = threshold_of(recipe.dropout[layer + 1])
+            for kept, fields in zip(recipe.state, _STATE_FIELDS, strict=False):
+                words[at + fields[0]] = address_of(kept[layer])
+                words[at + fields[1]] = address_of(kept[layers + layer])
             words[at + w.WEIGHT] = self._addresses[layer]
             words[at + w.BIAS] = self._addresses[layers + layer]
             words[at + w.OUTPUTS], words[at + w.INPUTS] = outputs, inputs
@@ -262,16 +327,32 @@ class NetworkPlan:
                 self.words[w.LAYER + layer * w.LAYER_WORDS + field] = address
                 address += whole_lines(self.batch_size * n * self._dtype.itemsize)
 
-    def train(self, order: Array | None, first: int, last: int) -> None:
+    @property
+    def totals(self) -> Array:
+        """Sums over rows of weight * loss and of weight * metric, which calls add to."""
+        return self.settings[w.LOSS : w.METRIC + 1]
+
+    def train(
+        self,
+        order: Array | None,
+        first: int,
+        last: int,
+        numbers: Array | None = None,
+        number: int = 0,
+    ) -> None:
         """Make steps ``first`` ... ``last`` - 1 of an epoch over the rows in ``order``.
 
-        ``order`` holds int64 row numbers, or is None for the rows as they come. The learning rate
-        and the weight decay are ``settings[0]`` and ``[1]``; the log loss and the number of right
-        answers are added to ``settings[2]`` and ``[3]``. The bits do not depend on how an epoch is
-        divided among calls that begin at multiples of ``group`` steps.
+        ``order`` holds int64 row numbers, or is None for the rows as they come. ``numbers`` has
+        those of each step, (last - first, STEP_COUNT); without it they are those in `settings`.
+        ``number`` is that of step ``first`` among all steps of the training. Loss and metric are
+        added to `totals`. The bits do not depend on how an epoch is divided among calls that begin
+        at multiples of ``group`` steps.
         """
         self.words[w.ORDER] = 0 if order is None else address_of(order)
         self.words[w.FIRST], self.words[w.LAST] = first, last
+        self.words[w.STEPS] = address_of(self.settings if numbers is None else numbers)
+        self.words[w.STEP_ROW] = 0 if numbers is None else w.STEP_COUNT
+        self.words[w.STEP_NUMBER] = number
         if not self._long_steps:
             self._run(w.TRAIN, last - first)
             return

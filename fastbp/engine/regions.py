@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from fastbp.engine.method import Choice, Method
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import Region
+from fastbp.kernels.functions import layers as function_layers
+from fastbp.kernels.functions import outputs, updates
 from fastbp.kernels.linalg import epilogue, macrokernel, product, reader, split_k
 from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
 from fastbp.kernels.narrow import forward as narrow_forward
 from fastbp.kernels.wide import delayed, forward, layers, plain, sweep
 
-__all__ = ["called_regions", "has_region", "region_of"]
+__all__ = ["NOTHING", "Needs", "called_regions", "has_region", "region_of"]
 
 _REGIONS: dict[Method, dict[str, Region]] = {
     Method.NARROW: narrow_forward.regions,
@@ -36,11 +40,38 @@ def has_region(dtype: str, data: str, *, folded: bool) -> bool:
     return (dtype, data, folded) in rows.forward
 
 
-def called_regions(choice: Choice, dtype: str, data: str, *, folded: bool) -> dict[int, Region]:
+class Needs(NamedTuple):
+    """Which regions of functions are needed, besides what is compiled into the others."""
+
+    layers: bool = False  # activations other than the sigmoid, or dropout
+    outputs: bool = False  # losses other than log loss
+    updates: bool = False  # optimizers other than plain descent, or clipping
+
+
+NOTHING = Needs()
+
+
+def called_regions(
+    choice: Choice, dtype: str, data: str, *, folded: bool, needs: Needs = NOTHING
+) -> dict[int, Region]:
     """The regions that it calls, by the word of the plan that has their address.
 
-    ``data`` is the dtype of X; ``folded`` whether shift and scale are given.
+    ``data`` is the dtype of X; ``folded`` whether shift and scale are given; ``needs`` which
+    regions of functions are called.
     """
+    return _passes(choice, dtype, data, folded=folded) | {
+        word: regions[dtype]
+        for word, regions, needed in (
+            (w.LAYER_REGION, function_layers.regions, needs.layers),
+            (w.OUTPUT_REGION, outputs.regions, needs.outputs),
+            (w.UPDATE_REGION, updates.regions, needs.updates),
+        )
+        if needed
+    }
+
+
+def _passes(choice: Choice, dtype: str, data: str, *, folded: bool) -> dict[int, Region]:
+    """The regions of the passes over layers, whatever their functions."""
     training = choice.case.training
     if choice.is_narrow:
         key = dtype, data, folded

@@ -8,7 +8,7 @@ the network, unless stated otherwise; the caller keeps the arrays alive.
 
 from __future__ import annotations
 
-from numba import int64
+from numba import float64, int64
 
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.operand import Operand
@@ -43,6 +43,7 @@ __all__ = [
     "layer_word",
     "operand_of_x",
     "plan_words",
+    "step_numbers",
 ]
 
 BATCH = 12  # rows of a step
@@ -59,12 +60,12 @@ SHIFT = 22  # addresses of one value for each column of X, or 0: X * scale + shi
 SCALE = 23
 ONE_SCALE = 24  # whether the scale was given as one number, which SCALE repeats
 Y = 25  # address of the targets (ROWS, outputs)
-SETTINGS = 26  # address of float64: learning rate, weight decay; loss and correct are added to
+SETTINGS = 26  # address of SETTING_COUNT float64, see below
 OUT = 27  # address of the result of FORWARD, (ROWS, outputs)
 SIGMOID_OUT = 28  # whether FORWARD's result is sigmoid(Z) or Z of the last layer
 LAYERS = 29  # number of layers
 GROUP = 30  # steps that share a pass over W1, see wide.delayed and narrow.delayed; or 1
-GATHERED = 31  # address of scratch memory for rows of batches, if W1 is swept or delayed; or 0
+GATHERED = 31  # address of scratch memory for rows of batches, if they are gathered; or 0
 DELAYED = 32  # address of scratch memory for a group of steps
 TILE = 33  # rows that go forward and back together in the narrow path, at most a vector's lanes
 FOLDED = 34  # address of scratch memory for W1 times scale and sums of W1, see narrow.bytes
@@ -74,24 +75,65 @@ PREFETCH = 35  # rows of the next tile that the narrow path prefetches at most
 ABOVE_REGION = 36
 FORWARD_REGION = 37
 BACK_REGION = 38
-LAYER = 40
+# Addresses of the regions of functions, or 0 where only the common ones are needed, which are
+# compiled into their callers: sigmoid and identity, log loss, plain descent.
+LAYER_REGION = 39  # functions.layers
+OUTPUT_REGION = 40  # functions.outputs
+UPDATE_REGION = 41  # functions.updates
+LOSS_FUNCTION = 42  # one of functions.losses.LOSS_CODES
+OPTIMIZER = 43  # one of functions.optimizers.OPTIMIZER_CODES
+STEPS = 44  # address of float64, STEP_ROW for each step from FIRST on: see RATE and the following
+STEP_ROW = 45  # 0: all steps have the same numbers
+STEP_NUMBER = 46  # of step FIRST among all steps of the training, for dropout
+SEED = 47  # of dropout
+ROW_WEIGHTS = 48  # address of a weight for each row of X, or 0: all weigh 1
+METRIC_SCALE = 49  # address of a number for each output, see functions.outputs; or 0
+GRADIENT = 50  # address of scratch memory for a gradient, or 0 if there is none, see wide.dense
+GRADIENT_WIDTH = 51  # columns of a layer's W that are held there at a time; 0: all of all layers
+INPUT_DROPOUT = 52  # as DROPOUT of a layer, of the input
+LAYER = 56
 
 TRAIN, FORWARD = 0, 1
 
-LEARNING_RATE, WEIGHT_DECAY, LOSS, CORRECT = 0, 1, 2, 3
+# Settings. The first ones are a row of STEPS: those of all steps, if STEP_ROW is 0.
+RATE = 0  # what the gradient, or Adam's mean, is multiplied by
+KEEP = 1  # what W is multiplied by: 1 - learning rate * weight decay
+CORRECTION = 2  # what Adam's root is multiplied by
+SHARE = 3  # 1 / (sum of the weights of a step's rows), if ROW_WEIGHTS are given
+LOSS = 4  # what a call adds to: the sum over rows of weight * loss, and of weight * metric
+METRIC = 5
+PENALTY = 6  # lambda, where it is part of the gradient
+BETA_1 = 7  # or momentum
+BETA_2 = 8
+EPSILON = 9
+CLIP_NORM = 10  # or 0
+STEP_COUNT, SETTING_COUNT = 4, 11
 
-LAYER_WORDS = 8
+LAYER_WORDS = 16
 WEIGHT = 0  # address of W (OUTPUTS, INPUTS)
 BIAS = 1  # address of b (OUTPUTS,)
 OUTPUTS = 2
 INPUTS = 3
 ACTIVATION = 4  # address of scratch memory for A (BATCH, OUTPUTS)
 DELTA = 5  # address of scratch memory for delta (BATCH, OUTPUTS)
+FUNCTION = 6  # one of functions.activations.ACTIVATION_CODES; the identity for the last layer
+SLOPE = 7  # address of scratch memory for slopes (BATCH, OUTPUTS), or 0 if they follow from A
+WEIGHT_1 = 8  # addresses of what an optimizer keeps of W and of b, of their shapes; or 0
+WEIGHT_2 = 9
+BIAS_1 = 10
+BIAS_2 = 11
+DROPOUT = 12  # of A: a unit is dropped if 32 random bits are below it
 
 
 def plan_words(layers: int) -> int:
     """How many int64 words a plan for ``layers`` layers has."""
     return LAYER + layers * LAYER_WORDS
+
+
+@jit
+def step_numbers(plan, step):
+    """RATE, KEEP, CORRECTION and SHARE of a step of the epoch, as a pointer."""
+    return pointer(plan[STEPS] + 8 * plan[STEP_ROW] * (step - plan[FIRST]), float64)
 
 
 @jit

@@ -4,9 +4,33 @@ from __future__ import annotations
 
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.simd.exp import exp_of_negative, log1p_of_fraction
-from fastbp.kernels.simd.vectors import absolute, select_less, splat, zeros
+from fastbp.kernels.simd.vectors import absolute, minimum, select_less, splat, zeros
 
-__all__ = ["log_loss"]
+__all__ = [
+    "ABSOLUTE_ERROR",
+    "CROSS_ENTROPY",
+    "HUBER",
+    "LOG_LOSS",
+    "LOSS_CODES",
+    "POISSON",
+    "SQUARED_ERROR",
+    "absolute_error",
+    "absolute_error_slope",
+    "huber",
+    "huber_slope",
+    "log_loss",
+    "squared_error",
+]
+
+LOG_LOSS, CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, POISSON = range(6)
+LOSS_CODES = {
+    "log_loss": LOG_LOSS,
+    "cross_entropy": CROSS_ENTROPY,
+    "squared_error": SQUARED_ERROR,
+    "absolute_error": ABSOLUTE_ERROR,
+    "huber": HUBER,
+    "poisson": POISSON,
+}
 
 
 @jit
@@ -21,3 +45,41 @@ def log_loss(x, y, dtype):
     distance = absolute(y - select_less(x, zero, zero, one))
     wrong = select_less(zero, distance, far * distance, zero)
     return wrong + log1p_of_fraction(exp_of_negative(zero - far, dtype), dtype)
+
+
+@jit
+def squared_error(error, dtype):
+    """Half the square of a - y."""
+    return splat(0.5, dtype) * error * error
+
+
+@jit
+def absolute_error(error, dtype):
+    """The size of a - y."""
+    return absolute(error)
+
+
+@jit
+def absolute_error_slope(error, dtype):
+    """The sign of a - y: 0 where they are equal; NaN stays."""
+    zero, one = zeros(dtype), splat(1.0, dtype)
+    sign = select_less(error, zero, zero - one, select_less(zero, error, one, zero))
+    return sign + (error - error)
+
+
+@jit
+def huber(error, dtype):
+    """Half the square of a - y up to 1, beyond it |a - y| - 1/2."""
+    one, half = splat(1.0, dtype), splat(0.5, dtype)
+    far = absolute(error)
+    near = minimum(one, far)
+    return near * (far - half * near)
+
+
+@jit
+def huber_slope(error, dtype):
+    """The error a - y, held between -1 and 1; NaN stays."""
+    one, zero = splat(1.0, dtype), zeros(dtype)
+    far = absolute(error)
+    near = minimum(one, far)
+    return select_less(error, zero, zero - near, near)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import NamedTuple
 
-from numba import float32, float64
+from numba import float32, float64, int64
 
 from fastbp.kernels.compile.calls import call_region, words_at, words_of
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.activations import sigmoid
+from fastbp.kernels.functions.strip import Strip, part_of
 from fastbp.kernels.simd.vectors import (
     address_of,
     lanes_of,
@@ -27,9 +28,28 @@ from fastbp.kernels.simd.vectors import (
     store_part,
 )
 
-__all__ = ["BIAS", "BIAS_SIGMOID", "DERIVATIVE", "NOTHING", "Epilogue", "apply_epilogue", "regions"]
+__all__ = [
+    "BIAS",
+    "BIAS_SIGMOID",
+    "CALL",
+    "DERIVATIVE",
+    "NOTHING",
+    "Call",
+    "Epilogue",
+    "apply_epilogue",
+    "regions",
+]
 
-NOTHING, BIAS, BIAS_SIGMOID, DERIVATIVE = 0, 1, 2, 3
+NOTHING, BIAS, BIAS_SIGMOID, DERIVATIVE, CALL = 0, 1, 2, 3, 4
+
+
+class Call(NamedTuple):
+    """What CALL finds where ``bias`` points to: a region of functions, and the whole matrix."""
+
+    region: int
+    what: int  # what the region is asked to do
+    strip: Strip  # of the whole matrix; its c and ldc are of no use
+
 
 Epilogue = namedtuple("Epilogue", ["kind", "bias", "other", "ld_other"])
 """One of the kinds, and typed pointers to what it reads."""
@@ -80,6 +100,8 @@ def apply_epilogue(kind, c, ldc, rows, j0, columns, bias, other, ld_other, regio
     BIAS           C + bias
     BIAS_SIGMOID   sigmoid(C + bias): the forward pass of a layer
     DERIVATIVE     C * a (1 - a), a = other: delta of a sigmoid layer with activation a
+    CALL           what a region of functions makes of it: ``bias`` is the address of a `Call`, and
+                   ``other`` begins with that of its strip, ``ld_other`` is the strip's ld
     """
     if kind != NOTHING:
         strip = _Strip(
@@ -90,8 +112,20 @@ def apply_epilogue(kind, c, ldc, rows, j0, columns, bias, other, ld_other, regio
 
 
 @jit
+def _call(it, dtype):
+    call = words_at(it.bias, Call)
+    itemsize = int64(4) if lanes_of(dtype) > lanes_of(float64) else int64(8)
+    row = (it.other - call.strip.other) // (it.ld_other * itemsize)
+    strip = part_of(call.strip, it.c, it.ldc, row, it.rows, it.column, it.columns, itemsize)
+    call_region(call.region, words_of(strip), call.what)
+
+
+@jit
 def _run(context, dtype):
     it = words_at(context, _Strip)
+    if it.kind == CALL:
+        _call(it, dtype)
+        return
     c, bias, other = pointer(it.c, dtype), pointer(it.bias, dtype), pointer(it.other, dtype)
     for i in range(it.rows):
         from_other = it.kind == DERIVATIVE

@@ -31,7 +31,6 @@ from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer, re
 __all__ = ["private_bytes", "return_parameters", "scratch", "take_parameters"]
 
 _ROWS = 32  # of a tile and of what is prefetched: twice the lanes of the widest vector
-_SETTINGS = 4
 
 Scratch = namedtuple(
     "Scratch",
@@ -58,7 +57,7 @@ def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> in
     n1, units = layer_sizes[1], sum(layer_sizes[1:])
     above = sum((a + 1) * b for a, b in pairwise(layer_sizes[1:]))
     vectors = n1 * _ROWS + 2 * units + (n1 + above + 2)
-    words = 3 * _ROWS + plan_words(len(layer_sizes) - 1) + _SETTINGS
+    words = 3 * _ROWS + plan_words(len(layer_sizes) - 1) + w.SETTING_COUNT
     return words * 8 + (vectors * lanes + _ROWS + n1 * GROUP + n1 + above) * itemsize
 
 
@@ -94,9 +93,9 @@ def take_parameters(plan, own, dtype):
     words = _plan_words(plan[w.LAYERS])
     _copy(plan, own, words)
     settings = recast(moved(own, words), float64)
-    _copy(pointer(plan[w.SETTINGS], float64), settings, _SETTINGS)
+    _copy(pointer(plan[w.SETTINGS], float64), settings, w.SETTING_COUNT)
     own[w.SETTINGS] = address_of(settings)
-    copy = recast(moved(settings, _SETTINGS), dtype)
+    copy = recast(moved(settings, w.SETTING_COUNT), dtype)
     for layer in range(plan[w.LAYERS]):
         outputs = layer_word(plan, layer, w.OUTPUTS)
         at = w.LAYER + layer * w.LAYER_WORDS
@@ -113,7 +112,7 @@ def take_parameters(plan, own, dtype):
 @jit
 def return_parameters(plan, own, dtype):
     """Write what `take_parameters` has copied, and what has become of it, back."""
-    _copy(pointer(own[w.SETTINGS], float64), pointer(plan[w.SETTINGS], float64), _SETTINGS)
+    _copy(pointer(own[w.SETTINGS], float64), pointer(plan[w.SETTINGS], float64), w.SETTING_COUNT)
     for layer in range(plan[w.LAYERS]):
         outputs = layer_word(plan, layer, w.OUTPUTS)
         bias, own_bias = (

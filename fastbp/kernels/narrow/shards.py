@@ -95,9 +95,8 @@ def _run(context, worker, dtype):
     n0 = layer_word(plan, 0, w.INPUTS)
     n1 = layer_word(plan, 0, w.OUTPUTS)
     size = n1 * n0 + tally_size(plan, dtype)
-    settings = pointer(plan[w.SETTINGS], float64)
-    rate = settings[w.LEARNING_RATE]
-    keep = 1.0 - rate * settings[w.WEIGHT_DECAY]
+    numbers = pointer(plan[w.STEPS], float64)
+    rate, keep = numbers[w.RATE], numbers[w.KEEP]
     phase = fold_all(plan, team, own, dtype)
     chunks = (n0 + CHUNK - 1) // CHUNK
     for step in range(plan[w.FIRST], plan[w.LAST]):

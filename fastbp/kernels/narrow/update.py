@@ -59,9 +59,8 @@ def clear_tally(plan, tally, dtype):
 @jit
 def keep_and_factor(plan, dtype):
     """W <- keep * W + factor * dW."""
-    settings = pointer(plan[w.SETTINGS], float64)
-    rate = settings[w.LEARNING_RATE]
-    return dtype(1.0 - rate * settings[w.WEIGHT_DECAY]), dtype(-rate)
+    numbers = pointer(plan[w.STEPS], float64)
+    return dtype(numbers[w.KEEP]), dtype(-numbers[w.RATE])
 
 
 @jit
@@ -138,11 +137,11 @@ def update_above(plan, tallies, size, count, dtype):
     """Update b1 and all parameters above the first layer; add up loss and right answers."""
     lanes = lanes_of(dtype)
     settings = pointer(plan[w.SETTINGS], float64)
-    rate = dtype(settings[w.LEARNING_RATE])
-    keep, _ = keep_and_factor(plan, dtype)
+    keep, factor = keep_and_factor(plan, dtype)
+    rate = -factor
     at = int64(0)
     settings[w.LOSS] += reduce_add(_added(tallies, size, at, count, dtype))
-    settings[w.CORRECT] += reduce_add(_added(tallies, size, at + lanes, count, dtype))
+    settings[w.METRIC] += reduce_add(_added(tallies, size, at + lanes, count, dtype))
     at += 2 * lanes
     layer = plan[w.LAYERS] - 1
     while layer >= 0:

@@ -14,9 +14,17 @@ from numba.core import types
 from numba.extending import overload
 
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.simd.vectors import bits_shift_left, fma, maximum, splat
+from fastbp.kernels.simd.vectors import (
+    bits_shift_left,
+    fma,
+    maximum,
+    minimum,
+    select_less,
+    splat,
+    zeros,
+)
 
-__all__ = ["exp_of_negative", "log1p_of_fraction"]
+__all__ = ["exp", "exp_of_negative", "log1p_of_fraction", "log_of_sum"]
 
 _LOG2_E = 1.0 / math.log(2.0)
 # ln 2 in two parts: the first has zeros in its last bits, so that k times it is exact.
@@ -101,3 +109,33 @@ def _log1p_overload(x, dtype):
         return (u + u) * s
 
     return log1p
+
+
+def exp(x, dtype):
+    """exp(x) of any x, a vector: at most the largest finite value, so that sums tell NaN apart."""
+    raise RuntimeError("only for compiled code")
+
+
+@overload(exp)
+def _full_exp_overload(x, dtype):
+    highest = 88.72 if dtype.instance_type is types.float32 else 709.78
+
+    def exp(x, dtype):
+        held = minimum(splat(highest, dtype), x)
+        e = exp_of_negative(select_less(zeros(dtype), held, zeros(dtype) - held, held), dtype)
+        return select_less(zeros(dtype), held, splat(1.0, dtype) / e, e)
+
+    return exp
+
+
+@jit
+def log_of_sum(x, dtype):
+    """log(x) for x >= 1, up to 2^31 or so: a placeholder, halving x."""
+    one, half, zero = splat(1.0, dtype), splat(0.5, dtype), zeros(dtype)
+    two = splat(2.0, dtype)
+    count = zero
+    for _ in range(32):
+        far = select_less(two, x, one, zero)
+        x = select_less(two, x, x * half, x)
+        count += far
+    return fma(count, splat(math.log(2.0), dtype), log1p_of_fraction(x - one, dtype))

@@ -19,6 +19,7 @@ __all__ = [
     "vector_load",
     "vector_load_part",
     "vector_splat",
+    "vector_sqrt",
     "vector_store",
     "vector_store_part",
     "vector_sum",
@@ -61,6 +62,12 @@ def vector_fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> 
     )
     function = _declare(builder, f"llvm.fmuladd.{name}", kind, [kind] * 3)
     return builder.call(function, [a, b, c])
+
+
+def vector_sqrt(builder: ir.IRBuilder, a: ir.Value) -> ir.Value:
+    """Emit the square root of each lane."""
+    function = _declare(builder, f"llvm.sqrt.{_llvm_name(a.type)}", a.type, [a.type])
+    return builder.call(function, [a])
 
 
 def vector_load(builder: ir.IRBuilder, address: ir.Value, kind: ir.VectorType) -> ir.Value:

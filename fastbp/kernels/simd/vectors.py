@@ -27,6 +27,7 @@ from fastbp.kernels.simd.ir import (
     vector_load,
     vector_load_part,
     vector_splat,
+    vector_sqrt,
     vector_store,
     vector_store_part,
     vector_sum,
@@ -37,6 +38,7 @@ __all__ = [
     "absolute",
     "address_of",
     "bits_shift_left",
+    "element_of",
     "fma",
     "folded_element",
     "folding_pointer",
@@ -52,8 +54,10 @@ __all__ = [
     "reduce_add",
     "select_less",
     "splat",
+    "square_root",
     "store",
     "store_part",
+    "vector_of",
     "zeros",
 ]
 
@@ -79,7 +83,7 @@ def vector_of(element: types.Type) -> Vector:
     return Vector(element, machine.VECTOR_BITS // element.bitwidth)
 
 
-def _element(dtype: Any) -> types.Type:
+def element_of(dtype: Any) -> types.Type:
     """The Numba type behind a ``dtype`` argument, which is typed as a class of numbers."""
     return dtype.instance_type if isinstance(dtype, types.NumberClass) else dtype
 
@@ -87,7 +91,7 @@ def _element(dtype: Any) -> types.Type:
 @intrinsic
 def pointer(typingctx: Any, address: Any, dtype: Any) -> Any:
     """``pointer(address, dtype)``: a typed pointer from an integer."""
-    kind = types.CPointer(_element(dtype))
+    kind = types.CPointer(element_of(dtype))
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], ctx.get_value_type(kind))
@@ -118,7 +122,7 @@ def address_of(typingctx: Any, ptr: Any) -> Any:
 @intrinsic
 def recast(typingctx: Any, ptr: Any, dtype: Any) -> Any:
     """``recast(ptr, dtype)``: the same address as a pointer to another type."""
-    kind = types.CPointer(_element(dtype))
+    kind = types.CPointer(element_of(dtype))
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ctx.get_value_type(kind))
@@ -129,7 +133,7 @@ def recast(typingctx: Any, ptr: Any, dtype: Any) -> Any:
 @intrinsic
 def load(typingctx: Any, ptr: Any, index: Any, dtype: Any) -> Any:
     """``load(ptr, index, dtype)``: a vector of dtype read at ptr[index], widened if need be."""
-    target = vector_of(_element(dtype))
+    target = vector_of(element_of(dtype))
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         element = ctx.get_value_type(ptr.dtype)
@@ -143,7 +147,7 @@ def load(typingctx: Any, ptr: Any, index: Any, dtype: Any) -> Any:
 
 def _folding_type(x: Any, dtype: Any) -> types.Type:
     """The type that elements of ``x`` are shifted and scaled in: see `folding_pointer`."""
-    return x.dtype if x.dtype == types.float64 else _element(dtype)
+    return x.dtype if x.dtype == types.float64 else element_of(dtype)
 
 
 @intrinsic
@@ -170,7 +174,7 @@ def load_folded(
     ``shift`` and ``scale`` as `folding_pointer` gives them; all lanes are meant if ``count`` is
     None.
     """
-    target = vector_of(_element(dtype))
+    target = vector_of(element_of(dtype))
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         x_, at_, shift_, scale_, j_, count_, _ = args
@@ -196,7 +200,7 @@ def folded_element(
     typingctx: Any, x: Any, at: Any, shift: Any, scale: Any, j: Any, dtype: Any
 ) -> Any:
     """The number x[at] * scale[j] + shift[j], with the bits that `load_folded` gives."""
-    target = _element(dtype)
+    target = element_of(dtype)
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         x_, at_, shift_, scale_, j_, _ = args
@@ -224,7 +228,7 @@ def store(typingctx: Any, ptr: Any, index: Any, value: Any) -> Any:
 @intrinsic
 def load_part(typingctx: Any, ptr: Any, index: Any, count: Any, dtype: Any) -> Any:
     """``load_part(ptr, index, count, dtype)``: the first ``count`` lanes read, the others zero."""
-    target = vector_of(_element(dtype))
+    target = vector_of(element_of(dtype))
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ir.VectorType(ctx.get_value_type(ptr.dtype), target.lanes)
@@ -248,7 +252,7 @@ def store_part(typingctx: Any, ptr: Any, index: Any, count: Any, value: Any) -> 
 @intrinsic
 def splat(typingctx: Any, scalar: Any, dtype: Any) -> Any:
     """``splat(scalar, dtype)``: a vector with ``scalar``, converted to dtype, in every lane."""
-    target = vector_of(_element(dtype))
+    target = vector_of(element_of(dtype))
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         value = ctx.cast(builder, args[0], scalar, target.element)
@@ -260,7 +264,7 @@ def splat(typingctx: Any, scalar: Any, dtype: Any) -> Any:
 @intrinsic
 def zeros(typingctx: Any, dtype: Any) -> Any:
     """``zeros(dtype)``: a vector of zeros."""
-    target = vector_of(_element(dtype))
+    target = vector_of(element_of(dtype))
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         return ir.Constant(ctx.get_value_type(target), [0.0] * target.lanes)
@@ -271,7 +275,7 @@ def zeros(typingctx: Any, dtype: Any) -> Any:
 @intrinsic
 def lanes_of(typingctx: Any, dtype: Any) -> Any:
     """``lanes_of(dtype)``: how many values of dtype a vector holds, a compile-time constant."""
-    count = vector_of(_element(dtype)).lanes
+    count = vector_of(element_of(dtype)).lanes
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         return ir.Constant(ir.IntType(64), count)
@@ -361,6 +365,16 @@ def bits_shift_left(typingctx: Any, a: Any, count: Any) -> Any:
         return builder.bitcast(shifted, args[0].type)
 
     return a(a, count), codegen
+
+
+@intrinsic
+def square_root(typingctx: Any, a: Any) -> Any:
+    """``square_root(a)``: of each lane, correctly rounded; NaN below 0."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return vector_sqrt(builder, args[0])
+
+    return a(a), codegen
 
 
 @intrinsic

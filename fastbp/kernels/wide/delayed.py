@@ -96,9 +96,8 @@ def _group_of(plan, dtype):
 
 @jit
 def _rate_and_keep(plan):
-    settings = pointer(plan[w.SETTINGS], float64)
-    rate = settings[w.LEARNING_RATE]
-    return rate, 1.0 - rate * settings[w.WEIGHT_DECAY]
+    numbers = pointer(plan[w.STEPS], float64)
+    return numbers[w.RATE], numbers[w.KEEP]
 
 
 @jit

@@ -95,9 +95,8 @@ def _backward_layers(plan, start, rows, space, phase, dtype):
 @jit
 def _update_layers(plan, x, first, rows, space, phase, dtype):
     """Update the parameters of layers ``first`` and on."""
-    settings = pointer(plan[w.SETTINGS], float64)
-    rate = settings[w.LEARNING_RATE]
-    keep = 1.0 - rate * settings[w.WEIGHT_DECAY]
+    numbers = pointer(plan[w.STEPS], float64)
+    rate, keep = numbers[w.RATE], numbers[w.KEEP]
     for layer in range(first, plan[w.LAYERS]):
         outputs = layer_word(plan, layer, w.OUTPUTS)
         inputs = layer_word(plan, layer, w.INPUTS)

@@ -121,9 +121,8 @@ def gather(plan, worker, start, rows, batch, team, phase, dtype):
 @jit
 def _update_chunk(plan, batch, rows, o, outputs, j0, count, own, dtype):
     """Columns j0 ... of rows o ... of W1, changed by a batch."""
-    settings = pointer(plan[w.SETTINGS], float64)
-    rate = settings[w.LEARNING_RATE]
-    keep = dtype(1.0 - rate * settings[w.WEIGHT_DECAY])
+    numbers = pointer(plan[w.STEPS], float64)
+    rate, keep = numbers[w.RATE], dtype(numbers[w.KEEP])
     n0 = layer_word(plan, 0, w.INPUTS)
     weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
     none = pointer(int64(0), dtype)  # the rows are preprocessed already
@@ -162,7 +161,7 @@ def _take_delta(plan, rows, o, outputs, delta, dtype):
     n1 = layer_word(plan, 0, w.OUTPUTS)
     b = layer_pointer(plan, 0, w.BIAS, dtype)
     d = layer_pointer(plan, 0, w.DELTA, dtype)
-    rate = dtype(pointer(plan[w.SETTINGS], float64)[w.LEARNING_RATE])
+    rate = dtype(pointer(plan[w.STEPS], float64)[w.RATE])
     for u in range(outputs):
         total = dtype(0)
         for i in range(rows):
