@@ -18,7 +18,7 @@ from fastbp.predictor import Predictor
 from fastbp.preprocessing import warn_of_pixels
 from fastbp.progress import check_progress, shown
 from fastbp.settings import check_settings
-from fastbp.targets import check_targets
+from fastbp.targets import fit_targets
 from fastbp.training import Training
 
 __all__ = ["Network", "load"]
@@ -240,7 +240,7 @@ class Network(Predictor):
         rows = self._ready(X)
         if len(rows) == 0:
             raise ValueError(f"{name} has no rows")
-        return rows, check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
+        return rows, fit_targets(self, y, len(rows))[0]
 
     def explain(
         self,

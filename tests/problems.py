@@ -37,6 +37,7 @@ class Problem:
     weights: list[npt.NDArray[Any]]
     biases: list[npt.NDArray[Any]]
     folding: InputFolding
+    model: oracle.Model = oracle.SIGMOID
 
     def network(self) -> Any:
         """Make a fastbp network that has these parameters."""
@@ -44,6 +45,8 @@ class Problem:
 
         network = Network(
             self.layer_sizes,
+            activation=self.model.activation,
+            loss=self.model.loss,
             init="zeros",
             dtype=self.dtype,
             input_mean=self.folding.mean,
@@ -60,10 +63,18 @@ class Problem:
         return oracle.fold_input(self.X, self.folding.mean, self.folding.scale)
 
     def forward(self) -> oracle.Forward:
-        return oracle.forward(self.seen, self.weights, self.biases)
+        return oracle.forward(self.seen, self.weights, self.biases, self.model)
 
     def bounds(self) -> Bounds:
-        return bounds(self.X, self.y, self.weights, self.biases, self.dtype, folding=self.folding)
+        return bounds(
+            self.X,
+            self.y,
+            self.weights,
+            self.biases,
+            self.dtype,
+            folding=self.folding,
+            model=self.model,
+        )
 
     def trained(self, batches: Any, **settings: float) -> oracle.Step:
         return oracle.train(self.seen, self.y, self.weights, self.biases, batches, **settings)
@@ -89,8 +100,11 @@ def make_problem(
     data_dtype: str | None = None,
     fold: str = "none",
     seed: int = 0,
+    model: oracle.Model = oracle.SIGMOID,
 ) -> Problem:
-    """Random rows, labels 0/1 and Xavier-sized weights with biases that are not zero.
+    """Random rows, targets and Xavier-sized weights with biases that are not zero.
+
+    Targets are those of the model's loss: labels 0 and 1, unless another model is given.
 
     `fold` is "none", "scalar", "mean" or "feature": what kind of input mean and scale the network
     gets, two numbers, a mean for each feature, or a scale for each too.
@@ -119,16 +133,30 @@ def make_problem(
         for fan_in, fan_out in pairwise(layer_sizes)
     ]
     biases = [0.3 * rng.normal(size=size) for size in layer_sizes[1:]]
-    y = rng.integers(0, 2, size=(n, layer_sizes[-1])).astype(dtype)
+    y = targets_of(rng, n, layer_sizes[-1], model.loss)
     return Problem(
         layer_sizes,
         np.dtype(dtype),
         X,
-        y,
+        y.astype(dtype),
         [w.astype(dtype) for w in weights],
         [b.astype(dtype) for b in biases],
         folding,
+        model,
     )
+
+
+def targets_of(
+    rng: np.random.Generator, n: int, outputs: int, loss: str
+) -> npt.NDArray[np.float64]:
+    """Targets of a loss: 0 and 1, one-hot, counts, or real numbers of order 1."""
+    if loss == "log_loss":
+        return rng.integers(0, 2, size=(n, outputs)).astype(float)
+    if loss == "cross_entropy":
+        return np.eye(outputs)[rng.integers(0, outputs, size=n)]
+    if loss == "poisson":
+        return rng.poisson(2.0, size=(n, outputs)).astype(float)
+    return 2 * rng.normal(size=(n, outputs))
 
 
 def exact_factors(m: int, n: int, k: int, dtype: str, a_dtype: str | None = None) -> Any:

@@ -14,6 +14,8 @@ on the absolute error of":
     E Z[l]   = gamma(n + c) (abs(A) abs(W)^T + abs(b))  +  E A[l-1] abs(W)^T
     E A[l]   = E Z / 4 + s u A                                as 0 < sigmoid' <= 1/4
     E g'     = E A + (E A)^2 + gamma(4) g'                    g' = a (1 - a), abs(1 - 2a) <= 1
+    E A[l]   = STEEPEST E Z + s u (abs(A) + extra)            of other activations
+    E g'     = CURVED (E Z + E A) + s u (abs(g') + 1)         and where a kink is within E Z, 1
     E delta, E dW                                             products of the above, in full
     E W'     = alpha E dW + gamma(4) (keep abs(W) + alpha abs(dW))                in one step
 
@@ -41,6 +43,17 @@ SUM_EXTRAS = 8
 
 SIGMOID_ROUNDOFFS = 8
 """Relative error allowed to a sigmoid, in units of u: 4 ULP; a good one needs 2."""
+
+FUNCTION_ROUNDOFFS = 16
+"""The same for other activations, their slopes, and exp: 8 ULP. ELU and softplus, 1 - exp(-a) and
+the like may lose what they subtract, so their slopes have an absolute error of as much, too."""
+
+STEEPEST = 1.13
+"""The largest slope of any activation: that of gelu at sqrt(2), 1.129 (silu: 1.0999)."""
+
+CURVED = 1.0
+"""The largest change of a slope with z or with a: that of tanh 0.77, gelu 0.80, silu 0.5, softplus
+1/4, elu 1 below 0; tanh's with a up to 2 (1 - a^2 from a), which is in the factor of E A."""
 
 TRIALS = 6
 """Perturbed runs of the oracle behind `training_bounds`, half of them with a steady error."""
@@ -113,8 +126,10 @@ def _forward_bounds(
     weights: Sequence[Any],
     biases: Sequence[Any],
     dtype: npt.DTypeLike,
+    model: oracle.Model,
 ) -> tuple[list[Array], list[Array]]:
     tiny = float(np.finfo(np.dtype(dtype)).tiny)  # a sigmoid below it may be flushed to 0
+    names = (*model.names(len(weights)), _OUTPUTS[model.loss])
     Z_errors: list[Array] = []
     A_errors: list[Array] = [np.zeros_like(sizes[0])]
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
@@ -124,10 +139,81 @@ def _forward_bounds(
         # 2 n + extras: with folding, the sum over the mean is a second one of n terms.
         rounding = gamma(2 * weight.shape[1] + SUM_EXTRAS, dtype) * perturbed
         Z_errors.append(rounding + (perturbed - exact))
-        A_errors.append(
-            Z_errors[-1] / 4 + gamma(SIGMOID_ROUNDOFFS, dtype) * forward.A[layer + 1] + tiny
-        )
+        A_errors.append(_A_error(names[layer], Z_errors[-1], forward.A[layer + 1], dtype) + tiny)
     return Z_errors, A_errors
+
+
+_OUTPUTS = {
+    "log_loss": "sigmoid",
+    "cross_entropy": "softmax",
+    "squared_error": "identity",
+    "absolute_error": "identity",
+    "huber": "identity",
+    "poisson": "exp",
+}
+
+
+def _A_error(name: str, Z_error: Array, a: Array, dtype: npt.DTypeLike) -> Array:
+    if name == "identity":
+        return Z_error
+    if name == "sigmoid":
+        return Z_error / 4 + gamma(SIGMOID_ROUNDOFFS, dtype) * a
+    rounding = gamma(FUNCTION_ROUNDOFFS, dtype) * np.abs(a)
+    if name == "exp":
+        return a * np.expm1(Z_error) + 2 * rounding
+    if name == "softmax":
+        # Each exp(z - max) is off by the factor exp(E z + E max), and so is their sum.
+        most = 2 * Z_error.max(axis=1, keepdims=True)
+        terms = gamma(a.shape[1] + 2 * FUNCTION_ROUNDOFFS, dtype)
+        return a * np.expm1(2 * most) + 2 * terms * a
+    return STEEPEST * Z_error + rounding
+
+
+def _slope_error(
+    name: str, z: Array, slope: Array, Z_error: Array, A_error: Array, dtype: npt.DTypeLike
+) -> Array:
+    if name == "identity":
+        return np.zeros_like(z)
+    if name == "sigmoid":
+        return A_error + A_error**2 + gamma(4, dtype) * slope
+    if name in oracle.KINKED:
+        return np.where(np.abs(z) <= Z_error, 1.0, 0.0) + gamma(4, dtype) * slope
+    rounding = gamma(FUNCTION_ROUNDOFFS, dtype) * (np.abs(slope) + 1)
+    return CURVED * (Z_error + 2 * A_error) + A_error**2 + rounding
+
+
+def _output_delta_error(
+    loss: str, z: Array, y: Array, Z_error: Array, A_error: Array, dtype: npt.DTypeLike
+) -> Array:
+    """Bound on the slope of the loss with respect to z."""
+    slope = np.abs(oracle.LOSSES[loss].slope(z, y))
+    if loss == "absolute_error":
+        return np.where(np.abs(z - y) <= Z_error, 2.0, 0.0)
+    return A_error + gamma(4, dtype) * (slope + np.abs(y))
+
+
+def _loss_error(
+    loss: str, z: Array, y: Array, a: Array, Z_error: Array, dtype: npt.DTypeLike
+) -> Array:
+    """Bound on the loss of each output of each row: largest slope nearby times E Z, and roundings.
+
+    The terms are what a loss is computed from, without what they cancel of each other.
+    """
+    far = np.abs(z - y)
+    if loss == "log_loss":
+        slope, terms = np.ones_like(z), np.abs(z) + np.log1p(np.exp(-np.abs(z)))
+    elif loss == "cross_entropy":
+        spread = z.max(axis=1, keepdims=True) - z
+        # The outputs' errors meet in the sum of exp: the largest one of a row counts for all.
+        largest = Z_error.max(axis=1, keepdims=True)
+        slope, terms = 2 * y, y * (spread + np.log(z.shape[1]) + 1)
+        Z_error = np.broadcast_to(largest, z.shape)
+    elif loss == "poisson":
+        slope = a * np.exp(Z_error) + y
+        terms = a + np.abs(y * z) + np.abs(y * np.log(np.where(y > 0, y, 1))) + y
+    else:
+        slope, terms = np.maximum(far + Z_error, 1), far * far + far
+    return slope * Z_error + gamma(z.shape[0] * z.shape[1] + 2 * SUM_EXTRAS, dtype) * terms
 
 
 def bounds(
@@ -138,20 +224,24 @@ def bounds(
     dtype: npt.DTypeLike,
     *,
     folding: InputFolding | None = None,
+    model: oracle.Model = oracle.SIGMOID,
 ) -> Bounds:
     """Error bounds of one forward and backward pass over raw `X`."""
     folding = folding or InputFolding()
     weights = [oracle.float64(w) for w in weights]
     biases = [oracle.float64(b) for b in biases]
     y = oracle.as_columns(y)
+    names = model.names(len(weights))
 
-    forward = oracle.forward(oracle.fold_input(X, folding.mean, folding.scale), weights, biases)
-    sizes = [folding.magnitude(X), *forward.A[1:]]
-    Z_errors, A_errors = _forward_bounds(sizes, forward, weights, biases, dtype)
+    forward = oracle.forward(
+        oracle.fold_input(X, folding.mean, folding.scale), weights, biases, model
+    )
+    sizes = [folding.magnitude(X), *map(np.abs, forward.A[1:])]
+    Z_errors, A_errors = _forward_bounds(sizes, forward, weights, biases, dtype, model)
 
-    rows = y.shape[0]
-    delta = (forward.A[-1] - y) / rows
-    delta_error = A_errors[-1] / rows + gamma(4, dtype) * np.abs(delta)
+    rows, z = y.shape[0], forward.Z[-1]
+    delta = oracle.LOSSES[model.loss].slope(z, y) / rows
+    delta_error = _output_delta_error(model.loss, z, y, Z_errors[-1], A_errors[-1], dtype) / rows
     weight_bounds: list[Array] = []
     bias_bounds: list[Array] = []
     sum_rounding = gamma(rows + SUM_EXTRAS, dtype)
@@ -166,21 +256,20 @@ def bounds(
             perturbed = (size + delta_error) @ weight
             rounding = gamma(weight.shape[0] + SUM_EXTRAS, dtype)
             sum_error = (1 + rounding) * perturbed - size @ weight
-            slope = oracle.sigmoid_derivative(forward.Z[layer - 1])
-            A_error = A_errors[layer]
-            slope_error = A_error + A_error**2 + gamma(4, dtype) * slope
+            name, below = names[layer - 1], forward.Z[layer - 1]
+            slope = oracle.ACTIVATIONS[name].slope(below)
+            slope_error = _slope_error(
+                name, below, slope, Z_errors[layer - 1], A_errors[layer], dtype
+            )
             total = delta @ weights[layer]
             delta = total * slope
             delta_error = (
-                sum_error * (slope + slope_error)
+                sum_error * (np.abs(slope) + slope_error)
                 + np.abs(total) * slope_error
                 + gamma(4, dtype) * np.abs(delta)
             )
-    z = forward.Z[-1]
-    loss_terms = np.abs(z) + np.log1p(np.exp(-np.abs(z)))
-    loss_bound = float(
-        (Z_errors[-1].sum() + gamma(z.size + 2 * SUM_EXTRAS, dtype) * loss_terms.sum()) / rows
-    )
+    loss_errors = _loss_error(model.loss, z, y, forward.A[-1], Z_errors[-1], dtype)
+    loss_bound = float(loss_errors.sum() / rows)
     return Bounds(Z_errors, A_errors[1:], weight_bounds, bias_bounds, loss_bound)
 
 
