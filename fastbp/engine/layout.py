@@ -154,7 +154,7 @@ def gradient_width(case: Case) -> int:
 
 
 def _gradient_bytes(case: Case) -> int:
-    """Bytes for them, see `fastbp.kernels.wide.optimizing`."""
+    """Bytes for them, see `fastbp.kernels.wide.optimize`."""
     if not case.training or case.update is Update.DIRECT:
         return 0
     if case.update is Update.WHOLE:

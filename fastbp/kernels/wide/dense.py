@@ -2,7 +2,7 @@
 
 Shapes: x (rows, inputs), weight (outputs, inputs), bias (outputs,), delta (rows, outputs). All but
 x have contiguous rows. Each function takes and returns the number of the last phase (see `team`).
-Updates by other optimizers than plain descent are in `optimizing`.
+Updates by other optimizers than plain descent are in `optimize`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from fastbp.kernels.threads.context import Phase, workspace
 from fastbp.kernels.wide.dense import backward, forward, update
 from fastbp.kernels.wide.functions import function_of, output_function
 from fastbp.kernels.wide.gather import drop_input, gather, row_step
-from fastbp.kernels.wide.optimizing import update_clipped, update_in_parts
+from fastbp.kernels.wide.optimize import update_clipped, update_in_parts
 from fastbp.kernels.wide.output import output_delta
 
 __all__ = ["forward_layers", "regions", "rows_of_step", "step_of_layers"]

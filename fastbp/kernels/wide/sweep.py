@@ -39,7 +39,7 @@ from fastbp.kernels.threads.team import next_task
 from fastbp.kernels.wide.functions import function_of, is_called
 from fastbp.kernels.wide.gather import gather, row_step
 from fastbp.kernels.wide.layers import rows_of_step, step_of_layers
-from fastbp.kernels.wide.optimizing import itemsize_of, strip_of_biases, strip_of_weights
+from fastbp.kernels.wide.optimize import itemsize_of, strip_of_biases, strip_of_weights
 
 __all__ = ["MOST_ROWS", "forward_few", "private_bytes", "regions"]
 
