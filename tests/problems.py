@@ -133,7 +133,7 @@ def make_problem(
         for fan_in, fan_out in pairwise(layer_sizes)
     ]
     biases = [0.3 * rng.normal(size=size) for size in layer_sizes[1:]]
-    y = _targets(rng, model.loss, n, layer_sizes[-1]).astype(dtype)
+    y = targets_of(rng, n, layer_sizes[-1], model.loss).astype(dtype)
     return Problem(
         layer_sizes,
         np.dtype(dtype),
@@ -146,7 +146,8 @@ def make_problem(
     )
 
 
-def _targets(rng: np.random.Generator, loss: str, rows: int, outputs: int) -> npt.NDArray[Any]:
+def targets_of(rng: np.random.Generator, rows: int, outputs: int, loss: str) -> npt.NDArray[Any]:
+    """Such as the loss takes: 0 and 1, one-hot, counts, or numbers of order 1."""
     if loss == "log_loss":
         return rng.integers(0, 2, size=(rows, outputs))
     if loss == "cross_entropy":
