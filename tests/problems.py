@@ -45,12 +45,12 @@ class Problem:
 
         network = Network(
             self.layer_sizes,
-            activation=self.model.activation,
-            loss=self.model.loss,
             init="zeros",
             dtype=self.dtype,
             input_mean=self.folding.mean,
             input_scale=self.folding.scale,
+            activation=self.model.activation,
+            loss=self.model.loss,
         )
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             network.weights[layer][...] = weight
@@ -67,19 +67,18 @@ class Problem:
 
     def bounds(self) -> Bounds:
         return bounds(
-            self.X,
-            self.y,
-            self.weights,
-            self.biases,
-            self.dtype,
-            folding=self.folding,
+            self.X, self.y, self.weights, self.biases, self.dtype, folding=self.folding,
             model=self.model,
+        )  # fmt: skip
+
+    def trained(self, batches: Any, **settings: Any) -> oracle.Step:
+        """By `oracle.train`, with its settings."""
+        return oracle.train(
+            self.seen, self.y, self.weights, self.biases, batches, model=self.model, **settings
         )
 
-    def trained(self, batches: Any, **settings: float) -> oracle.Step:
-        return oracle.train(self.seen, self.y, self.weights, self.biases, batches, **settings)
-
-    def training_bounds(self, batches: Any, **settings: float) -> TrainingBounds:
+    def training_bounds(self, batches: Any, **settings: Any) -> TrainingBounds:
+        """How far a training may be from `trained` with the same settings."""
         return training_bounds(
             self.X,
             self.y,
@@ -88,6 +87,7 @@ class Problem:
             batches,
             self.dtype,
             folding=self.folding,
+            model=self.model,
             **settings,
         )
 
@@ -104,7 +104,7 @@ def make_problem(
 ) -> Problem:
     """Random rows, targets and Xavier-sized weights with biases that are not zero.
 
-    Targets are those of the model's loss: labels 0 and 1, unless another model is given.
+    Targets are such as the loss takes: 0 and 1, one label for a row, counts or any numbers.
 
     `fold` is "none", "scalar", "mean" or "feature": what kind of input mean and scale the network
     gets, two numbers, a mean for each feature, or a scale for each too.
@@ -133,12 +133,12 @@ def make_problem(
         for fan_in, fan_out in pairwise(layer_sizes)
     ]
     biases = [0.3 * rng.normal(size=size) for size in layer_sizes[1:]]
-    y = targets_of(rng, n, layer_sizes[-1], model.loss)
+    y = targets_of(rng, n, layer_sizes[-1], model.loss).astype(dtype)
     return Problem(
         layer_sizes,
         np.dtype(dtype),
         X,
-        y.astype(dtype),
+        y,
         [w.astype(dtype) for w in weights],
         [b.astype(dtype) for b in biases],
         folding,
@@ -146,17 +146,15 @@ def make_problem(
     )
 
 
-def targets_of(
-    rng: np.random.Generator, n: int, outputs: int, loss: str
-) -> npt.NDArray[np.float64]:
-    """Targets of a loss: 0 and 1, one-hot, counts, or real numbers of order 1."""
+def targets_of(rng: np.random.Generator, rows: int, outputs: int, loss: str) -> npt.NDArray[Any]:
+    """Such as the loss takes: 0 and 1, one-hot, counts, or numbers of order 1."""
     if loss == "log_loss":
-        return rng.integers(0, 2, size=(n, outputs)).astype(float)
+        return rng.integers(0, 2, size=(rows, outputs))
     if loss == "cross_entropy":
-        return np.eye(outputs)[rng.integers(0, outputs, size=n)]
+        return np.eye(outputs)[rng.integers(0, outputs, size=rows)]
     if loss == "poisson":
-        return rng.poisson(2.0, size=(n, outputs)).astype(float)
-    return 2 * rng.normal(size=(n, outputs))
+        return rng.poisson(1.5, size=(rows, outputs))
+    return 1.5 * rng.normal(size=(rows, outputs))
 
 
 def exact_factors(m: int, n: int, k: int, dtype: str, a_dtype: str | None = None) -> Any:
