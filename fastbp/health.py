@@ -81,33 +81,41 @@ def _saturated(parameters: Parameters, seen: Array, limit: float) -> float:
     return float((np.abs(z) > limit).mean())
 
 
-@quietly
 def warn_of_dead_layers(parameters: Parameters, X: Array) -> None:
     """Say so if all units of a relu layer are 0 for all rows of a sample: nothing can change that.
 
     Parameters are those of `warn_of_input`.
     """
-    names = parameters.layer_activations
-    if "relu" not in names:
+    if "relu" not in parameters.layer_activations:
         return
     count = _MOST_WORK // multiply_adds(parameters.layer_sizes)
-    rows = X[:: max(1, len(X) // min(max(count, _LEAST_ROWS), _MOST_ROWS))]
-    below = _seen(parameters, rows).astype(parameters.dtype)
-    layers = zip(names, parameters.weights, parameters.biases, strict=False)
-    for layer, (name, weight, bias) in enumerate(layers):
+    rows = X[:: -(-len(X) // min(max(count, _LEAST_ROWS), _MOST_ROWS))]
+    dead = _dead_layer(parameters, rows)
+    if dead is not None:
+        warnings.warn(
+            f"all {parameters.layer_sizes[dead]} relu units of layer {dead} are 0 for all rows that"
+            f" were looked at ({len(rows)}): the layer is dead, and neither it nor those before it"
+            " learn any more; try a smaller learning_rate, init='he', or an input_mean and"
+            " input_scale that bring X to a mean of 0 and a size of 1",
+            UserWarning,
+            stacklevel=_stacklevel(),
+        )
+
+
+@quietly
+def _dead_layer(parameters: Parameters, X: Array) -> int | None:
+    """The first layer, counted from 1, of relu units that are all 0 for all rows."""
+    below = _seen(parameters, X).astype(parameters.dtype)
+    layers = zip(
+        parameters.layer_activations, parameters.weights, parameters.biases, strict=False
+    )  # fmt: skip
+    for layer, (name, weight, bias) in enumerate(layers, 1):
         z = np.ascontiguousarray(below @ np.asarray(weight).T + np.asarray(bias))
         if name == "relu" and not (z > 0).any() and np.isfinite(z).all():
-            warnings.warn(
-                f"all {z.shape[1]} relu units of layer {layer + 1} are 0 for all rows that were"
-                f" looked at ({len(z)}): the layer is dead, and neither it nor those before it"
-                " learn any more; try a smaller learning_rate, init='he', or an input_mean and"
-                " input_scale that bring X to a mean of 0 and a size of 1",
-                UserWarning,
-                stacklevel=_stacklevel(),
-            )
-            return
+            return layer
         activate(z, name)
         below = z
+    return None
 
 
 def _stacklevel() -> int:
