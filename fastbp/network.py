@@ -13,6 +13,7 @@ from fastbp.explanation import Explanation, explain
 from fastbp.files import AnyPath
 from fastbp.history import Callback, History, Progress
 from fastbp.initializers import Init, canonical_init, initialize
+from fastbp.losses import check_loss
 from fastbp.parameters import check_seed
 from fastbp.predictor import Predictor
 from fastbp.preprocessing import warn_of_pixels
@@ -22,7 +23,7 @@ from fastbp.state import TrainingState
 from fastbp.targets import fit_targets
 from fastbp.training import Training
 
-__all__ = ["Network", "load"]
+__all__ = ["Network", "from_torch", "load"]
 
 Array = npt.NDArray[Any]
 
@@ -383,4 +384,50 @@ def load(path: AnyPath) -> Network:
     network = Network.__new__(Network)  # its arrays are those of the file
     vars(network).update(vars(parameters))
     vars(network).update(vars(description))
+    return network
+
+
+def from_torch(module: Any, *, loss: str, seed: int | None = None) -> Network:
+    """Make a network of a ``torch.nn.Sequential``.
+
+    Parameters
+    ----------
+    module : torch.nn.Sequential
+        Of Linear, Dropout and the modules of fastbp's activations: Identity, Sigmoid, Tanh, ReLU,
+        LeakyReLU(0.01), ELU(1), Softplus(1), GELU, SiLU; Sequentials of these are taken, too. It
+        may end with the activation that goes with the loss, or without.
+    loss : str
+        As for `Network`: what the network is to be trained by from here, and what its outputs mean.
+    seed : int, optional
+        As for `Network`; nothing is drawn.
+
+    Returns
+    -------
+    Network
+        In the module's dtype, with copies of its parameters. Shares of Dropout modules are in
+        ``metadata["dropout"]``, of the input and of each hidden layer, for ``fit(dropout=...)``.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    TypeError
+        If `module` is no Sequential, or holds another module.
+    ValueError
+        If modules do not follow each other so, are set to what fastbp does not have, end with
+        another loss's activation, or are neither of float32 nor of float64.
+    """
+    try:
+        from fastbp.interop import pytorch
+    except ImportError as error:
+        raise ImportError("from_torch needs PyTorch: pip install 'fastbp[torch]'") from error
+    parts = pytorch.from_torch(module, check_loss(loss))
+    sizes = parts.weights[0].shape[1], *(len(bias) for bias in parts.biases)
+    network = Network(
+        sizes, activation=parts.activation, loss=loss, init="zeros", dtype=parts.dtype, seed=seed
+    )
+    network.weights, network.biases = parts.weights, parts.biases
+    network.init = parts.init
+    if any(parts.dropout):
+        network.metadata["dropout"] = parts.dropout
     return network
