@@ -368,7 +368,8 @@ class Predictor(Parameters):
 
         Its input ``X`` is (n, n_0) for any n, as `predict` takes it: the preprocessing is part of
         the model. Its ``output`` is (n, n_L): what `predict_proba` gives, or `predict` of
-        regression. The loss and, as JSON, `classes_` are among its metadata.
+        regression. The loss and, as JSON, `classes_` are among its metadata. Gelu in float64 goes
+        by an erf in float32, as runtimes have no other.
 
         Parameters
         ----------

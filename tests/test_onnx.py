@@ -59,7 +59,11 @@ def test_models_of_float64_give_the_networks_outputs(tmp_path, model):
     path = tmp_path / "net.onnx"
     problem.network().to_onnx(path)
     output = output_of(path, problem.X)
-    np.testing.assert_allclose(output, given(problem.network(), problem.X), rtol=1e-12, atol=1e-12)
+    # Sums of a few dozen products of order 1; of gelu, an erf in float32.
+    allowed = ALLOWED if model.activation == "gelu" else 1000 * np.finfo(float).eps
+    np.testing.assert_allclose(
+        output, given(problem.network(), problem.X), rtol=allowed, atol=allowed
+    )
 
 
 def test_models_of_one_layer_are_written(tmp_path):

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fastbp._version import __version__
 from fastbp.files import AnyPath, replace_file
+from fastbp.kernels.functions.activations import LEAKY_SLOPE
 from fastbp.labels import plain_classes
 from fastbp.losses import LOSSES
 from fastbp.parameters import Parameters, arrays_of, folding_of
@@ -32,7 +33,7 @@ _OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "sigmoid": ("Sigmoid", {}),
     "tanh": ("Tanh", {}),
     "relu": ("Relu", {}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.01}),
+    "leaky_relu": ("LeakyRelu", {"alpha": LEAKY_SLOPE}),
     "elu": ("Elu", {"alpha": 1.0}),
     "softplus": ("Softplus", {}),
     "softmax": ("Softmax", {"axis": 1}),
@@ -71,13 +72,39 @@ class _Graph:
         z = self.value
         if name == "silu":
             self.add("Mul", z, self.add("Sigmoid"))
-        elif name == "gelu":  # x (1 + erf(x / sqrt(2))) / 2
-            erf = self.add("Erf", self.add("Mul", z, self.number(0.5**0.5)))
-            twice = self.add("Add", erf, self.number(1.0))
-            self.add("Mul", self.add("Mul", z, self.number(0.5)), twice)
+        elif name == "gelu":
+            self._gelu(z)
+        elif self._dtype == np.float64 and name in ("leaky_relu", "elu", "softplus"):
+            self._composed(z, name)
         elif name != "identity":
             operator, attributes = _OPERATORS[name]
             self.add(operator, **attributes)
+
+    def _gelu(self, z: str) -> None:
+        """The product z (1 + erf(z / sqrt(2))) / 2; onnxruntime has erf of float32 alone."""
+        self.add("Mul", z, self.number(0.5**0.5))
+        wide = self._dtype == np.float64
+        if wide:
+            self.add("Cast", to=TensorProto.FLOAT)
+        erf = self.add("Erf")
+        if wide:
+            erf = self.add("Cast", to=TensorProto.DOUBLE)
+        twice = self.add("Add", erf, self.number(1.0))
+        self.add("Mul", self.add("Mul", z, self.number(0.5)), twice)
+
+    def _composed(self, z: str, name: str) -> None:
+        """Activations that onnxruntime does not have in float64, of operators that it has."""
+        zero, one = self.number(0.0), self.number(1.0)
+        if name == "leaky_relu":
+            self.add("Max", z, self.add("Mul", z, self.number(LEAKY_SLOPE)))
+            return
+        above = self.add("Max", z, zero)
+        if name == "elu":
+            below = self.add("Sub", self.add("Exp", self.add("Min", z, zero)), one)
+        else:  # max(z, 0) + log(1 + exp(-|z|))
+            e = self.add("Exp", self.add("Neg", self.add("Abs", z)))
+            below = self.add("Log", self.add("Add", e, one))
+        self.add("Add", above, below)
 
 
 def onnx_model(parameters: Parameters, input_dtype: npt.DTypeLike | None = None) -> Any:
