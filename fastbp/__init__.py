@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from fastbp._version import __version__
 
 if TYPE_CHECKING:
-    from fastbp import datasets
+    from fastbp import datasets, schedules
     from fastbp._config import show_config
     from fastbp._warmup import warmup
     from fastbp.arrays import linear, linear_update, matmul, sigmoid, sigmoid_derivative
+    from fastbp.early_stopping import EarlyStopping
     from fastbp.engine.threads import get_num_threads, set_num_threads
     from fastbp.gradient_check import GradientCheck, check_gradients
     from fastbp.guard import DivergenceError
@@ -21,6 +22,7 @@ else:
         __name__,
         {
             "DivergenceError": "fastbp.guard",
+            "EarlyStopping": "fastbp.early_stopping",
             "GradientCheck": "fastbp.gradient_check",
             "History": "fastbp.history",
             "Network": "fastbp.network",
@@ -41,6 +43,7 @@ else:
 
 __all__ = [
     "DivergenceError",
+    "EarlyStopping",
     "GradientCheck",
     "History",
     "Network",
@@ -53,6 +56,7 @@ __all__ = [
     "linear_update",
     "load",
     "matmul",
+    "schedules",
     "set_num_threads",
     "show_config",
     "sigmoid",
