@@ -23,21 +23,28 @@ __all__ = [
     "STORED_SLOPES",
     "TANH",
     "elu",
+    "elu_derivative",
     "elu_slope",
     "gelu",
+    "gelu_derivative",
     "gelu_slope",
     "leaky_relu",
+    "leaky_relu_derivative",
     "leaky_relu_slope",
     "relu",
+    "relu_derivative",
     "relu_slope",
     "sigmoid",
     "sigmoid_derivative",
     "sigmoid_slope",
     "silu",
+    "silu_derivative",
     "silu_slope",
     "softplus",
+    "softplus_derivative",
     "softplus_slope",
     "tanh",
+    "tanh_derivative",
     "tanh_slope",
 ]
 
@@ -109,6 +116,12 @@ def tanh_slope(a, dtype):
 
 
 @jit
+def tanh_derivative(x, dtype):
+    """4 e / (1 + e)^2, e = exp(-2 |x|): the slope from x, without cancellation for large x."""
+    return splat(4.0, dtype) * sigmoid_derivative(x + x, dtype)
+
+
+@jit
 def relu(x, dtype):
     """max(x, 0)."""
     return maximum(zeros(dtype), x)
@@ -148,6 +161,13 @@ def elu_slope(a, dtype):
 
 
 @jit
+def elu_derivative(x, dtype):
+    """The slope from x: 1 where x > 0, else exp(x)."""
+    zero = zeros(dtype)
+    return select_less(zero, x, splat(1.0, dtype), exp_of_negative(zero - absolute(x), dtype))
+
+
+@jit
 def softplus(x, dtype):
     """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|))."""
     zero = zeros(dtype)
@@ -159,6 +179,12 @@ def softplus(x, dtype):
 def softplus_slope(a, dtype):
     """The slope 1 - exp(-a) from a = softplus(x)."""
     return splat(1.0, dtype) - exp_of_negative(zeros(dtype) - a, dtype)
+
+
+@jit
+def softplus_derivative(x, dtype):
+    """The slope from x: sigmoid(x)."""
+    return sigmoid(x, dtype)
 
 
 @jit
@@ -184,3 +210,9 @@ def gelu(x, dtype):
 def gelu_slope(x, dtype):
     """A placeholder: to come with erf."""
     return silu_slope(x, dtype)
+
+
+relu_derivative = relu_slope
+leaky_relu_derivative = leaky_relu_slope
+gelu_derivative = gelu_slope
+silu_derivative = silu_slope
