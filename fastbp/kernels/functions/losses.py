@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.simd.exp import exp_of_negative, log1p_of_fraction
+from fastbp.kernels.simd.exp import exp_of_negative
+from fastbp.kernels.simd.log import log1p_of_fraction
 from fastbp.kernels.simd.vectors import absolute, minimum, select_less, splat, zeros
 
 __all__ = [

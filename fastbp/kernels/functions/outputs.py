@@ -23,7 +23,8 @@ from fastbp.kernels.compile.calls import words_at
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions import losses as f
 from fastbp.kernels.functions.activations import sigmoid
-from fastbp.kernels.simd.exp import exp, log_of_sum
+from fastbp.kernels.simd.exp import exp
+from fastbp.kernels.simd.log import log1p
 from fastbp.kernels.simd.vectors import (
     fma,
     lanes_of,
@@ -124,7 +125,7 @@ def _softmax(it, dtype):
         store(delta, o * lanes, fma(a, mass, zero - load(delta, o * lanes, dtype)))
     distance = first - wanted
     right = select_less(zero, distance * distance, zero, one)
-    return fma(mass, log_of_sum(total, dtype), zero - mean), right
+    return fma(mass, log1p(total - one, dtype), zero - mean), right
 
 
 @jit
