@@ -1,4 +1,4 @@
-"""log(1 + x) on vectors of float32 or float64, and quotients by sums, rounded only once."""
+"""Logarithms on vectors of float32 or float64, and quotients by sums, rounded only once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.simd.numbers import constant, exponent_of, mantissa_of, polynomial
 from fastbp.kernels.simd.vectors import fma, maximum, minimum, select_less, splat, zeros
 
-__all__ = ["divide", "divisor", "log1p", "log1p_of_fraction", "log1p_parts"]
+__all__ = ["divide", "divisor", "log", "log1p", "log1p_of_fraction", "log1p_parts"]
 
 # log(1 + x) = 2 artanh(u), u = x / (2 + x) <= 1/3: (1/9)^terms is below eps.
 _TERMS = [1 / (2 * i + 1) for i in range(17)]
@@ -57,16 +57,26 @@ def log1p_parts(x, dtype):
 
 
 @jit
+def _log_of(x, rest, dtype):
+    """log(x) + rest, for small rest: x = 2^k m, m from sqrt(1/2) to sqrt(2)."""
+    k = exponent_of(x)
+    high, low = log1p_parts(mantissa_of(x) - splat(1.0, dtype), dtype)
+    whole = k * _ln2_high(dtype)
+    top = whole + high
+    return top + (((whole - top) + high) + (fma(k, _ln2_low(dtype), low) + rest))
+
+
+@jit
+def log(x, dtype):
+    """log(x), within 1 ULP, for finite x > 0 that are not subnormal; others give any number."""
+    return _log_of(x, zeros(dtype), dtype)
+
+
+@jit
 def log1p(x, dtype):
     """log(1 + x) for x >= 0, within 1 ULP; NaN stays."""
     one = splat(1.0, dtype)
     more, less = maximum(one, x), minimum(one, x)
     y = one + x
     lost = less - (y - more)  # exactly what rounding took
-    k = exponent_of(y)
-    high, low = log1p_parts(mantissa_of(y) - one, dtype)
-    small = fma(k, _ln2_low(dtype), low) + lost / y
-    whole = k * _ln2_high(dtype)
-    top = whole + high
-    small += (whole - top) + high
-    return select_less(_largest(dtype), x, x, top + small)
+    return select_less(_largest(dtype), x, x, _log_of(y, lost / y, dtype))

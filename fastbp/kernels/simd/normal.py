@@ -2,9 +2,9 @@
 
 With t >= 0, the probability of less than -t is Phi(-t) = erfc(t / sqrt(2)) / 2, which is
 G(t) exp(-t^2 / 2). G falls slowly, from 1/2, as 1 / (t sqrt(2 pi)) in the end: G(t) (t + a) is a
-polynomial in v = (t - a) / (t + a), after Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x)
-exp(x^2) erfc x in 0 <= x < infinity", Mathematics of Computation 36 (1981). The coefficients are
-of Chebyshev interpolations in 40 digits, with relative errors of 1.2e-9 and 3.7e-17.
+polynomial in v = (t - a) / (t + a), after Shepherd and Laframboise, "Chebyshev approximation of
+(1 + 2x) exp(x^2) erfc x in 0 <= x < infinity", Mathematics of Computation 36 (1981). Coefficients
+are those of Chebyshev interpolations in 40 digits, with relative errors of 1.2e-9 and 3.7e-17.
 """
 
 from __future__ import annotations

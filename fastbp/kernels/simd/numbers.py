@@ -127,7 +127,7 @@ def _exponents(builder: ir.IRBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
 
 @intrinsic
 def exponent_of(typingctx: Any, x: Any) -> Any:
-    """``exponent_of(x)``: the integer k with x / 2^k from sqrt(1/2) up to sqrt(2), of x >= 1."""
+    """``exponent_of(x)``: the integer k with x / 2^k from sqrt(1/2) up to sqrt(2), of normal x."""
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = args[0].type
