@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fastbp.gradient_check import GradientCheck, check_gradients
     from fastbp.guard import DivergenceError
     from fastbp.history import History
-    from fastbp.network import Network, load
+    from fastbp.network import Network, from_torch, load
 else:
     from fastbp._lazy import attach
 
@@ -27,6 +27,7 @@ else:
             "History": "fastbp.history",
             "Network": "fastbp.network",
             "check_gradients": "fastbp.gradient_check",
+            "from_torch": "fastbp.network",
             "get_num_threads": "fastbp.engine.threads",
             "linear": "fastbp.arrays",
             "linear_update": "fastbp.arrays",
@@ -49,6 +50,7 @@ __all__ = [
     "__version__",
     "check_gradients",
     "datasets",
+    "from_torch",
     "get_num_threads",
     "linear",
     "linear_update",

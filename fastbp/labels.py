@@ -80,11 +80,10 @@ def check_classes(value: Any, name: str = "classes_") -> Array | None:
     """
     if value is None:
         return None
-    array = np.asarray(value)
-    if isinstance(value, list | tuple) and array.dtype.kind == "U":
-        array = np.array(value, dtype=object)  # NumPy makes "1" of 1 beside strings
+    # NumPy makes "1" of 1 beside strings, and floats of large integers.
+    array = np.array(value, object if isinstance(value, list | tuple) else None)
     kind = label_kind(array)
-    if kind is None or array.dtype.kind == "b":
+    if kind is None or any(isinstance(label, bool | np.bool_) for label in array.flat):
         raise TypeError(
             f"{name} must hold strings or integers, got {reprlib.repr(value)}"
             if array.size

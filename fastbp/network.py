@@ -12,9 +12,10 @@ from fastbp.explanation import Explanation, explain
 from fastbp.files import AnyPath
 from fastbp.initializers import Init, canonical_init, default_init, initialize
 from fastbp.learner import Learner
+from fastbp.losses import check_loss
 from fastbp.parameters import check_seed
 
-__all__ = ["Network", "load"]
+__all__ = ["Network", "from_torch", "load"]
 
 Array = npt.NDArray[Any]
 
@@ -61,6 +62,12 @@ class Network(Learner):
     parameter_count : int
     training_settings : dict
         Settings of the last `fit`; stored with the network.
+    metadata : dict
+        Whatever else belongs to the network and JSON can hold, such as where its data come from:
+        kept by `fit`, and stored with the network.
+    classes_ : ndarray of shape (K,) or None
+        Labels, if they are not the numbers 0, 1, ... themselves: strings or int64, in the order of
+        the outputs; with one output it is the second that this is 1 for. `fit` learns them.
     training_state : TrainingState or None
         How far training is, see Notes of `fit`.
 
@@ -106,10 +113,12 @@ class Network(Learner):
             self.layer_sizes, start, activations=names, seed=self.seed, dtype=self.dtype
         )
         self.training_settings: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return (
-            f"Network({self.layer_sizes}, activation={self.activation!r}, init={self.init!r}, "
+            f"Network({self.layer_sizes}, activation={self.activation!r}, "
+            f"loss={self.loss_function!r}, init={self.init!r}, "
             f"dtype={self.dtype.name!r}, seed={self.seed!r})"
         )
 
@@ -171,7 +180,7 @@ class Network(Learner):
             gbytes=gbytes,
         )
 
-    def save(self, path: AnyPath) -> None:
+    def save(self, path: AnyPath, *, training_state: bool = False) -> None:
         """Write the network to a safetensors file.
 
         The file is written beside `path` and renamed once it is complete and on the disk: `path`
@@ -185,6 +194,9 @@ class Network(Learner):
         path : str, bytes or path-like
             Where to; an existing file is replaced, and its mode kept; a symbolic link is followed.
             By habit the name ends in ``.safetensors``; none is added.
+        training_state : bool, default False
+            Whether to store what training is to go on with: how far it is, and what the optimizer
+            keeps, which for Adam takes twice as much as the parameters.
 
         Raises
         ------
@@ -194,11 +206,12 @@ class Network(Learner):
         TypeError, ValueError
             If the network is not one that `fastbp.load` returns: parameters of another shape or
             dtype than `layer_sizes` and `dtype` call for, an `input_mean` that is not finite, and
-            so on; or if `training_settings` have values, or keys of a dict, that JSON cannot give
-            back. Tuples come back as lists.
+            so on; or if `training_settings` or `metadata` have values, or keys of a dict, that JSON
+            cannot give back. Tuples come back as lists.
         """
+        state = self.training_state if training_state else None
         description = storage.Description(
-            self.activation, self.init, self.seed, self.training_settings
+            self.init, self.seed, self.training_settings, self.metadata, state
         )
         storage.save(path, self, description)
 
@@ -216,8 +229,8 @@ def load(path: AnyPath) -> Network:
     Returns
     -------
     Network
-        With the saved parameters to the bit, and the saved `init`, `seed` and
-        `training_settings`.
+        With the saved parameters to the bit, and the saved functions, labels, `init`, `seed`,
+        `training_settings`, `metadata` and, if it was asked for, `training_state`.
 
     Raises
     ------
@@ -233,4 +246,50 @@ def load(path: AnyPath) -> Network:
     network = Network.__new__(Network)  # its arrays are those of the file
     vars(network).update(vars(parameters))
     vars(network).update(vars(description))
+    return network
+
+
+def from_torch(module: Any, *, loss: str, seed: int | None = None) -> Network:
+    """Make a network of a ``torch.nn.Sequential``.
+
+    Parameters
+    ----------
+    module : torch.nn.Sequential
+        Of Linear, Dropout and the modules of fastbp's activations: Identity, Sigmoid, Tanh, ReLU,
+        LeakyReLU(0.01), ELU(1), Softplus(1), GELU, SiLU; Sequentials of these are taken, too. It
+        may end with the activation that goes with the loss, or without.
+    loss : str
+        As for `Network`: what the network is to be trained by from here, and what its outputs mean.
+    seed : int, optional
+        As for `Network`; nothing is drawn.
+
+    Returns
+    -------
+    Network
+        In the module's dtype, with copies of its parameters. Shares of Dropout modules are in
+        ``metadata["dropout"]``, of the input and of each hidden layer, for ``fit(dropout=...)``.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    TypeError
+        If `module` is no Sequential, or holds another module.
+    ValueError
+        If modules do not follow each other so, are set to what fastbp does not have, end with
+        another loss's activation, or are neither of float32 nor of float64.
+    """
+    try:
+        from fastbp.interop import pytorch
+    except ImportError as error:
+        raise ImportError("from_torch needs PyTorch: pip install 'fastbp[torch]'") from error
+    parts = pytorch.from_torch(module, check_loss(loss))
+    sizes = parts.weights[0].shape[1], *(len(bias) for bias in parts.biases)
+    network = Network(
+        sizes, activation=parts.activation, loss=loss, init="zeros", dtype=parts.dtype, seed=seed
+    )
+    network.weights, network.biases = parts.weights, parts.biases
+    network.init = parts.init
+    if any(parts.dropout):
+        network.metadata["dropout"] = parts.dropout
     return network
