@@ -13,7 +13,7 @@ from fastbp.history import Callback, History, Progress
 from fastbp.predictor import Predictor
 from fastbp.progress import check_progress, shown
 from fastbp.row_weights import class_numbers, rounded, weights_of_classes
-from fastbp.settings import Settings, check_settings, new_seed, spread_dropout
+from fastbp.settings import Settings, check_settings, new_seed
 from fastbp.state import TrainingState
 from fastbp.targets import as_targets, as_weights, fit_targets
 from fastbp.training import Training
@@ -117,7 +117,6 @@ def _check(
     targets, classes = fit_targets(network, y, len(rows))
     data = _Rows(rows, targets, as_weights(sample_weight, len(rows)))
     settings = check_settings(**given)
-    spread_dropout(settings.dropout, len(network.layer_sizes) - 2)
     state = _state(network, settings)
     numbers = None  # of the class of each row, where it is asked for
     if settings.validation_split > 0 or settings.class_weight is not None:

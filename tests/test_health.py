@@ -61,6 +61,14 @@ def test_a_dead_relu_layer_is_told_after_the_first_epoch(activation, layer):
     assert told[0].filename == __file__
 
 
+def test_what_a_layer_sees_is_what_the_one_before_lets_pass():
+    network = Network((1, 2, 1, 1), activation="relu", init=0.0)
+    network.biases[0][...] = 1, -5
+    network.weights[1][...] = -1
+    with pytest.warns(UserWarning, match="of layer 2 are 0"):
+        warn_of_dead_layers(network, X[:, :1])
+
+
 def test_a_rate_that_kills_a_layer_is_told():
     network = Network((30, 20, 1), activation="relu", init=0.1)
     with pytest.warns(UserWarning, match="the layer is dead"):

@@ -16,6 +16,7 @@ from fastbp.schedules import (
     WarmUp,
     as_schedule,
     from_description,
+    in_blocks,
 )
 
 SCHEDULES = {
@@ -55,6 +56,14 @@ def test_rates_are_the_same_however_they_are_asked_for(schedule, formula):
 @by_schedule
 def test_a_description_gives_the_schedule_back(schedule, formula):
     assert from_description(json.loads(json.dumps(schedule.describe()))) == schedule
+
+
+def test_functions_are_computed_in_blocks_that_begin_at_the_same_numbers():
+    asked = []
+    for first, last in ((0, 1), (70, 71), (63, 130)):
+        steps = in_blocks(lambda steps: asked.append((steps[0], len(steps))) or steps, first, last)
+        np.testing.assert_array_equal(steps, np.arange(first, last))
+    assert asked == [(0, 64), (64, 64), (0, 192)]
 
 
 def test_a_number_and_a_callable_are_schedules():

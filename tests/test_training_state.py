@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fastbp import EarlyStopping, Network
+from fastbp.engine.plan import NetworkPlan
 from fastbp.schedules import CosineDecay
 from fastbp.state import TrainingState, state_shapes
 from tests.training import bits
@@ -236,6 +237,19 @@ def test_an_interrupt_leaves_the_steps_that_were_made(calls):
     with pytest.raises(KeyboardInterrupt):
         network.fit(X, Y, batch_size=5, epochs=9, optimizer="adam", progress=interrupt)
     assert network.training_state.steps == done[-1] // 5
+
+
+def test_an_interrupt_that_is_seen_after_a_call_leaves_its_steps(monkeypatch):
+    network, train = make(SIZES["wide"]), NetworkPlan.train
+
+    def train_and_see(self, *arguments):
+        train(self, *arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(NetworkPlan, "train", train_and_see)
+    with pytest.raises(KeyboardInterrupt):
+        network.fit(X, Y, batch_size=5, epochs=9, optimizer="adam")
+    assert network.training_state.steps == 9
 
 
 @pytest.mark.parametrize(
