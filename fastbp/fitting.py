@@ -119,7 +119,9 @@ def _check(
     settings = check_settings(**given)
     spread_dropout(settings.dropout, len(network.layer_sizes) - 2)
     state = _state(network, settings)
-    numbers = class_numbers(targets, network.loss_function)
+    numbers = None  # of the class of each row, where it is asked for
+    if settings.validation_split > 0 or settings.class_weight is not None:
+        numbers = class_numbers(targets, network.loss_function)
     validation = None
     if settings.validation_split > 0:
         if validation_data is not None:

@@ -48,7 +48,11 @@ def warn_of_input(parameters: Parameters, X: Array) -> None:
     limit = _SATURATED.get(activation)
     if limit is None or not parameters.layer_activations:
         return
-    seen = _seen(parameters, X[:: -(-len(X) // _ROWS_OF_INPUT)])
+    sample = X[:: -(-len(X) // _ROWS_OF_INPUT)]
+    mean, scale = (np.abs(part).max() for part in (parameters.input_mean, parameters.input_scale))
+    if (max(float(sample.max()), -float(sample.min())) + mean) * scale <= _HARMLESS:
+        return
+    seen = _seen(parameters, sample)
     largest = float(np.abs(seen).max())
     if not _HARMLESS < largest < np.inf:
         return

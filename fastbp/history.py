@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
+
 from fastbp.engine import peaks
 from fastbp.roofline import Work, least_seconds
 
@@ -13,16 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Callback", "History", "Machine", "Progress", "draw_curve"]
+__all__ = ["Callback", "Cost", "History", "Progress", "draw_curve"]
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(samples_done, samples_total)``."""
 
 
-class Machine(NamedTuple):
-    """What a training ran on: the dtype of its arithmetic, and threads."""
+class Cost(NamedTuple):
+    """What a training takes by the model of `fastbp.roofline`, and on what it ran."""
 
-    dtype: str
+    row: Work  # of a row of X
+    step: Work  # of a step, besides its rows
+    dtype: np.dtype[Any]  # of the arithmetic
     threads: int
 
 
@@ -43,8 +47,6 @@ class History:
     seconds : list of float
         Training time, without validation and callbacks.
     samples_per_second : list of float
-    gflops : list of float
-        1e9 operations a second, counted as in `Network.explain`.
     metric_name : {"accuracy", "r2"}
         What the metric is. It is also an attribute of this name: ``accuracy`` and ``val_accuracy``,
         or ``r2`` and ``val_r2``.
@@ -56,10 +58,10 @@ class History:
     best_epoch : int or None
         With early stopping, the best one, counted from 1: the network is as it was after it, if
         that was asked for.
-    work : list of Work
-        Operations and bytes of each epoch, by the model of `fastbp.roofline`.
-    machine : Machine or None
-        What it ran on.
+    counts : list of (int, int)
+        Rows and steps.
+    cost : Cost or None
+        What these take.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -69,13 +71,12 @@ class History:
     learning_rate: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     samples_per_second: list[float] = field(default_factory=list)
-    gflops: list[float] = field(default_factory=list)
     metric_name: str = "accuracy"
     stopped_early: bool = False
     stopped_by: str | None = None
     best_epoch: int | None = None
-    work: list[Work] = field(default_factory=list, repr=False)
-    machine: Machine | None = field(default=None, repr=False)
+    counts: list[tuple[int, int]] = field(default_factory=list, repr=False)
+    cost: Cost | None = field(default=None, repr=False)
 
     @property
     def epochs(self) -> int:
@@ -110,19 +111,29 @@ class History:
         return values
 
     @property
+    def gflops(self) -> list[float]:
+        """1e9 operations a second in each epoch, counted as in `Network.explain`."""
+        flops = 0 if self.cost is None else self.cost.row.flops
+        return [1e-9 * flops * rate for rate in self.samples_per_second]
+
+    @property
     def limit_fraction(self) -> list[float]:
         """The fraction of the machine's limit that each epoch ran at, by `Network.explain`'s model.
 
         What the machine can do is measured when this is first asked for, once in a process, in some
         0.3 s. Of what stays in the caches only the arithmetic counts.
         """
-        if self.machine is None:
+        if self.cost is None:
             return []
-        dtype, threads = self.machine
-        flops, bandwidth = peaks.measured_flops(dtype, threads), peaks.measured_bandwidth(threads)
+        row, step, dtype, threads = self.cost
+        flops = peaks.measured_flops(dtype.name, threads)
+        bandwidth = peaks.measured_bandwidth(threads)
         return [
-            least_seconds(work, flops, bandwidth) / max(seconds, 1e-9)
-            for work, seconds in zip(self.work, self.seconds, strict=True)
+            least_seconds(
+                Work(rows * row.flops, rows * row.nbytes + steps * step.nbytes), flops, bandwidth
+            )
+            / max(seconds, 1e-9)
+            for (rows, steps), seconds in zip(self.counts, self.seconds, strict=True)
         ]
 
     def plot(self) -> Figure:

@@ -40,11 +40,8 @@ class Measure:
         self.metric_name = LOSSES[loss].metric
         self._mass = float(len(y)) if weights is None else float(weights.sum(dtype=np.float64))
         self.scale: Array | None = None
-        self._constant = 0.0  # of the mean loss, which compiled code leaves out
         if self.metric_name == "r2":
             self.scale = _scale(y, weights, self._mass)
-        if loss == "poisson":
-            self._constant = _poisson_constant(y, weights) / self._mass
 
     def means(self, loss: float, metric: float, mass: float) -> tuple[float, float]:
         """Loss and metric of an epoch.
@@ -59,7 +56,7 @@ class Measure:
         if mass == 0:
             return np.nan, np.nan
         if self.scale is not None:  # of fewer rows than all, the sum is taken to be their share
-            return loss / mass + self._constant, 1.0 - metric * (self._mass / mass)
+            return loss / mass, 1.0 - metric * (self._mass / mass)
         return loss / mass, metric / mass
 
 
@@ -85,14 +82,3 @@ def _scale(y: Array, weights: Array | None, mass: float) -> Array:
         squares += (np.square(rows - centre) * weight[:, None]).sum(axis=0)
     scale = np.divide(1.0, outputs * squares, out=np.zeros(outputs), where=squares > 0)
     return np.asarray(np.minimum(scale, float(np.finfo(y.dtype).max)), dtype=y.dtype)
-
-
-@quietly
-def _poisson_constant(y: Array, weights: Array | None) -> float:
-    """The weighted sum of y log y - y, which is 0 at y = 0."""
-    total = 0.0
-    for rows, weight in _pieces(y, weights):
-        wide = rows.astype(np.float64)
-        logs = np.log(wide, out=np.zeros_like(wide), where=wide > 0)
-        total += float(((wide * logs - wide) * weight[:, None]).sum())
-    return total

@@ -60,9 +60,8 @@ def training_work(
     itemsize: int = 4,
     group: int = 1,
     kept: int = 0,
-    steps: int = 1,
 ) -> Work:
-    """Work of a training step, or of several: forward, backward, update.
+    """Work of one training step: forward, backward, update.
 
     With P weights, of which P1 in layer 1, a batch of B rows takes 2 B P operations forward,
     2 B P for the gradients, and 2 B (P - P1) for the deltas of the hidden layers. It reads B n0
@@ -74,7 +73,7 @@ def training_work(
     sizes : sequence of int
         Width of the input and of each layer.
     batch : int
-        Rows of the step, or of all steps together.
+        Rows of a step.
     data_itemsize : int
         Bytes of one value of the data.
     cache_bytes : int
@@ -85,8 +84,6 @@ def training_work(
         Steps that share a pass over the weights of layer 1.
     kept : int, default 0
         Numbers that the optimizer keeps of each weight: 1 with momentum, 2 with Adam.
-    steps : int, default 1
-        How many.
     """
     weights = _weights(sizes)
     first = sizes[0] * sizes[1]
@@ -94,7 +91,7 @@ def training_work(
     crossing = 2 * itemsize * (weights - first + first // group + kept * weights)
     if itemsize * weights * (1 + kept) <= cache_bytes:
         crossing = 0
-    return Work(flops, batch * sizes[0] * data_itemsize + steps * crossing)
+    return Work(flops, batch * sizes[0] * data_itemsize + crossing)
 
 
 def inference_work(

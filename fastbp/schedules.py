@@ -100,8 +100,13 @@ class Constant(Schedule):
         """No rate is greater."""
         return self.learning_rate
 
-    def _rates(self, steps: Rates) -> Rates:
-        return np.full_like(steps, self.learning_rate)
+    def rates(self, first: int, last: int) -> Rates:
+        """The learning rates of steps ``first`` ... ``last`` - 1."""
+        return np.full(last - first, self.learning_rate)
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return self.learning_rate
 
     def describe(self) -> float:
         """The number."""

@@ -66,6 +66,8 @@ class TrainingState:
         return optimizer.kind == self.optimizer.kind and self._holds(layer_sizes, np.dtype(dtype))
 
     def _holds(self, layer_sizes: Sequence[int], dtype: np.dtype[Any]) -> bool:
+        if not self.kept:
+            return True
         shapes = [*_shapes(layer_sizes).values()]
         return all(
             [(array.shape, array.dtype, array.flags.carray) for array in arrays]

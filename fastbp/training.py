@@ -19,10 +19,11 @@ from fastbp.early_stopping import Stopper
 from fastbp.engine.plan import NetworkPlan
 from fastbp.engine.recipe import Recipe
 from fastbp.guard import Guard
-from fastbp.history import History, Machine, Progress
+from fastbp.history import Cost, History, Progress
 from fastbp.kernels import plan as w
 from fastbp.measure import Measure
 from fastbp.parameters import Parameters
+from fastbp.roofline import Work
 from fastbp.schedules import Constant
 from fastbp.settings import Settings, spread_dropout
 from fastbp.state import TrainingState
@@ -170,9 +171,9 @@ class Training:
                 seconds += spent
                 if report is not None:
                     report(epoch * n + samples, n * epochs)
-                if time.perf_counter() >= deadline:
+                if deadline < math.inf and time.perf_counter() >= deadline:
                     break
-            is_late = time.perf_counter() >= deadline
+            is_late = deadline < math.inf and time.perf_counter() >= deadline
             step = -(-samples // self._steps.batch_size)
             if is_changed or stopper is not None or is_late or epoch + 1 == epochs:
                 guard.look(epoch, step, last=True)
@@ -183,7 +184,8 @@ class Training:
                 loss, metric = validate()
                 history.val_loss.append(loss)
                 history.val_metric.append(metric)
-            self._end_epoch(epoch, stopper, after_epoch, is_late=is_late)
+            if is_late or stopper is not None or after_epoch is not None:
+                self._end_epoch(epoch, stopper, after_epoch, is_late=is_late)
             if history.stopped_by is not None:
                 break
         history.stopped_early = history.stopped_by is not None
@@ -218,10 +220,11 @@ class Training:
         history.learning_rate.append(steps.last_rate)
         history.seconds.append(seconds)
         history.samples_per_second.append(samples / max(seconds, 1e-9))
-        work = plan.work(step, samples)
-        history.work.append(work)
-        history.gflops.append(1e-9 * work.flops / max(seconds, 1e-9))
-        history.machine = Machine(self._parameters.dtype.name, plan.workers)
+        history.counts.append((samples, step))
+        if epoch == 0:
+            step_alone, with_row = plan.work(0), plan.work(1)
+            row = Work(with_row.flops, with_row.nbytes - step_alone.nbytes)
+            history.cost = Cost(row, step_alone, self._parameters.dtype, plan.workers)
 
 
 def _recipe(

@@ -397,12 +397,11 @@ class NetworkPlan:
         """How many threads the last call was started on."""
         return int(self.words[w.WORKERS])
 
-    def work(self, steps: int, rows: int) -> Work:
-        """Operations and bytes of some steps of training, on so many rows in all."""
+    def work(self, rows: int) -> Work:
+        """Operations and bytes of a step of training on so many rows."""
         return training_work(
             self._sizes, rows, self._x_dtype.itemsize, machine.CACHES.l2 * self.workers,
             itemsize=self._dtype.itemsize, group=self.group, kept=len(self.recipe.state),
-            steps=steps,
         )  # fmt: skip
 
     def forward(self, *, sigmoid_out: bool) -> Array:
