@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 
 class Network(Learner):
-    """A fully connected network of sigmoid units.
+    """A fully connected network.
 
     Layer l computes A[l] = g(A[l-1] W[l]^T + b[l]), rows being examples; A[0] is
     (X - input_mean) * input_scale, computed in registers and never stored.
@@ -31,8 +31,19 @@ class Network(Learner):
     layer_sizes : sequence of int
         Width of the input and of every layer: (12288, 3, 2, 1) has two hidden layers and one
         output unit. At least two, each at least 1.
-    activation : {"sigmoid"}, default "sigmoid"
-        g, for hidden and output layers.
+    activation : str or sequence of str, default "sigmoid"
+        g of the hidden layers, of all or of each: "identity", "sigmoid" (also "logistic"), "tanh",
+        "relu", "leaky_relu", "elu", "softplus", "gelu" or "silu"; `fastbp.activations.ACTIVATIONS`
+        has the formulas.
+    loss : str, default "log_loss"
+        What is minimised; it fixes g of the output layer, and the metric:
+
+        * "log_loss": sigmoid, accuracy; each output tells two classes apart.
+        * "cross_entropy": softmax, accuracy; an output for each class, at least two.
+        * "squared_error" (half the square), "absolute_error", "huber" (linear beyond an error of
+          1): identity, R^2.
+        * "poisson" (half the deviance): exp, R^2; for counts and other values that are not
+          negative.
     init : {"zeros", "normal", "xavier", "he", "auto"}, float, ("normal", std) or callable
         How the weights start: all 0, N(0, 0.01^2), N(0, 2 / (n_l + n_{l-1})),
         N(0, 2 / n_{l-1}), "he" for layers like relu and "xavier" for the others, all equal to a

@@ -130,6 +130,13 @@ def test_outputs_and_slopes_agree_with_the_oracle(loss):
     assert (np.abs(output_slope(z, y, loss) - slope) <= allowed).all()
 
 
+def test_slopes_of_cross_entropy_hold_for_rows_that_sum_to_almost_1():
+    z, y, _ = judged("cross_entropy")
+    y *= 1 + 1e-4
+    expected = oracle.LOSSES["cross_entropy"].slope(z, y)
+    np.testing.assert_allclose(output_slope(z, y, "cross_entropy"), expected, rtol=0, atol=64 * EPS)
+
+
 @pytest.mark.parametrize("loss", oracle.LOSSES)
 def test_what_is_given_is_not_changed(loss):
     z, y, weights = judged(loss)

@@ -209,6 +209,29 @@ def test_training_state_comes_back_if_it_is_asked_for(path, kind, dtype):
     assert fastbp.load(path).training_state is None
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "adam"},
+        {"momentum": 0.9, "nesterov": True},
+        {"optimizer": "adamw", "weight_decay": 0.01, "dropout": 0.5},
+    ],
+    ids=str,
+)
+def test_training_goes_on_after_loading_as_if_it_had_not_stopped(path, settings):
+    problem = make_problem(SIZES)
+    once, twice = problem.network(), problem.network()
+    once.fit(problem.X, problem.y, batch_size=8, epochs=4, seed=0, **settings)
+    twice.fit(problem.X, problem.y, batch_size=8, epochs=2, seed=0, **settings)
+    twice.save(path, training_state=True)
+
+    loaded = fastbp.load(path)
+    loaded.fit(problem.X, problem.y, batch_size=8, epochs=2, **settings)
+
+    for a, b in zip(once.weights + once.biases, loaded.weights + loaded.biases, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_training_state_of_other_sizes_is_not_saved(path):
     network = network_of()
     network.training_state = state_of(fastbp.Network((7, 4, 5, 2)))

@@ -374,3 +374,40 @@ def test_copies_have_the_same_classes(copied):
     network = Network((4, 1))
     network.classes_ = ["no", "yes"]
     assert copied(network).classes_.tolist() == ["no", "yes"]
+
+
+# ------------------------------------------------------------------ labels that fit learns
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "labels"),
+    [
+        ("log_loss", 1, ["no", "yes"]),
+        ("log_loss", 1, [-1, 1]),
+        ("cross_entropy", 3, ["a", "b", "c"]),
+        ("cross_entropy", 3, [10, 20, 30]),
+    ],
+    ids=str,
+)
+def test_fit_learns_labels_and_predict_gives_them(loss, outputs, labels):
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, len(labels), size=60)
+    X = (np.eye(len(labels))[numbers] + 0.1 * rng.normal(size=(60, len(labels)))).astype(np.float32)
+    y = np.array(labels)[numbers]
+    network = Network((len(labels), outputs), loss=loss, seed=0)
+
+    network.fit(X, y, epochs=50, learning_rate=1.0, seed=0)
+
+    assert network.classes_.tolist() == labels
+    np.testing.assert_array_equal(network.predict(X), y)
+    assert network.score(X, y) == 1.0
+    with pytest.raises((TypeError, ValueError), match=r"y (has|must)"):
+        network.fit(X, np.array(["x", "y", "z"])[numbers])
+    assert network.classes_.tolist() == labels
+
+
+def test_nothing_is_learned_from_labels_that_are_refused():
+    network = Network((2, 3), loss="cross_entropy", seed=0)
+    with pytest.raises(ValueError, match="2 labels"):
+        network.fit(np.eye(2), ["a", "b"])
+    assert network.classes_ is None

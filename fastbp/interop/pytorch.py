@@ -155,11 +155,11 @@ def from_torch(module: Any, loss: str) -> TorchParts:
 
 def _flat(module: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Modules of a Sequential and of those in it, with their places."""
-    for name, part in module.named_children():
+    for number, part in enumerate(module):  # one that is there twice, twice
         if isinstance(part, nn.Sequential):
-            yield from _flat(part, f"{prefix}{name}.")
+            yield from _flat(part, f"{prefix}{number}.")
         else:
-            yield prefix + name, part
+            yield f"{prefix}{number}", part
 
 
 def _name_of(place: str, part: Any) -> str:
