@@ -11,6 +11,8 @@ way, and no more:
 * weights: read once and written once in a training step (those of the first layer in as many steps
   as share a pass over them), read once in a prediction, and not at all where all of them fit in the
   level-2 caches of the cores in use, as they then stay there;
+* what an optimizer keeps for each weight (one number for momentum, two for Adam): as the weights,
+  with which it has to fit in those caches;
 * a product's operands once each, if operands and result do not fit in those caches.
 
 Activations are taken to stay in a cache. See Williams, Waterman and Patterson, "Roofline: An
@@ -58,13 +60,14 @@ def training_work(
     *,
     itemsize: int = 4,
     group: int = 1,
+    state: int = 0,
 ) -> Work:
     """Work of one training step: forward, backward, update.
 
     With P weights, of which P1 in layer 1, a batch of B rows takes 2 B P operations forward,
     2 B P for the gradients, and 2 B (P - P1) for the deltas of the hidden layers. It reads B n0
-    values of data, and, unless the weights stay in the caches, reads and writes P - P1 + P1 / group
-    weights.
+    values of data, and, unless the weights and their state stay in the caches, reads and writes
+    P - P1 + P1 / group weights and `state` times as many numbers of the optimizer's.
 
     Parameters
     ----------
@@ -80,12 +83,15 @@ def training_work(
         Bytes of a weight.
     group : int, default 1
         Steps that share a pass over the weights of layer 1.
+    state : int, default 0
+        Numbers that the optimizer keeps for each weight.
     """
     weights = _weights(sizes)
     first = sizes[0] * sizes[1]
     flops = 2 * batch * (3 * weights - first)
-    crossing = 2 * itemsize * (weights - first + first // group)
-    if itemsize * weights <= cache_bytes:
+    nbytes = itemsize * (1 + state)  # of a weight with its state
+    crossing = 2 * nbytes * (weights - first + first // group)
+    if nbytes * weights <= cache_bytes:
         crossing = 0
     return Work(flops, batch * sizes[0] * data_itemsize + crossing)
 
