@@ -166,7 +166,12 @@ def test_no_training_at_all_is_wrong(case):
     assert "is off by" in judged(named(problems.first_parameters(case.sizes)), short)
 
 
-@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
+# The last one has so many weights that the mean of them tells nothing.
+@pytest.mark.parametrize(
+    "case",
+    [*QUICK, dataclasses.replace(QUICK[0], sizes=(400, 128, 5))],
+    ids=lambda case: case.label,
+)
 def test_one_weight_that_is_not_trained_is_wrong(case):
     short = case.for_check()
     arrays = trained(Numpy, short)
