@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fastbp._warmup import warmup
     from fastbp.arrays import linear, linear_update, matmul, sigmoid, sigmoid_derivative
     from fastbp.engine.threads import get_num_threads, set_num_threads
+    from fastbp.gradient_check import GradientCheck, check_gradients
     from fastbp.guard import DivergenceError
     from fastbp.history import History
     from fastbp.network import Network, load
@@ -20,8 +21,10 @@ else:
         __name__,
         {
             "DivergenceError": "fastbp.guard",
+            "GradientCheck": "fastbp.gradient_check",
             "History": "fastbp.history",
             "Network": "fastbp.network",
+            "check_gradients": "fastbp.gradient_check",
             "get_num_threads": "fastbp.engine.threads",
             "linear": "fastbp.arrays",
             "linear_update": "fastbp.arrays",
@@ -37,9 +40,11 @@ else:
 
 __all__ = [
     "DivergenceError",
+    "GradientCheck",
     "History",
     "Network",
     "__version__",
+    "check_gradients",
     "datasets",
     "get_num_threads",
     "linear",

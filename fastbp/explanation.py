@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.checks import check_integer, check_real
 from fastbp.engine import peaks, threads
 from fastbp.engine.inputs import as_input
 from fastbp.engine.layout import FORWARD_ROWS, crew, lay_out, tile_of
@@ -16,7 +17,6 @@ from fastbp.engine.method import Case, Choice, Method, choose
 from fastbp.kernels.compile import machine
 from fastbp.parameters import Parameters, folding_of, is_centred
 from fastbp.roofline import Work, inference_work, least_seconds, training_work
-from fastbp.settings import check_integer, check_real
 
 __all__ = ["Explanation", "explain"]
 

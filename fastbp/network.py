@@ -18,7 +18,8 @@ from fastbp.predictor import Predictor
 from fastbp.preprocessing import warn_of_pixels
 from fastbp.progress import check_progress, shown
 from fastbp.settings import check_settings
-from fastbp.targets import check_targets
+from fastbp.state import TrainingState
+from fastbp.targets import fit_targets
 from fastbp.training import Training
 
 __all__ = ["Network", "load"]
@@ -67,6 +68,12 @@ class Network(Predictor):
     parameter_count : int
     training_settings : dict
         Settings of the last `fit`; stored with the network.
+    metadata : dict
+        Whatever else belongs to the network and JSON can hold, such as where its data come from:
+        kept by `fit`, and stored with the network.
+    classes_ : ndarray of shape (K,) or None
+        Labels, if they are not the numbers 0, 1, ... themselves: strings or int64, in the order of
+        the outputs; with one output it is the second that this is 1 for. `fit` learns them.
 
     Raises
     ------
@@ -81,6 +88,8 @@ class Network(Predictor):
     >>> network.parameter_count
     36878
     """
+
+    training_state: TrainingState | None = None
 
     def __init__(
         self,
@@ -108,10 +117,12 @@ class Network(Predictor):
             self.layer_sizes, init, seed=self.seed, dtype=self.dtype
         )
         self.training_settings: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return (
-            f"Network({self.layer_sizes}, activation={self.activation!r}, init={self.init!r}, "
+            f"Network({self.layer_sizes}, activation={self.activation!r}, "
+            f"loss={self.loss_function!r}, init={self.init!r}, "
             f"dtype={self.dtype.name!r}, seed={self.seed!r})"
         )
 
@@ -240,7 +251,7 @@ class Network(Predictor):
         rows = self._ready(X)
         if len(rows) == 0:
             raise ValueError(f"{name} has no rows")
-        return rows, check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
+        return rows, fit_targets(self, y, len(rows))[0]
 
     def explain(
         self,
@@ -300,7 +311,7 @@ class Network(Predictor):
             gbytes=gbytes,
         )
 
-    def save(self, path: AnyPath) -> None:
+    def save(self, path: AnyPath, *, training_state: bool = False) -> None:
         """Write the network to a safetensors file.
 
         The file is written beside `path` and renamed once it is complete and on the disk: `path`
@@ -314,6 +325,9 @@ class Network(Predictor):
         path : str, bytes or path-like
             Where to; an existing file is replaced, and its mode kept; a symbolic link is followed.
             By habit the name ends in ``.safetensors``; none is added.
+        training_state : bool, default False
+            Whether to store what training is to go on with: how far it is, and what the optimizer
+            keeps, which for Adam takes twice as much as the parameters.
 
         Raises
         ------
@@ -323,11 +337,12 @@ class Network(Predictor):
         TypeError, ValueError
             If the network is not one that `fastbp.load` returns: parameters of another shape or
             dtype than `layer_sizes` and `dtype` call for, an `input_mean` that is not finite, and
-            so on; or if `training_settings` have values, or keys of a dict, that JSON cannot give
-            back. Tuples come back as lists.
+            so on; or if `training_settings` or `metadata` have values, or keys of a dict, that JSON
+            cannot give back. Tuples come back as lists.
         """
+        state = self.training_state if training_state else None
         description = storage.Description(
-            self.activation, self.init, self.seed, self.training_settings
+            self.init, self.seed, self.training_settings, self.metadata, state
         )
         storage.save(path, self, description)
 
@@ -351,8 +366,8 @@ def load(path: AnyPath) -> Network:
     Returns
     -------
     Network
-        With the saved parameters to the bit, and the saved `init`, `seed` and
-        `training_settings`.
+        With the saved parameters to the bit, and the saved functions, labels, `init`, `seed`,
+        `training_settings`, `metadata` and, if it was asked for, `training_state`.
 
     Raises
     ------

@@ -17,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.activations import Activations, check_activation, spread
+from fastbp.labels import check_classes, shown
 from fastbp.losses import check_loss
 from fastbp.preprocessing import check_folding, scale_and_shift
 
 __all__ = [
     "Parameters",
     "arrays_of",
+    "check_class_count",
     "check_dtype",
     "check_parameters",
     "check_seed",
@@ -208,6 +210,8 @@ class Parameters:
         Of parameters and arithmetic.
     input_mean, input_scale : float or array_like of shape (n_0,), default 0.0 and 1.0
         The preprocessing: layer 1 sees (X - input_mean) * input_scale.
+    classes : array_like of shape (K,), optional
+        Labels, see `classes_`.
 
     Attributes
     ----------
@@ -217,16 +221,22 @@ class Parameters:
     dtype : dtype
     weights, biases : list of ndarray
     input_mean, input_scale : float or ndarray of shape (n_0,)
+    classes_ : ndarray of shape (K,) or None
+        Labels, strings or int64, in the order of the outputs: two for log loss with one output, the
+        second of which it is 1 for; one for each output for cross entropy. None where labels are
+        the numbers 0, 1, ... themselves, and for other losses.
 
     Raises
     ------
     TypeError, ValueError
-        For sizes, a dtype or a preprocessing of a wrong type or out of range.
+        For sizes, a dtype, a preprocessing or labels of a wrong type or out of range.
     """
 
     # The plan of the last evaluation, which `fastbp.engine.plan.evaluate` keeps here. It is of no
     # use to a copy.
     _plan: Any = None
+
+    classes_: Array | None = None
 
     def __init__(
         self,
@@ -239,16 +249,23 @@ class Parameters:
         dtype: npt.DTypeLike = "float32",
         input_mean: npt.ArrayLike = 0.0,
         input_scale: npt.ArrayLike = 1.0,
+        classes: npt.ArrayLike | None = None,
     ) -> None:
         self.layer_sizes = check_sizes(layer_sizes)
         self.activation: Activations = check_activation(activation)
         spread(self.activation, len(self.layer_sizes) - 2)  # to refuse another number of names
         self.loss_function = check_loss(loss_function)
+        if self.loss_function == "cross_entropy" and self.layer_sizes[-1] == 1:
+            raise ValueError(
+                "loss='cross_entropy' needs an output for each class, got layer_sizes"
+                f" {self.layer_sizes}: loss='log_loss' tells two classes apart with one output"
+            )
         self.dtype = check_dtype(dtype)
         n0 = self.layer_sizes[0]
         self.input_mean = check_folding(input_mean, "input_mean", n0, self.dtype)
         self.input_scale = check_folding(input_scale, "input_scale", n0, self.dtype)
         folding_of(self, self.dtype)  # to refuse what does not fit the dtype
+        self.classes_ = check_classes(classes)
         self.weights, self.biases = list(weights), list(biases)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -257,6 +274,9 @@ class Parameters:
             value = check_folding(value, name, self.layer_sizes[0], self.dtype)
         elif name in _CHECKS:
             value = _CHECKS[name](value)
+        elif name == "classes_":
+            value = check_classes(value)
+            check_class_count(value, self.loss_function, self.layer_sizes[-1])
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -271,6 +291,30 @@ class Parameters:
     def parameter_count(self) -> int:
         """Number of weights and biases: the sum of n_l (n_{l-1} + 1) over the layers."""
         return sum((a + 1) * b for a, b in pairwise(self.layer_sizes))
+
+
+def check_class_count(classes: Array | None, loss: str, outputs: int) -> None:
+    """That there are as many labels as a loss with so many outputs tells apart.
+
+    Raises
+    ------
+    ValueError
+        If not, or the loss has no labels.
+    """
+    if classes is None:
+        return
+    if loss == "cross_entropy":
+        expected = outputs
+    elif loss == "log_loss" and outputs == 1:
+        expected = 2
+    else:
+        of = f"loss={loss!r}" + (" with several outputs" if loss == "log_loss" else "")
+        raise ValueError(f"classes_ must be None for {of}, got {shown(classes)}")
+    if len(classes) != expected:
+        raise ValueError(
+            f"classes_ must have {expected} labels for loss={loss!r} with"
+            f" {outputs} {'output' if outputs == 1 else 'outputs'}, got {shown(classes)}"
+        )
 
 
 def arrays_of(parameters: Parameters) -> tuple[list[Array], list[Array]]:

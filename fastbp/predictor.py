@@ -1,4 +1,4 @@
-"""What parameters say of rows: probabilities, labels, loss, gradients.
+"""What parameters say of rows: probabilities, labels, values, loss, gradients.
 
 All public methods make X ready once, by `as_input`; what is below takes it as it is.
 """
@@ -6,32 +6,28 @@ All public methods make X ready once, by `as_input`; what is below takes it as i
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arrays import sigmoid
 from fastbp.engine.inputs import as_input
 from fastbp.engine.plan import evaluate
+from fastbp.evaluation import l2_penalty, mean_loss, metric, output_of
 from fastbp.finite import holds_nan, nan_error
-from fastbp.gradients import ActivationStats, gradients, layer_stats
-from fastbp.parameters import Parameters, arrays_of, is_centred
-from fastbp.targets import check_targets, l2_penalty, log_loss
+from fastbp.gradients import ActivationStats, gradients, input_gradient, layer_stats, layers
+from fastbp.losses import LOSSES
+from fastbp.parameters import Parameters, arrays_of, check_class_count, is_centred
+from fastbp.targets import as_targets, as_weights
 
 __all__ = ["Predictor"]
 
 Array = npt.NDArray[Any]
 
-_CLOSE = 1e-6  # to 0: sigmoids of float32 round to 0.5 from -6e-8 on
 
-
-def _labels(z: Array) -> Array:
-    """Whether sigmoid(z) is at least 0.5: seldom not what the sign says, and then by rounding."""
-    labels = z >= 0
-    if (labels != (z > -_CLOSE)).any():
-        return np.asarray(sigmoid(z) >= 0.5)
-    return labels
+def _check_decay(weight_decay: float) -> None:
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay must be finite and >= 0, got {weight_decay!r}")
 
 
 class Predictor(Parameters):
@@ -42,7 +38,7 @@ class Predictor(Parameters):
         return as_input(X, self.layer_sizes[0], self.dtype, exact=is_centred(self))
 
     def _values(self, rows: Array, *, sigmoid_out: bool, name: str = "X") -> Array:
-        """The output for rows that are ready, or its pre-activation."""
+        """The output for rows that are ready, by a sigmoid, or its pre-activation."""
         if len(rows) == 0:
             return np.empty((0, self.layer_sizes[-1]), self.dtype)
         out = evaluate(self, rows, sigmoid_out=sigmoid_out)
@@ -50,21 +46,32 @@ class Predictor(Parameters):
             raise nan_error(self, rows, out, name)
         return out
 
+    def _judged(self, X: npt.ArrayLike, y: npt.ArrayLike, what: str) -> tuple[Array, Array]:
+        """X and targets as they are compared, at least one row of them."""
+        rows = self._ready(X)
+        targets = as_targets(self, y, len(rows))
+        if len(rows) == 0:
+            raise ValueError(f"X has no rows: {what} at least one")
+        return rows, targets
+
     def predict_proba(self, X: npt.ArrayLike) -> Array:
-        """Probability that each output is 1.
+        """Probabilities: of log loss that each output is 1, of cross entropy of each class.
 
         Parameters
         ----------
         X : array_like of shape (n, n_0)
-            uint8, float32 or float64 are read as they are; other real dtypes are converted.
+            uint8, float32 and float64 are read as they are; other real dtypes are converted.
 
         Returns
         -------
         ndarray of shape (n, n_L)
-            In the network's dtype.
+            In the network's dtype. With `classes_`, one output is the probability of the second
+            label, and columns are in the order of the labels.
 
         Raises
         ------
+        AttributeError
+            If the loss is one of regression: `predict` gives values then.
         TypeError
             If X does not hold real numbers.
         ValueError
@@ -72,13 +79,24 @@ class Predictor(Parameters):
             NaN: by a NaN in X, in weights or biases, or by infinities that cancel. An infinity
             alone may pass for a very large number, and is not looked for.
         """
-        return self._values(self._ready(X), sigmoid_out=True)
+        output = LOSSES[self.loss_function].output
+        if output == "sigmoid":
+            return self._values(self._ready(X), sigmoid_out=True)
+        if output == "softmax":
+            return output_of(self._values(self._ready(X), sigmoid_out=False), self.loss_function)
+        raise AttributeError(
+            f"a network of loss={self.loss_function!r} has no probabilities: predict gives its"
+            " values"
+        )
 
     def predict(self, X: npt.ArrayLike) -> Array:
-        """Labels 0 and 1: whether what `predict_proba` gives is at least 0.5.
+        """Labels, or of losses of regression the values themselves.
 
-        That includes pre-activations so little below 0 that their sigmoid rounds to 0.5. `score`
-        and the accuracy that `fit` reports go by the same rule.
+        Of log loss, whether what `predict_proba` gives is at least 0.5: that includes
+        pre-activations so little below 0 that their sigmoid rounds to 0.5, and `score` and the
+        accuracy that `fit` reports go by the same rule. Of cross entropy the class of the largest
+        output, the first of equals. Both are numbers from 0, or labels if the network has
+        `classes_`. Of Poisson exp(z), of the other losses z of the output layer.
 
         Parameters
         ----------
@@ -87,88 +105,141 @@ class Predictor(Parameters):
 
         Returns
         -------
-        ndarray of int64
-            Shape (n,) with one output unit, (n, n_L) with more.
+        ndarray
+            Labels: int64, or of the dtype of `classes_`. Values: in the network's dtype. Shape (n,)
+            with one output unit and of cross entropy, (n, n_L) else.
 
         Raises
         ------
         TypeError, ValueError
             As for `predict_proba`.
         """
-        labels = (self._values(self._ready(X), sigmoid_out=True) >= 0.5).astype(np.int64)
-        return labels[:, 0] if self.layer_sizes[-1] == 1 else labels
+        loss, outputs = self.loss_function, self.layer_sizes[-1]
+        if loss == "log_loss":
+            values = self._values(self._ready(X), sigmoid_out=True)
+            numbers = (values >= 0.5).astype(np.int64)
+        else:
+            values = self._values(self._ready(X), sigmoid_out=False)
+            if loss != "cross_entropy":
+                values = output_of(values, loss)
+                return values[:, 0] if outputs == 1 else values
+            numbers = values.argmax(axis=1)
+        if numbers.ndim == 2 and outputs == 1:
+            numbers = numbers[:, 0]
+        if self.classes_ is None:
+            return numbers
+        check_class_count(self.classes_, loss, outputs)  # these may have changed since
+        return np.asarray(self.classes_[numbers])
 
-    def score(self, X: npt.ArrayLike, y: npt.ArrayLike) -> float:
-        """Accuracy: the share of rows whose outputs are all right.
+    def score(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
+        """The metric of the loss: accuracy, or of losses of regression R^2.
+
+        Accuracy is the share of rows whose outputs are all right, or whose class is. R^2 is that of
+        scikit-learn's ``r2_score``: averaged over the outputs.
 
         Parameters
         ----------
         X : array_like of shape (n, n_0)
         y : array_like of shape (n,) or (n, n_L)
-            Targets in [0, 1]; 0.5 and above count as 1.
+            As for `loss`; of targets in [0, 1], 0.5 and above count as 1.
+        sample_weight : array_like of shape (n,), optional
+            Weights of the rows, not negative.
 
         Returns
         -------
         float
-            NaN for no rows.
+            R^2 of a single row is NaN.
 
         Raises
         ------
         TypeError, ValueError
             As for `loss`.
         """
-        return self._measure(self._ready(X), y)[1]
+        return self._compared(X, y, sample_weight)[1]
 
-    def loss(self, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0) -> float:
-        """Mean over rows of the log loss summed over outputs, J; with L2 if asked for.
+    def loss(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        weight_decay: float = 0.0,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> float:
+        """Mean over rows of the loss summed over outputs, J; with L2 if asked for.
 
         Parameters
         ----------
         X : array_like of shape (n, n_0)
         y : array_like of shape (n,) or (n, n_L)
-            Targets in [0, 1].
+            What `fit` takes for the network's loss; of labels, those that training has seen.
         weight_decay : float, default 0.0
             lambda: adds lambda / 2 times the sum of the squares of all weights.
+        sample_weight : array_like of shape (n,), optional
+            Weights of the rows in the mean, not negative.
 
         Returns
         -------
         float
-            In nats. From pre-activations, so finite however sure the network is; infinite if an
-            infinite pre-activation is on the wrong side.
+            From pre-activations in float64, so log loss and cross entropy (in nats) are finite
+            however sure the network is; infinite if an infinite pre-activation is on the wrong
+            side.
 
         Raises
         ------
         TypeError
-            If X or y does not hold real numbers.
+            If X does not hold real numbers, or y not what the loss is for.
         ValueError
-            If shapes do not fit, there are no rows, y lies outside [0, 1], `weight_decay` is
-            negative or not finite, or an output is NaN (see `predict_proba`).
+            If shapes do not fit, there are no rows, y holds a label that training has not seen or a
+            value that the loss is not for, `weight_decay` is negative or not finite, a weight of a
+            row is, or an output is NaN (see `predict_proba`).
         """
-        if not 0 <= weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be finite and >= 0, got {weight_decay!r}")
-        return self._measure(self._ready(X), y)[0] + l2_penalty(arrays_of(self)[0], weight_decay)
+        _check_decay(weight_decay)
+        mean = self._compared(X, y, sample_weight)[0]
+        return mean + l2_penalty(arrays_of(self)[0], weight_decay)
 
-    def _measure(self, rows: Array, y: npt.ArrayLike, name: str = "X") -> tuple[float, float]:
-        """Log loss and accuracy on rows that are ready, which messages call ``name``."""
-        targets = check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
-        if len(rows) == 0:
-            raise ValueError("X has no rows: loss and accuracy need at least one")
+    def _compared(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None
+    ) -> tuple[float, float]:
+        rows, targets = self._judged(X, y, "loss and score need")
+        return self._measure(rows, targets, weights=as_weights(sample_weight, len(rows)))
+
+    def _measure(
+        self, rows: Array, targets: Array, name: str = "X", weights: Array | None = None
+    ) -> tuple[float, float]:
+        """Loss and metric on rows and targets that are ready; messages call the rows ``name``."""
         z = self._values(rows, sigmoid_out=False, name=name)
-        right = (_labels(z) == (targets >= 0.5)).all(axis=1)
-        return log_loss(z, targets), float(right.mean())
+        if z.shape != targets.shape:  # the network may have changed since `as_targets`
+            raise ValueError(f"y has shape {targets.shape}, but the output {z.shape}")
+        loss = self.loss_function
+        return mean_loss(z, targets, loss, weights), metric(z, targets, loss, weights)
 
-    def gradients(self, X: npt.ArrayLike, y: npt.ArrayLike) -> list[tuple[Array, Array]]:
+    def gradients(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        weight_decay: float = 0.0,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> list[tuple[Array, Array]]:
         """dJ/dW and dJ/db of every layer, layer 1 first, by the chain rule.
 
-        delta[L] = (A[L] - Y) / n; delta[l-1] = (delta[l] W[l]) * A[l-1] (1 - A[l-1]);
-        dW[l] = delta[l]^T A[l-1]; db[l] = sum of delta[l] over the rows. `fit` never forms these
+        delta[L] = (slope of the loss with respect to Z[L]) w / sum(w), which is (A[L] - Y) / n for
+        log loss, cross entropy, squared error and Poisson without weights of rows;
+        delta[l-1] = (delta[l] W[l]) * g'(Z[l-1]); dW[l] = delta[l]^T A[l-1] + lambda W[l];
+        db[l] = sum of delta[l] over the rows. `fit` never forms these
         arrays; this is for looking at them, and for optimizers of one's own.
 
         Parameters
         ----------
         X : array_like of shape (n, n_0)
         y : array_like of shape (n,) or (n, n_L)
-            Targets in [0, 1].
+            As for `loss`.
+        weight_decay : float, default 0.0
+            lambda. Biases are not decayed.
+        sample_weight : array_like of shape (n,), optional
+            Weights w of the rows, not negative.
 
         Returns
         -------
@@ -180,11 +251,65 @@ class Predictor(Parameters):
         TypeError, ValueError
             As for `loss`.
         """
-        rows = self._ready(X)
-        targets = check_targets(y, len(rows), self.layer_sizes[-1], self.dtype)
-        if len(rows) == 0:
-            raise ValueError("X has no rows: a gradient needs at least one")
-        return gradients(self, rows, targets)
+        _check_decay(weight_decay)
+        rows, targets = self._judged(X, y, "a gradient needs")
+        weights = as_weights(sample_weight, len(rows))
+        return gradients(self, rows, targets, weights, weight_decay)
+
+    def input_gradient(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Array:
+        """The gradient of each row's own loss with respect to the row, in units of X.
+
+        delta[0] = (delta[1] W[1]) * input_scale, with delta as for `gradients`, but of each row's
+        loss in place of the mean. It tells to which features the loss is sensitive, and how a row
+        is to be changed to fool the network (Goodfellow et al., "Explaining and harnessing
+        adversarial examples", 2015).
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_0)
+        y : array_like of shape (n,) or (n, n_L)
+            As for `loss`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_0)
+            In the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `loss`.
+        """
+        return input_gradient(self, *self._judged(X, y, "a gradient needs"))
+
+    def forward(
+        self, X: npt.ArrayLike, keep: Literal["z", "a", "both"] = "both"
+    ) -> list[Array] | tuple[list[Array], list[Array]]:
+        """Pre-activations Z and activations A of every layer.
+
+        Z[l] = A[l-1] W[l]^T + b[l] and A[l] = g(Z[l]); g of the output layer goes with the loss.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_0)
+            At least one row.
+        keep : {"z", "a", "both"}, default "both"
+
+        Returns
+        -------
+        list of ndarray, or a tuple of two such
+            Z or A of each layer, layer 1 first, each of shape (n, n_l) in the network's dtype; of
+            "both", (Z, A). They are the caller's.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `predict_proba`, or for another `keep`.
+        """
+        if keep not in ("z", "a", "both"):
+            raise ValueError(f"keep must be 'z', 'a' or 'both', got {keep!r}")
+        Z, A = layers(self, self._some(X, "layers need"))
+        return (Z, A) if keep == "both" else Z if keep == "z" else A
 
     def activation_stats(self, X: npt.ArrayLike) -> list[ActivationStats]:
         """Mean and standard deviation of Z and A in each layer, layer 1 first.
@@ -200,7 +325,11 @@ class Predictor(Parameters):
         -------
         list of ActivationStats
         """
+        return layer_stats(self, self._some(X, "statistics need"))
+
+    def _some(self, X: npt.ArrayLike, what: str) -> Array:
+        """X as the engine takes it, at least one row."""
         rows = self._ready(X)
         if len(rows) == 0:
-            raise ValueError("X has no rows: statistics need at least one")
-        return layer_stats(self, rows)
+            raise ValueError(f"X has no rows: {what} at least one")
+        return rows

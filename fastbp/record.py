@@ -8,24 +8,39 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, pairwise
 from typing import Any
 
-from fastbp.activations import check_activation
+from fastbp.activations import check_activation, spread
 from fastbp.initializers import canonical_init
+from fastbp.labels import check_classes
+from fastbp.losses import check_loss
+from fastbp.parameters import check_class_count
+from fastbp.state import state_shapes
 from fastbp.tensor_file import DTYPES
 
 __all__ = [
     "FOLDING",
+    "FORMAT_VERSION",
+    "STATE",
     "Kind",
     "Record",
     "canonical",
     "check_record",
     "plain_settings",
     "tensor_shapes",
+    "upgraded",
 ]
 
 Record = dict[str, Any]
 Kind = tuple[str, tuple[int, ...]]  # a tensor's dtype, as the format calls it, and its shape
 
-_RECORD_KEYS = {
+FORMAT_VERSION = 2
+"""What is written; the versions before it are read, too."""
+
+STATE = "state."
+"""What the names of a training state's tensors begin with."""
+
+# What version 2 has and version 1 has not, and what that stands for: sigmoids and log loss.
+_SINCE_2: Record = {"loss": "log_loss", "classes": None, "metadata": {}, "state": None}
+_KEYS_OF_1 = {
     "format_version",
     "layer_sizes",
     "activation",
@@ -36,10 +51,12 @@ _RECORD_KEYS = {
     "input_scale",
     "training_settings",
 }
+_RECORD_KEYS = {1: _KEYS_OF_1, 2: _KEYS_OF_1 | _SINCE_2.keys()}
 FOLDING = ("input_mean", "input_scale")
 _DEEPEST = 64  # lists and dicts within each other in a setting
 _INTEGER_BITS = 1023  # such an integer is a finite float, too
 _MENTIONED = 4  # of the fields or tensors that are missing, in a message
+_MOST_PADDING = 16_000_000  # bytes by which labels may grow as NumPy has them, each as the longest
 
 
 def check_record(record: Record, tensors: Mapping[str, Kind]) -> None:
@@ -48,7 +65,7 @@ def check_record(record: Record, tensors: Mapping[str, Kind]) -> None:
     Parameters
     ----------
     record : dict
-        What its metadata say, or will say.
+        What its metadata say, or will say, of a ``format_version`` that is known.
     tensors : mapping
         Dtype, as the format calls it, and shape of each tensor by name.
 
@@ -58,10 +75,11 @@ def check_record(record: Record, tensors: Mapping[str, Kind]) -> None:
         If a field is missing, of a wrong type or out of range, or the tensors are not those that
         it calls for.
     """
-    if record.keys() != _RECORD_KEYS:
+    version = record["format_version"]
+    if record.keys() != _RECORD_KEYS[version]:
         raise ValueError(
             "its metadata has missing or unknown fields: "
-            + _listed(sorted(record.keys() ^ _RECORD_KEYS))
+            + _listed(sorted(record.keys() ^ _RECORD_KEYS[version]))
         )
     sizes = record["layer_sizes"]
     if (
@@ -90,7 +108,47 @@ def check_record(record: Record, tensors: Mapping[str, Kind]) -> None:
         _plain(record[key], key)  # first: the message may show what this lets pass
         check(record[key])
     plain_settings(record["training_settings"])
+    if version == 1:
+        if record["activation"] != "sigmoid":
+            raise ValueError(
+                "activation must be one of: 'sigmoid' in format version 1,"
+                f" got {reprlib.repr(record['activation'])}"
+            )
+    else:
+        _check_since_2(record)
     _check_tensors(record, tensors)
+
+
+def _check_since_2(record: Record) -> None:
+    """Check what version 2 has."""
+    spread(check_activation(record["activation"]), len(record["layer_sizes"]) - 2)
+    for key in ("loss", "classes", "state"):
+        _plain(record[key], key)
+    loss, outputs = check_loss(record["loss"]), record["layer_sizes"][-1]
+    if loss == "cross_entropy" and outputs == 1:
+        raise ValueError("loss must be another for one output, got 'cross_entropy'")
+    classes = record["classes"]
+    if classes is not None:
+        if not isinstance(classes, list):
+            raise TypeError(f"classes must be a list or null, got {reprlib.repr(classes)}")
+        _check_padding(classes)
+        check_class_count(check_classes(classes, "classes"), loss, outputs)
+    plain_settings(record["metadata"], "metadata")
+
+
+def _check_padding(classes: list[Any]) -> None:
+    lengths = [len(label) for label in classes if isinstance(label, str)]
+    padded = 4 * (len(lengths) * max(lengths, default=0) - sum(lengths))
+    if padded > _MOST_PADDING:
+        raise ValueError(f"classes has a label of {max(lengths)} characters among {len(lengths)}")
+
+
+def upgraded(record: Record) -> Record:
+    """A record that was checked, as version 2 has it."""
+    known = {**_SINCE_2, **record} if record["format_version"] == 1 else dict(record)
+    activation = known["activation"]
+    known["activation"] = tuple(activation) if isinstance(activation, list) else activation
+    return known
 
 
 def _check_tensors(record: Record, tensors: Mapping[str, Kind]) -> None:
@@ -127,6 +185,9 @@ def tensor_shapes(record: Record) -> Iterator[tuple[str, tuple[int, ...]]]:
     for layer, (below, size) in enumerate(pairwise(sizes)):
         yield f"weights.{layer}", (size, below)
         yield f"biases.{layer}", (size,)
+    if record.get("state") is not None:
+        for name, shape in state_shapes(record["state"], sizes):
+            yield STATE + name, shape
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -135,18 +196,16 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(shown)
 
 
-def plain_settings(settings: object) -> Record:
-    """Copy settings as JSON gives them back, or say which it would not."""
+def plain_settings(settings: object, name: str = "training_settings") -> Record:
+    """Copy settings, called ``name``, as JSON gives them back, or say which it would not."""
     if not isinstance(settings, dict):
-        raise TypeError(
-            f"training_settings must be an object (a dict), got {reprlib.repr(settings)}"
-        )
+        raise TypeError(f"{name} must be an object (a dict), got {reprlib.repr(settings)}")
     plain = {}
     for key, value in list(settings.items()):
-        name = f"training_settings[{reprlib.repr(key)}]"
+        place = f"{name}[{reprlib.repr(key)}]"
         if not isinstance(key, str):
-            raise TypeError(f"{name}: the key must be a str, or it would come back as one")
-        plain[key] = _plain(value, name)
+            raise TypeError(f"{place}: the key must be a str, or it would come back as one")
+        plain[key] = _plain(value, place)
     return plain
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from fastbp.checks import check_integer, check_real
 
 __all__ = ["Settings", "check_integer", "check_real", "check_settings"]
 
@@ -26,32 +26,6 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """As they are kept with a network."""
         return dict(vars(self))
-
-
-def check_integer(value: Any, name: str, smallest: int) -> int:
-    """A number that is given as an integer, or say what is wrong."""
-    if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if number < smallest:
-        raise ValueError(f"{name} must be at least {smallest}, got {number}")
-    return number
-
-
-def check_real(value: Any, name: str) -> float:
-    """A finite number, or say what is wrong."""
-    if isinstance(value, bool | np.bool_ | str | bytes | complex):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    try:
-        number = float(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a real number, got {value!r}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {number}")
-    return number
 
 
 def check_settings(

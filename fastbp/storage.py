@@ -6,12 +6,16 @@ and, where the input is centred or scaled feature by feature, ``input_mean`` and
 Its metadata has one key, ``fastbp``, with a JSON object::
 
     {"checksum": "<hex>",
-     "network": {"format_version": 1, "layer_sizes": [12288, 3, 2, 1], "activation": "sigmoid",
-                 "dtype": "float32", "init": "xavier", "seed": 0,
+     "network": {"format_version": 2, "layer_sizes": [12288, 64, 5], "activation": "relu",
+                 "loss": "cross_entropy", "classes": ["cat", "dog", ...] or [10, 20, ...] or null,
+                 "dtype": "float32", "init": "he", "seed": 0,
                  "input_mean": 0.0 or null, "input_scale": 0.00392156862745098 or null,
-                 "training_settings": {...}}}
+                 "training_settings": {...}, "metadata": {...}, "state": {...} or null}}
 
-where null stands for "in the tensor of that name". The checksum is BLAKE2b (16 bytes) over the
+where null of the input stands for "in the tensor of that name", and a list of activations has one
+for each hidden layer. If there is a training state, its tensors are called ``state.`` and then as
+`fastbp.state.state_shapes` lists them. Version 1 had no loss, classes, metadata and state, and only
+sigmoids: it is read as the log loss it was. The checksum is BLAKE2b (16 bytes) over the
 ``network`` object as JSON (sorted keys, no blanks, ASCII) and then, in the order of
 `fastbp.record.tensor_shapes`, each tensor's name and its little-endian bytes. It finds accidents
 and careless edits; it is no signature.
@@ -31,9 +35,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.activations import Activations
 from fastbp.engine import memory
 from fastbp.files import AnyPath, check_target, named_after, open_file, replace_file
+from fastbp.labels import check_classes, plain_classes
 from fastbp.parameters import (
     Parameters,
     check_dtype,
@@ -44,13 +48,17 @@ from fastbp.parameters import (
 from fastbp.preprocessing import check_folding, scale_and_shift
 from fastbp.record import (
     FOLDING,
+    FORMAT_VERSION,
+    STATE,
     Kind,
     Record,
     canonical,
     check_record,
     plain_settings,
     tensor_shapes,
+    upgraded,
 )
+from fastbp.state import TrainingState, state_shapes
 from fastbp.tensor_file import (
     DTYPES,
     Header,
@@ -65,8 +73,6 @@ __all__ = ["FORMAT_VERSION", "Description", "check_target", "load", "save"]
 
 Array = npt.NDArray[Any]
 
-FORMAT_VERSION = 1
-
 _METADATA_KEY = "fastbp"
 
 
@@ -77,10 +83,11 @@ _METADATA_KEY = "fastbp"
 class Description:
     """What a file says of a network besides its parameters."""
 
-    activation: Activations
     init: str | float | tuple[str, float]
     seed: int | None
     training_settings: dict[str, Any]
+    metadata: dict[str, Any]
+    training_state: TrainingState | None = None
 
 
 def save(path: AnyPath, parameters: Parameters, description: Description) -> None:
@@ -110,16 +117,24 @@ def _copy(parameters: Parameters, description: Description) -> tuple[Record, dic
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         tensors[f"weights.{layer}"] = weight
         tensors[f"biases.{layer}"] = bias
-    init = canonical(description.init)
+    state = description.training_state
+    if state is not None:
+        state = state.copy()
+        tensors |= {STATE + name: tensor for name, tensor in state.as_tensors().items()}
+    init, activation = canonical(description.init), parameters.activation
     record = {
         "format_version": FORMAT_VERSION,
         "layer_sizes": list(sizes),
-        "activation": description.activation,
+        "activation": list(activation) if isinstance(activation, tuple) else activation,
+        "loss": parameters.loss_function,
+        "classes": plain_classes(check_classes(parameters.classes_)),
         "dtype": dtype.name,
         "init": list(init) if isinstance(init, tuple) else init,
         "seed": check_seed(description.seed),
         **{name: None if name in tensors else value for name, value in folding.items()},
         "training_settings": plain_settings(description.training_settings),
+        "metadata": plain_settings(description.metadata, "metadata"),
+        "state": None if state is None else state.as_record(),
     }
     return record, tensors
 
@@ -203,9 +218,10 @@ def _read_metadata(text: str, size: int) -> tuple[str, Record]:
         raise ValueError("its metadata has no object 'network'")
     checksum, record = document.get("checksum"), document["network"]
     version = record.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ValueError(
-            f"its format version is {reprlib.repr(version)}, and this fastbp reads {FORMAT_VERSION}"
+            f"its format version is {reprlib.repr(version)}, and this fastbp reads those from 1 to"
+            f" {FORMAT_VERSION}"
         )
     if not isinstance(checksum, str):
         raise ValueError("its metadata has no 'checksum'")
@@ -223,6 +239,7 @@ def _read_network(
         digest.add(key, out)
         return out
 
+    known = upgraded(record)
     sizes, dtype = record["layer_sizes"], np.dtype(record["dtype"])
     folding = {}
     for key in FOLDING:
@@ -233,14 +250,32 @@ def _read_network(
             if not np.isfinite(folding[key]).all():
                 raise ValueError(f"{key} is not finite")
     with np.errstate(all="ignore"):  # as in `_copy`
-        parameters = Parameters(sizes, dtype=dtype, **folding)
+        parameters = Parameters(
+            sizes,
+            activation=known["activation"],
+            loss_function=known["loss"],
+            classes=known["classes"],
+            dtype=dtype,
+            **folding,
+        )
     for layer, (below, size) in enumerate(pairwise(parameters.layer_sizes)):
         weight = read(f"weights.{layer}", memory.empty((size, below), dtype))
         parameters.weights.append(weight)
         parameters.biases.append(read(f"biases.{layer}", np.empty(size, dtype)))
+    state = None
+    if known["state"] is not None:
+        tensors = {
+            name: read(STATE + name, np.empty(shape, dtype))
+            for name, shape in state_shapes(known["state"], sizes)
+        }
+        state = TrainingState.from_tensors(known["state"], tensors, sizes, dtype)
     if digest.hex() != checksum:
         raise ValueError("the checksum does not match: the file was changed after it was saved")
     description = Description(
-        record["activation"], canonical(record["init"]), record["seed"], record["training_settings"]
+        canonical(known["init"]),
+        known["seed"],
+        known["training_settings"],
+        known["metadata"],
+        state,
     )
     return parameters, description

@@ -15,6 +15,8 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 import fastbp
+from fastbp.optimizers import Optimizer
+from fastbp.state import TrainingState
 from tests.problems import make_problem
 
 SIZES = (7, 4, 3, 2)
@@ -35,11 +37,30 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def in_order(tensors: dict[str, np.ndarray]) -> list[str]:
+    state = [name for name in tensors if name.startswith("state.")]
     layered = sorted(
-        (name for name in tensors if "." in name),
+        (name for name in tensors if "." in name and name not in state),
         key=lambda name: (int(name.split(".")[1]), name.startswith("biases")),
     )
-    return [name for name in ("input_mean", "input_scale") if name in tensors] + layered
+    # Of a state: first, second; weights, biases; then the number of the layer.
+    state.sort(key=lambda name: (name.split(".")[1], "biases" in name, int(name.split(".")[3])))
+    return [name for name in ("input_mean", "input_scale") if name in tensors] + layered + state
+
+
+def version_1_of(record: dict[str, Any]) -> dict[str, Any]:
+    """The record as it was written before there was a version 2."""
+    later = ("loss", "classes", "metadata", "state")
+    return {key: value for key, value in record.items() if key not in later} | {"format_version": 1}
+
+
+def state_of(network: fastbp.Network, kind: str = "adam", **settings: Any) -> TrainingState:
+    """A training state with something in it."""
+    state = TrainingState.begin(Optimizer(kind, **settings), 7, network.layer_sizes, network.dtype)
+    state.steps, state.epochs = 12, 3
+    rng = np.random.default_rng(0)
+    for array in state.arrays:
+        array[...] = rng.normal(size=array.shape)
+    return state
 
 
 def document_of(record: Any, tensors: dict[str, np.ndarray]) -> dict[str, Any]:

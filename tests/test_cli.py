@@ -156,8 +156,8 @@ def test_a_model_remembers_how_it_was_trained(model):
     network = fastbp.load(model[0])
     assert network.layer_sizes == (12288, 4, 1)
     assert network.input_scale == pytest.approx(1 / 255)
-    assert network.training_settings["class_names"] == ["blue", "red"]
-    assert network.training_settings["picture_size"] == [64, 64]
+    assert network.metadata["class_names"] == ["blue", "red"]
+    assert network.metadata["picture_size"] == [64, 64]
     assert network.training_settings["batch_size"] == 4
     assert network.training_settings["epochs"] == 30
 
@@ -332,7 +332,7 @@ def test_the_demo_runs_compares_and_writes(tmp_path):
         assert text in done.stdout
     network = fastbp.load(tmp_path / "demo" / "model.safetensors")
     assert network.layer_sizes == (12288, 64, 1)
-    assert network.training_settings["class_names"] == ["no_ball", "ball"]
+    assert network.metadata["class_names"] == ["no_ball", "ball"]
     assert (tmp_path / "demo" / "report.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = np.full((4, 4, 3), value, np.uint8)
         PIL_Image.fromarray(pixels).save(top / "pictures" / name / "0.png")
     network = fastbp.Network((12288, 1), seed=0, input_scale=1 / 255)
-    network.training_settings = {"class_names": ["blue", "red"], "picture_size": [64, 64]}
+    network.metadata = {"class_names": ["blue", "red"], "picture_size": [64, 64]}
     network.save(top / "model")
     return top
 

@@ -62,7 +62,7 @@ def write_pictures(folder: Path, *names: str) -> None:
 def save_model(path: Path, *class_names: str) -> Path:
     """Save a network that takes bright pictures for the second class."""
     network = fastbp.Network((12288, 1), init=0.001, input_mean=110.0, input_scale=1 / 255)
-    network.training_settings = {"class_names": class_names, "picture_size": [64, 64]}
+    network.metadata = {"class_names": class_names, "picture_size": [64, 64]}
     network.save(path)
     return path
 
@@ -123,7 +123,7 @@ def test_a_model_is_whole_though_standard_streams_are_closed(closed: str, folder
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert fastbp.load(folder / "model").training_settings["class_names"] == ["blue", "red"]
+    assert fastbp.load(folder / "model").metadata["class_names"] == ["blue", "red"]
 
 
 def test_predict_ends_early_where_nobody_reads(
@@ -337,7 +337,7 @@ def test_signals_end_a_training_and_the_model_is_saved(
     signals_during(folder, monkeypatch, at, number)
     assert run(TRAIN) == 128 + number
     assert capsys.readouterr().err.splitlines()[-1] == f"fastbp: {word}"
-    assert fastbp.load(folder / "model").training_settings["class_names"] == ["blue", "red"]
+    assert fastbp.load(folder / "model").metadata["class_names"] == ["blue", "red"]
 
 
 @pytest.mark.usefixtures("default_handlers")

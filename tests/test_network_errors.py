@@ -92,8 +92,8 @@ def test_other_dtypes_are_refused(dtype):
 
 
 def test_unknown_activation_is_refused():
-    with pytest.raises(ValueError, match="activation must be one of: 'sigmoid', got 'relu'"):
-        Network((5, 1), activation="relu")
+    with pytest.raises(ValueError, match=r"activation must be one of: .*'relu'.*, got 'relux'"):
+        Network((5, 1), activation="relux")
 
 
 def test_unknown_init_is_refused():

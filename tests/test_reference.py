@@ -9,8 +9,12 @@ import sys
 import numpy as np
 import pytest
 
+from fastbp import reference
+from fastbp.activations import ACTIVATIONS
+from fastbp.losses import LOSSES
 from fastbp.reference import NumpyNetwork
 from tests import oracle
+from tests.problems import targets_of
 
 # Both sides are float64 and run the same few thousand roundings in another order.
 RTOL = 1e4 * np.finfo(np.float64).eps
@@ -47,6 +51,97 @@ def test_training_takes_the_oracles_steps(problem, batch_size, weight_decay):
     np.testing.assert_allclose(history.loss, [first.loss, expected.loss], rtol=RTOL)
     np.testing.assert_allclose(history.accuracy, [first.accuracy, expected.accuracy], rtol=RTOL)
     assert len(history.seconds) == 2
+
+
+RULES = [
+    oracle.Rule(),
+    oracle.Rule(momentum=0.9),
+    oracle.Rule(momentum=0.9, nesterov=True),
+    oracle.Rule("adam", epsilon=1e-3),
+    oracle.Rule("adamw", epsilon=1e-3, beta_1=0.8, beta_2=0.9),
+    oracle.Rule("adam", epsilon=1e-3, clip_norm=0.1),
+    oracle.Rule(clip_norm=0.1),
+]
+MODELS = [oracle.Model(name, "squared_error") for name in oracle.ACTIVATIONS] + [
+    oracle.Model(("tanh", "relu"), loss) for loss in oracle.LOSSES
+]
+
+
+def assert_takes_the_oracles_steps(model, rule, learning_rate=0.05, **settings):
+    """Two trainings of an epoch each, the second of which goes on with what is kept."""
+    rng = np.random.default_rng(0)
+    sizes = (7, 5, 4, 2)
+    weights = [rng.normal(size=(n, m)) / 2 for m, n in itertools.pairwise(sizes)]
+    biases = [rng.normal(size=n) / 2 for n in sizes[1:]]
+    X, y = rng.normal(size=(50, 7)), targets_of(rng, 50, 2, model.loss)
+    batches = [np.arange(i, min(i + 16, 50)) for i in range(0, 50, 16)]
+    expected = oracle.train(
+        X, y, weights, biases, batches * 2, learning_rate=learning_rate, model=model, rule=rule,
+        **settings,
+    )  # fmt: skip
+
+    network = NumpyNetwork(weights, biases, activation=model.activation, loss=model.loss)
+    histories = [
+        network.fit(
+            X, y, batch_size=16, epochs=1, shuffle=False, learning_rate=learning_rate,
+            **rule._asdict(), **settings,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+
+    for got, want in zip(
+        network.weights + network.biases, expected.weights + expected.biases, strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=RTOL, atol=RTOL)
+    loss = np.mean([history.loss[0] for history in histories])
+    assert loss == pytest.approx(expected.loss, rel=RTOL)
+    accuracy = np.mean([history.accuracy[0] for history in histories])
+    assert accuracy == pytest.approx(expected.accuracy, rel=RTOL, nan_ok=True)
+    metric = oracle.accuracy(X, y, network.weights, network.biases, model)
+    assert network.score(X, y) == pytest.approx(metric, rel=RTOL)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_every_function_takes_the_oracles_steps(model):
+    assert_takes_the_oracles_steps(model, oracle.SGD, weight_decay=0.03)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_every_optimizer_takes_the_oracles_steps(rule):
+    model = oracle.Model("tanh", "cross_entropy")
+    assert_takes_the_oracles_steps(model, rule, weight_decay=0.03)
+
+
+def test_rates_of_steps_and_weights_of_rows_are_the_oracles():
+    weights = np.random.default_rng(1).uniform(0.1, 2, size=50)
+    assert_takes_the_oracles_steps(
+        oracle.Model("gelu", "huber"),
+        oracle.Rule("adam", epsilon=1e-3),
+        learning_rate=lambda step: 0.1 / (1 + step),
+        sample_weight=weights,
+    )
+
+
+def test_the_known_functions_are_fastbps():
+    assert reference._ACTIVATIONS.keys() == ACTIVATIONS.keys()
+    assert reference._LOSSES.keys() == LOSSES.keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"activation": "swish"}, "activation must be one of identity, sigmoid"),
+        ({"activation": ["relu", "relu"]}, "one for each of 1"),
+        ({"loss": "hinge"}, "loss must be one of log_loss, .* got 'hinge'"),
+    ],
+    ids=str,
+)
+def test_unknown_functions_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        NumpyNetwork([np.ones((2, 3)), np.ones((1, 2))], [np.ones(2), np.ones(1)], **settings)
+    network = NumpyNetwork([np.ones((1, 3))], [np.ones(1)])
+    with pytest.raises(ValueError, match=r"optimizer must be .* got 'rmsprop'"):
+        network.fit(np.ones((2, 3)), np.ones(2), optimizer="rmsprop")
 
 
 def test_shuffling_visits_every_row_once_an_epoch(problem):

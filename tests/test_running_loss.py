@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastbp import Network
-from fastbp.targets import log_loss
+from fastbp.evaluation import log_loss
 
 # log(1 + exp(-abs(z))) in float32: exp to 2 ULP, the series for log to some more, and the sum.
 TOLERANCE = {

@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels = np.zeros((4, 4, 3), np.uint8)
     PIL_Image.fromarray(pixels).save(top / "picture.png")
     network = fastbp.Network((12288, 3, 2, 1), seed=0, input_scale=1 / 255)
-    network.training_settings = {"class_names": ["no", "yes"], "picture_size": [64, 64]}
+    network.metadata = {"class_names": ["no", "yes"], "picture_size": [64, 64]}
     network.save(top / "model")
     wide = fastbp.Network((12288, 20, 1), seed=0, input_scale=1 / 255)
     wide.training_settings = network.training_settings

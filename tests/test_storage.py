@@ -7,6 +7,7 @@ The file format is written out a second time in `tests.forging`, independently o
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -17,7 +18,10 @@ from safetensors.numpy import save_file
 
 import fastbp
 from fastbp import storage
-from tests.forging import SIZES, network_of, read_file, write_file
+from fastbp.activations import ACTIVATIONS
+from fastbp.losses import LOSSES
+from fastbp.optimizers import KINDS, Optimizer
+from tests.forging import SIZES, network_of, read_file, state_of, version_1_of, write_file
 from tests.problems import make_problem
 from tests.processes import run_python
 
@@ -115,7 +119,7 @@ def test_file_follows_the_description_of_the_format(path):
     forged = path.with_name("forged.safetensors")
     write_file(forged, record, tensors)
 
-    assert record["format_version"] == 1
+    assert record["format_version"] == 2
     assert record["layer_sizes"] == list(SIZES)
     np.testing.assert_array_equal(fastbp.load(forged).weights[1], network.weights[1])
 
@@ -126,6 +130,170 @@ def test_the_same_network_gives_the_same_bytes(path):
     other = path.with_name("other.safetensors")
     network.save(other)
     assert path.read_bytes() == other.read_bytes()
+
+
+# ------------------------------------------------------------------ functions, labels, state
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"activation": "relu"},
+        {"activation": ("relu", "gelu")},
+        {"activation": ("sigmoid", "sigmoid"), "loss_function": "poisson"},
+        *({"activation": name} for name in ACTIVATIONS),
+        *({"loss_function": name} for name in LOSSES),
+        {"loss_function": "cross_entropy", "classes_": ["кот", "caf\udce9"]},
+        {"loss_function": "cross_entropy", "classes_": [2**62, -5]},
+        {"metadata": {"class_names": ["a", "b"], "sizes": [1, {"x": None}]}},
+    ],
+    ids=str,
+)
+def test_functions_labels_and_metadata_come_back(path, settings):
+    saved = network_of("feature", **settings)
+    saved.save(path)
+    loaded = fastbp.load(path)
+    assert loaded.activation == saved.activation
+    assert type(loaded.activation) is type(saved.activation)
+    assert loaded.loss_function == saved.loss_function
+    assert loaded.metadata == saved.metadata
+    assert loaded.training_state is None
+    if saved.classes_ is None:
+        assert loaded.classes_ is None
+    else:
+        assert loaded.classes_.dtype == saved.classes_.dtype
+        assert loaded.classes_.tolist() == saved.classes_.tolist()
+    again = path.with_name("again")
+    loaded.save(again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_networks_without_hidden_layers_come_back(path):
+    network = fastbp.Network((3, 1), activation=(), seed=0)
+    network.save(path)
+    assert fastbp.load(path).activation == ()
+
+
+def test_metadata_are_kept_by_fit(path):
+    problem = make_problem(SIZES)
+    network = problem.network()
+    network.metadata = {"class_names": ["a", "b"]}
+    network.save(path)
+    loaded = fastbp.load(path)
+    loaded.fit(problem.X, problem.y, epochs=1, seed=0)
+    loaded.save(path)
+    assert fastbp.load(path).metadata == {"class_names": ["a", "b"]}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_state_comes_back_if_it_is_asked_for(path, kind, dtype):
+    network = network_of("feature", dtype)
+    momentum = 0.5 if kind in ("momentum", "nesterov") else 0.0
+    state = network.training_state = state_of(network, kind, weight_decay=0.1, momentum=momentum)
+
+    network.save(path, training_state=True)
+
+    loaded = fastbp.load(path).training_state
+    assert loaded.as_record() == state.as_record()
+    assert len(loaded.arrays) == len(state.arrays)
+    for a, b in zip(loaded.arrays, state.arrays, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    record, tensors = read_file(path)
+    forged = path.with_name("forged")
+    write_file(forged, record, tensors)
+    assert fastbp.load(forged).training_state.as_record() == state.as_record()
+
+    network.save(path)
+    assert fastbp.load(path).training_state is None
+
+
+def test_training_state_of_other_sizes_is_not_saved(path):
+    network = network_of()
+    network.training_state = state_of(fastbp.Network((7, 4, 5, 2)))
+    with pytest.raises(ValueError, match=r"state\.first\.weights\.1 has shape \(5, 4\)"):
+        network.save(path, training_state=True)
+    assert not path.exists()
+
+
+def test_a_changed_state_is_noticed(path):
+    network = network_of()
+    network.training_state = state_of(network)
+    network.save(path, training_state=True)
+    content = bytearray(path.read_bytes())
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    begin = header["state.second.weights.1"]["data_offsets"][0]
+    content[8 + int.from_bytes(content[:8], "little") + begin] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="checksum does not match"):
+        fastbp.load(path)
+
+
+# ------------------------------------------------------------------ format version 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("fold", ["none", "scalar", "feature"])
+def test_files_of_version_1_are_read(path, fold, dtype):
+    saved = network_of(fold, dtype, seed=3, training_settings={"class_names": ["a", "b"]})
+    saved.save(path)
+    record, tensors = read_file(path)
+    write_file(path, version_1_of(record), tensors)
+
+    loaded = fastbp.load(path)
+
+    assert (loaded.activation, loaded.loss_function) == ("sigmoid", "log_loss")
+    assert loaded.classes_ is None
+    assert loaded.metadata == {}
+    assert loaded.training_settings == {"class_names": ["a", "b"]}
+    assert loaded.seed == 3
+    for a, b in zip(loaded.weights, saved.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(loaded.input_scale, saved.input_scale)
+    again = path.with_name("again")
+    loaded.save(again)
+    assert read_file(again)[0] == record
+
+
+# Written before there was a version 2, by a Network((2, 1), init=0.5, seed=5, input_mean=1.0).
+FILE_OF_1 = (
+    "oAEAAAAAAAB7Il9fbWV0YWRhdGFfXyI6eyJmYXN0YnAiOiJ7XCJjaGVja3N1bVwiOlwiNDhkMzE2YzM1NGY5YWU0"
+    "ZDU1YTIwZmNhNGU0NDlmYjhcIixcIm5ldHdvcmtcIjp7XCJhY3RpdmF0aW9uXCI6XCJzaWdtb2lkXCIsXCJkdHlw"
+    "ZVwiOlwiZmxvYXQzMlwiLFwiZm9ybWF0X3ZlcnNpb25cIjoxLFwiaW5pdFwiOjAuNSxcImlucHV0X21lYW5cIjox"
+    "LjAsXCJpbnB1dF9zY2FsZVwiOjEuMCxcImxheWVyX3NpemVzXCI6WzIsMV0sXCJzZWVkXCI6NSxcInRyYWluaW5n"
+    "X3NldHRpbmdzXCI6e1wiZXBvY2hzXCI6M319fSJ9LCJiaWFzZXMuMCI6eyJkdHlwZSI6IkYzMiIsInNoYXBlIjpb"
+    "MV0sImRhdGFfb2Zmc2V0cyI6WzAsNF19LCJ3ZWlnaHRzLjAiOnsiZHR5cGUiOiJGMzIiLCJzaGFwZSI6WzEsMl0s"
+    "ImRhdGFfb2Zmc2V0cyI6WzQsMTJdfX0gICAgIAAAgD4AAAA/AAAAPw=="
+)
+
+
+def test_a_file_that_version_1_wrote_is_read(path):
+    path.write_bytes(base64.b64decode(FILE_OF_1))
+    network = fastbp.load(path)
+    assert network.layer_sizes == (2, 1)
+    assert network.weights[0].tolist() == [[0.5, 0.5]]
+    assert network.biases[0].tolist() == [0.25]
+    assert (network.input_mean, network.seed, network.init) == (1.0, 5, 0.5)
+    assert network.training_settings == {"epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("activation", "relu", "activation must be one of: 'sigmoid' in format version 1"),
+        ("activation", ["sigmoid", "sigmoid"], "'sigmoid' in format version 1"),
+        ("loss", "log_loss", "missing or unknown fields: loss"),
+        ("metadata", {}, "missing or unknown fields: metadata"),
+    ],
+    ids=str,
+)
+def test_what_version_1_did_not_have_is_refused_in_it(path, field, value, message):
+    network_of().save(path)
+    record, tensors = read_file(path)
+    write_file(path, version_1_of(record) | {field: value}, tensors)
+    with pytest.raises(ValueError, match=message):
+        fastbp.load(path)
 
 
 # ------------------------------------------------------------------ changed meanwhile
@@ -308,7 +476,9 @@ def test_missing_checksum_is_refused(path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("format_version", 2, "format version is 2, and this fastbp reads 1"),
+        ("format_version", 3, "format version is 3, and this fastbp reads those from 1 to 2"),
+        ("format_version", 0, "format version is 0"),
+        ("format_version", 1, "missing or unknown fields: classes, loss, metadata, state"),
         ("format_version", None, "format version is None"),
         ("format_version", True, "format version is True"),
         ("format_version", 1.0, "format version is 1.0"),
@@ -327,7 +497,29 @@ def test_missing_checksum_is_refused(path):
         ("layer_sizes", [7, True, 3, 2], "two or more positive integers"),
         ("layer_sizes", [7, 4.0, 3, 2], "two or more positive integers"),
         ("layer_sizes", "7,4,3,2", "two or more positive integers"),
-        ("activation", "relu", "activation must be one of"),
+        ("activation", "swish", "activation must be one of"),
+        ("activation", ["relu"], "activation has 1 names, but the network has 2 hidden layers"),
+        ("activation", ["relu", 3], "activation must be a str"),
+        ("activation", {"relu": 1}, "activation has 1 names"),
+        ("loss", "hinge", "loss must be one of"),
+        ("loss", None, "loss must be a str"),
+        ("loss", nested(100), "loss is nested more than 64 deep"),
+        ("classes", ["a", "b"], "classes_ must be None for loss='log_loss' with several outputs"),
+        ("classes", {"a": 1}, "classes must be a list or null"),
+        ("classes", "ab", "classes must be a list or null"),
+        ("classes", ["a", 1], "classes must hold strings or integers"),
+        ("classes", [True, False], "classes must hold strings or integers"),
+        ("classes", [1.0, 2.0], "classes must hold strings or integers"),
+        ("classes", [], "classes must have at least two labels, got none"),
+        ("classes", [1], "at least two labels"),
+        ("classes", [1, 1], "classes must differ from each other"),
+        ("classes", [1, 2**63], "labels must fit into int64"),
+        ("classes", [1, 10**400], "classes must hold finite numbers"),
+        ("classes", ["a"] * 1000 + ["b" * 5000], "a label of 5000 characters among 1001"),
+        ("metadata", None, "metadata must be an object"),
+        ("metadata", {"a": nested(65)}, r"metadata\['a'\] is nested more than"),
+        ("state", {}, "a training state is described by"),
+        ("state", 5, "a training state is described by"),
         ("activation", 3, "activation must be a str"),
         ("dtype", "float64", r"has dtype F32, expected F64"),
         ("dtype", "float16", "dtype must be float32 or float64"),
@@ -367,6 +559,76 @@ def test_metadata_that_contradicts_the_format_is_refused(path, field, value, mes
     record[field] = value
     write_file(path, record, tensors)
     with pytest.raises(ValueError, match=message):
+        fastbp.load(path)
+
+
+STATE = {
+    "optimizer": Optimizer("adam").as_dict(), "seed": 1, "steps": 5, "epochs": 2, "kept_since": 0
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": -1}, "steps must be at least 0"),
+        ({"steps": 1.5}, "steps must be an integer"),
+        ({"kept_since": 13}, "kept_since must be at most steps"),
+        ({"seed": None}, "seed must be an integer"),
+        ({"optimizer": None}, "optimizer"),
+        ({"optimizer": {}}, "optimizer"),
+        ({"optimizer": {**STATE["optimizer"], "kind": "rmsprop"}}, "rmsprop"),
+        ({"optimizer": {**STATE["optimizer"], "epsilon": -1}}, "epsilon"),
+        ({"optimizer": {**STATE["optimizer"], "kind": "sgd"}}, "unexpected tensors: state.first"),
+        (
+            {"optimizer": {**STATE["optimizer"], "kind": "momentum", "momentum": 0.5}},
+            "unexpected tensors: state.sec",
+        ),
+        ({"colour": "red"}, "a training state is described by"),
+    ],
+    ids=str,
+)
+def test_a_state_that_contradicts_the_format_is_refused(path, change, message):
+    network = network_of()
+    network.training_state = state_of(network)
+    network.save(path, training_state=True)
+    record, tensors = read_file(path)
+    record["state"] |= change
+    write_file(path, record, tensors)
+    with pytest.raises(ValueError, match=rf"net\.safetensors.*{message}"):
+        fastbp.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("state.first.weights.1", None, "missing tensors: state.first.weights.1"),
+        ("state.third.weights.0", np.zeros(3), "unexpected tensors: state.third.weights.0"),
+        ("state.first.biases.0", np.zeros(5, np.float32), r"has shape \(5,\), .* call for \(4,\)"),
+        ("state.second.biases.0", np.zeros(4), "has dtype F64, expected F32"),
+    ],
+    ids=str,
+)
+def test_tensors_of_a_state_that_do_not_fit_are_refused(path, name, tensor, message):
+    network = network_of()
+    network.training_state = state_of(network)
+    network.save(path, training_state=True)
+    record, tensors = read_file(path)
+    if tensor is None:
+        del tensors[name]
+    else:
+        tensors[name] = tensor
+    write_file(path, record, {**tensors, "state.first.weights.9": tensors["weights.0"]}
+               if tensor is None else tensors)  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        fastbp.load(path)
+
+
+def test_a_state_without_its_tensors_is_refused(path):
+    network_of().save(path)
+    record, tensors = read_file(path)
+    record["state"] = STATE
+    write_file(path, record, tensors)
+    with pytest.raises(ValueError, match=r"missing tensors: state\.first\.weights\.0, "):
         fastbp.load(path)
 
 

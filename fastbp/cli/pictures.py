@@ -64,9 +64,9 @@ class PictureModel:
     size: tuple[int, int]
 
     def save(self, path: Path) -> None:
-        """Save the network, with its classes and picture size among the training settings."""
-        self.network.training_settings = {
-            **self.network.training_settings,
+        """Save the network, with its classes and picture size in its metadata."""
+        self.network.metadata = {
+            **self.network.metadata,
             "class_names": self.class_names,
             "picture_size": list(self.size),
         }
@@ -128,7 +128,8 @@ def load_model(path: Path) -> PictureModel:
 
     with _as_user_errors(path):
         network = fastbp.load(path)
-    settings = network.training_settings
+    # In files of format version 1 they are among the training settings.
+    settings = {**network.training_settings, **network.metadata}
     try:
         # As `load_image_folder` spells the names of folders.
         class_names = [unicodedata.normalize("NFC", str(name)) for name in settings["class_names"]]

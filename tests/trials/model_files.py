@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import fastbp
-from tests.forging import file_of, network_of, read_file, with_header
+from tests.forging import (
+    file_of,
+    network_of,
+    read_file,
+    state_of,
+    version_1_of,
+    with_header,
+    write_file,
+)
 
 DEEP = 20_000
 VALUES = [
@@ -55,8 +63,18 @@ def mutants(rng: random.Random, path: Path) -> Callable[[], bytes]:
     """A function that makes a file, damaged or forged."""
     originals = []
     for fold, dtype in (("none", "float32"), ("feature", "float32"), ("scalar", "float64")):
-        network_of(fold, dtype, training_settings={"class_names": ["a", "b"], "seed": 3}).save(path)
-        originals.append((path.read_bytes(), *read_file(path)))
+        network = network_of(fold, dtype, training_settings={"epochs": [3, None], "seed": 3})
+        if fold != "none":
+            network.activation, network.loss_function = ("gelu", "tanh"), "cross_entropy"
+            network.classes_ = ["a", "b"] if fold == "scalar" else [10, 20]
+            network.metadata = {"class_names": ["x", "y"]}
+            network.training_state = state_of(network)
+        network.save(path, training_state=True)
+        record, tensors = read_file(path)
+        originals.append((path.read_bytes(), record, tensors))
+        if fold == "none":
+            write_file(path, version_1_of(record), tensors)
+            originals.append((path.read_bytes(), version_1_of(record), tensors))
     kinds = [_bytes_changed, _cut, _spliced, _field_replaced, _entry_replaced, _text_changed]
 
     def make() -> bytes:
@@ -177,10 +195,23 @@ def _answer(path: Path) -> str:
     except Exception as error:  # the point of this program: nothing else may come
         return f"{type(error).__name__}: {error}"
     again = path.with_name("again")
-    network.save(again)
-    if fastbp.load(again).training_settings != network.training_settings:
+    network.save(again, training_state=True)
+    if _told(fastbp.load(again)) != _told(network):
         return "settings that change when they are saved"
     return "loaded"
+
+
+def _told(network: fastbp.Network) -> list[Any]:
+    """What a file tells of a network besides its arrays."""
+    state = network.training_state
+    return [
+        network.activation,
+        network.loss_function,
+        None if network.classes_ is None else network.classes_.tolist(),
+        network.training_settings,
+        network.metadata,
+        None if state is None else state.as_record(),
+    ]
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from fastbp.bench.problems import (
     preprocess,
 )
 from fastbp.bench.systems.base import HostBatches, System, Trainer
-from fastbp.reference import NumpyNetwork, _Scratch
+from fastbp.reference import NumpyNetwork, _Rule, _Scratch
 
 __all__ = ["PREDICTED_ROWS", "Numpy"]
 
@@ -74,7 +74,7 @@ class _Trainer(Trainer):
 
     def run(self) -> None:
         for x, y in self._batches:
-            self._network._step(x, y, self._scratch, LEARNING_RATE, WEIGHT_DECAY)
+            self._network._step(x, y, self._scratch, LEARNING_RATE, _Rule(WEIGHT_DECAY))
 
     def parameters(self) -> Parameters:
         return self._network.weights, self._network.biases
