@@ -9,10 +9,9 @@ way, and no more:
 
 * data: every row once in a pass, in the type that it is handed over in;
 * weights: read once and written once in a training step (those of the first layer in as many steps
-  as share a pass over them), read once in a prediction, and not at all where all of them fit in the
-  level-2 caches of the cores in use, as they then stay there;
-* what an optimizer keeps for each weight (one number for momentum, two for Adam): as the weights,
-  with which it has to fit in those caches;
+  as share a pass over them), with what the optimizer keeps of them, read once in a prediction, and
+  not at all where all of them fit in the level-2 caches of the cores in use, as they then stay
+  there;
 * a product's operands once each, if operands and result do not fit in those caches.
 
 Activations are taken to stay in a cache. See Williams, Waterman and Patterson, "Roofline: An
@@ -60,21 +59,22 @@ def training_work(
     *,
     itemsize: int = 4,
     group: int = 1,
-    state: int = 0,
+    kept: int = 0,
+    steps: int = 1,
 ) -> Work:
-    """Work of one training step: forward, backward, update.
+    """Work of a training step, or of several: forward, backward, update.
 
     With P weights, of which P1 in layer 1, a batch of B rows takes 2 B P operations forward,
     2 B P for the gradients, and 2 B (P - P1) for the deltas of the hidden layers. It reads B n0
-    values of data, and, unless the weights and their state stay in the caches, reads and writes
-    P - P1 + P1 / group weights and `state` times as many numbers of the optimizer's.
+    values of data, and, unless the weights stay in the caches, reads and writes P - P1 + P1 / group
+    weights, and as many numbers as the optimizer keeps of all of them.
 
     Parameters
     ----------
     sizes : sequence of int
         Width of the input and of each layer.
     batch : int
-        Rows of a step.
+        Rows of the step, or of all steps together.
     data_itemsize : int
         Bytes of one value of the data.
     cache_bytes : int
@@ -83,17 +83,18 @@ def training_work(
         Bytes of a weight.
     group : int, default 1
         Steps that share a pass over the weights of layer 1.
-    state : int, default 0
-        Numbers that the optimizer keeps for each weight.
+    kept : int, default 0
+        Numbers that the optimizer keeps of each weight: 1 with momentum, 2 with Adam.
+    steps : int, default 1
+        How many.
     """
     weights = _weights(sizes)
     first = sizes[0] * sizes[1]
     flops = 2 * batch * (3 * weights - first)
-    nbytes = itemsize * (1 + state)  # of a weight with its state
-    crossing = 2 * nbytes * (weights - first + first // group)
-    if nbytes * weights <= cache_bytes:
+    crossing = 2 * itemsize * (weights - first + first // group + kept * weights)
+    if itemsize * weights * (1 + kept) <= cache_bytes:
         crossing = 0
-    return Work(flops, batch * sizes[0] * data_itemsize + crossing)
+    return Work(flops, batch * sizes[0] * data_itemsize + steps * crossing)
 
 
 def inference_work(

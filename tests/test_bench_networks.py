@@ -221,18 +221,16 @@ def test_a_unit_that_rounding_switches_off_for_a_row_is_right():
 # ------------------------------------------------------------------ limits and tables
 
 
-def test_an_optimizers_state_is_read_and_written_where_it_fits_in_no_cache():
+def test_what_an_optimizer_keeps_is_read_and_written_where_it_fits_in_no_cache():
     # 10-4-2: 40 + 8 weights, 192 bytes; with Adam's two numbers 576.
     plain = limits.training_work((10, 4, 2), 3, 4, 0)
     data = 4 * 3 * 10
-    adam = limits.training_work((10, 4, 2), 3, 4, 575, state=2)
+    adam = limits.training_work((10, 4, 2), 3, 4, 575, kept=2)
     assert adam == limits.Work(plain.flops, data + 2 * 576)
-    assert limits.training_work((10, 4, 2), 3, 4, 576, state=2).nbytes == data
-    momentum = limits.training_work((10, 4, 2), 3, 4, 0, state=1, group=4)
-    assert momentum.nbytes == data + 2 * 2 * 4 * (8 + 10)
+    assert limits.training_work((10, 4, 2), 3, 4, 576, kept=2).nbytes == data
 
 
-def test_the_work_of_a_case_has_its_state():
+def test_the_work_of_a_case_has_what_its_optimizer_keeps():
     case = next(case for case in CASES if case.sizes == (12288, 128, 64, 5) and case.batch == 256)
     weights = 12288 * 128 + 128 * 64 + 64 * 5
     assert case.work(4 << 20).nbytes == 4 * (256 * 12288 + 2 * 3 * weights)

@@ -54,7 +54,7 @@ WORKLOADS = {"a": "matmul", "b": "step", "c": "epoch", "d": "inference", "e": "n
 """What the letters of the issue stand for."""
 
 _RATES = {"sgd": LEARNING_RATE, "momentum": 0.01, "adam": 1e-3}
-_STATE = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that an optimizer keeps for a weight
+_KEPT = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that an optimizer keeps for a weight
 # Adam divides a gradient by its own size, so that the sign of a rounding error may decide. With
 # this in place of 1e-8, about the size of the gradients here, it does not, and all of Adam's
 # numbers still count for something.
@@ -153,8 +153,8 @@ class Training:
     def work(self, cache_bytes: int) -> Work:
         """Work of one step, or of one epoch."""
         epoch = self.workload == "epoch"
-        state = _STATE[self.optimizer]
-        step = training_work(self.sizes, self.batch, 1 if epoch else 4, cache_bytes, state=state)
+        kept = _KEPT[self.optimizer]
+        step = training_work(self.sizes, self.batch, 1 if epoch else 4, cache_bytes, kept=kept)
         return step.times(self.rows // self.batch) if epoch else step
 
     def for_check(self) -> Training:
