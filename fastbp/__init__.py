@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING
 from fastbp._version import __version__
 
 if TYPE_CHECKING:
-    from fastbp import datasets
+    from fastbp import datasets, schedules
     from fastbp._config import show_config
     from fastbp._warmup import warmup
     from fastbp.arrays import linear, linear_update, matmul, sigmoid, sigmoid_derivative
+    from fastbp.early_stopping import EarlyStopping
     from fastbp.engine.threads import get_num_threads, set_num_threads
     from fastbp.gradient_check import GradientCheck, check_gradients
     from fastbp.guard import DivergenceError
     from fastbp.history import History
-    from fastbp.network import Network, load
+    from fastbp.network import Network, from_torch, load
 else:
     from fastbp._lazy import attach
 
@@ -21,10 +22,12 @@ else:
         __name__,
         {
             "DivergenceError": "fastbp.guard",
+            "EarlyStopping": "fastbp.early_stopping",
             "GradientCheck": "fastbp.gradient_check",
             "History": "fastbp.history",
             "Network": "fastbp.network",
             "check_gradients": "fastbp.gradient_check",
+            "from_torch": "fastbp.network",
             "get_num_threads": "fastbp.engine.threads",
             "linear": "fastbp.arrays",
             "linear_update": "fastbp.arrays",
@@ -40,17 +43,20 @@ else:
 
 __all__ = [
     "DivergenceError",
+    "EarlyStopping",
     "GradientCheck",
     "History",
     "Network",
     "__version__",
     "check_gradients",
     "datasets",
+    "from_torch",
     "get_num_threads",
     "linear",
     "linear_update",
     "load",
     "matmul",
+    "schedules",
     "set_num_threads",
     "show_config",
     "sigmoid",

@@ -1,7 +1,7 @@
-"""A copy of a network's parameters, to go back to when a call of compiled code went wrong.
+"""A copy of what training changes, to go back to when a call of compiled code went wrong.
 
-A step changes parameters in place: where it stopped half way, or made NaN of them, nothing but a
-copy from before brings them back.
+A step changes parameters, and what its optimizer keeps, in place: where it stopped half way, or
+made NaN of them, nothing but a copy from before brings them back.
 """
 
 from __future__ import annotations
@@ -45,17 +45,18 @@ def _memory(nbytes: int) -> tuple[list[Array], Array]:
 
 
 class Backup:
-    """The values that weights and biases had when they were last looked at.
+    """The values that some arrays had when they were last looked at.
 
     Parameters
     ----------
-    weights, biases : sequence of ndarray
-        Copied at once. The arrays themselves are kept, not the lists that they are in.
+    arrays : sequence of ndarray
+        Weights, biases and what an optimizer keeps of them, say. Copied at once; the arrays
+        themselves are kept, not the list that they are in.
     """
 
-    def __init__(self, weights: Sequence[Array], biases: Sequence[Array]) -> None:
-        self._arrays = [*weights, *biases]
-        first, *others = self._arrays
+    def __init__(self, arrays: Sequence[Array]) -> None:
+        self.arrays = [*arrays]
+        first, *others = self.arrays
         self._free, self._memory = _memory(first.nbytes)
         copy = self._memory[: first.nbytes].view(first.dtype).reshape(first.shape)
         self._copies = [copy, *map(np.empty_like, others)]
@@ -65,17 +66,16 @@ class Backup:
         if not self._free and self._memory.nbytes <= _MOST_KEPT:
             self._free.append(self._memory)
 
-    def is_of(self, weights: Sequence[Array], biases: Sequence[Array]) -> bool:
+    def is_of(self, arrays: Sequence[Array]) -> bool:
         """Whether these are the arrays that are copied."""
-        arrays = [*weights, *biases]
-        return len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
+        return len(arrays) == len(self.arrays) and all(map(operator.is_, arrays, self.arrays))
 
     def refresh(self) -> None:
         """Copy the values of now."""
-        for array, copy in zip(self._arrays, self._copies, strict=True):
+        for array, copy in zip(self.arrays, self._copies, strict=True):
             np.copyto(copy, array)
 
     def restore(self) -> None:
         """Put the copied values back where they came from."""
-        for array, copy in zip(self._arrays, self._copies, strict=True):
+        for array, copy in zip(self.arrays, self._copies, strict=True):
             np.copyto(array, copy)

@@ -9,6 +9,9 @@ That also serves delayed updates (`fastbp.kernels.wide.delayed`), whose products
 overflow where plain descent does not: steps are made again plainly, and training stays so if they
 succeed.
 
+What the optimizer keeps goes back with the parameters, and the numbers of steps follow from where
+these are: copies and looks are of all that a step changes.
+
 Copies and looks at all weights take time, so that they are made at most so often that they cost
 half a percent.
 """
@@ -25,8 +28,12 @@ import numpy.typing as npt
 
 from fastbp.backup import Backup
 from fastbp.engine.plan import NetworkPlan
+from fastbp.engine.recipe import Recipe
 from fastbp.finite import all_finite, bad_entry, check_parameters_finite
+from fastbp.losses import LOSSES
 from fastbp.parameters import Parameters
+from fastbp.state import TrainingState
+from fastbp.steps import Steps
 
 __all__ = ["DivergenceError", "Guard"]
 
@@ -40,7 +47,11 @@ _SMALL = 1 << 20
 # Larger ones are not copied at all, for the sake of memory; beside their arithmetic a look at each
 # row of the data is little.
 _LARGE = 32 << 20
-_ORDINARY = 1e12  # a learning rate and data below it overflow nothing, nor do products of rows
+# A learning rate and data below it overflow nothing, nor do products of rows, where activations and
+# slopes of the loss have bounds.
+_ORDINARY = 1e12
+_BOUNDED_ACTIVATIONS = frozenset({"sigmoid", "tanh"})
+_BOUNDED_LOSSES = frozenset({"log_loss", "cross_entropy", "absolute_error", "huber"})
 
 
 class DivergenceError(ValueError):
@@ -66,7 +77,7 @@ class _Place(NamedTuple):
     epoch: int
     step: int
     loss: float
-    correct: float
+    metric: float
 
 
 class _Call(NamedTuple):
@@ -87,8 +98,12 @@ class Guard:
         As `NetworkPlan` takes them.
     plan : NetworkPlan
         That training begins with; it may give way to another one, see `look`.
-    order_of : callable
-        From the number of an epoch to the order of its rows.
+    steps : Steps
+        What each step is told.
+    state : TrainingState
+        Of the training; it is told how many steps were made.
+    recipe_of : callable
+        Gives the recipe for the sizes and the state of now.
     """
 
     def __init__(
@@ -97,10 +112,15 @@ class Guard:
         X: Array,
         y: Array,
         plan: NetworkPlan,
-        order_of: Callable[[int], Array | None],
+        *,
+        steps: Steps,
+        state: TrainingState,
+        recipe_of: Callable[[], Recipe],
     ) -> None:
         self.plan = plan
-        self._parameters, self._X, self._y, self._order_of = parameters, X, y, order_of
+        self._parameters, self._X, self._y = parameters, X, y
+        self._steps, self._state, self._recipe_of = steps, state, recipe_of
+        self._sizes = parameters.layer_sizes
         self._backup: Backup | None = None
         self._at = _Place(0, 0, 0.0, 0.0)
         self._price, self._due = 0.0, 0.0  # what the last copy cost, and when the next may be made
@@ -109,8 +129,8 @@ class Guard:
         """Copy the parameters, or see that a short training can do without.
 
         Of large parameters and few data the data are looked at instead, which is cheaper: finite
-        ones of ordinary size overflow nothing. The first copy is then made once it pays, or never
-        where the parameters are very large.
+        ones of ordinary size overflow nothing, if activations and slopes of the loss have bounds.
+        The first copy is then made once it pays, or never where the parameters are very large.
 
         Raises
         ------
@@ -130,18 +150,28 @@ class Guard:
         """What is NaN or infinite if data or deltas of the last steps were: a look at it is short.
 
         A column of X that holds a NaN or infinity makes that column of W1 so, in all of its rows;
-        deltas add up to the biases. Only an extraordinary learning rate may spare these.
+        deltas add up to the biases. Only an extraordinary learning rate may spare these, or
+        functions without bounds.
         """
-        if self.plan.settings[0] >= _ORDINARY:
+        if self._steps.largest_rate >= _ORDINARY or not self._is_bounded():
             return self._arrays()
-        return [*self._parameters.biases, *(weight[0] for weight in self._parameters.weights)]
+        return [array if array.ndim == 1 else array[0] for array in self._arrays()]
+
+    def _is_bounded(self) -> bool:
+        """Whether activations and slopes of the loss have bounds, so that steps have."""
+        parameters = self._parameters
+        return (
+            _BOUNDED_ACTIVATIONS.issuperset(parameters.layer_activations)
+            and parameters.loss_function in _BOUNDED_LOSSES
+        )
 
     def _is_copied(self) -> bool:
         """Whether the backup is of the arrays that the network has now."""
-        parameters = self._parameters.weights, self._parameters.biases
-        return self._backup is not None and self._backup.is_of(*parameters)
+        return self._backup is not None and self._backup.is_of(self._changed())
 
     def _is_ordinary(self) -> bool:
+        if not self._is_bounded():
+            return False
         largest = 255.0
         if self._X.dtype != np.uint8:
             largest = max(abs(float(self._X.max())), abs(float(self._X.min())))
@@ -149,7 +179,7 @@ class Guard:
             self._blame_data(np.arange(len(self._X)), "")
         mean, scale = self._parameters.input_mean, self._parameters.input_scale
         seen = (largest + float(np.max(np.abs(mean)))) * float(np.max(np.abs(scale)))
-        return max(seen, float(self.plan.settings[0])) < _ORDINARY
+        return max(seen, self._steps.largest_rate) < _ORDINARY
 
     def _save(self, place: _Place, since: float | None = None) -> None:
         """Copy the parameters; ``since`` some moment, that is when looking at them began."""
@@ -157,7 +187,7 @@ class Guard:
         if self._backup is not None and self._is_copied():
             self._backup.refresh()
         else:
-            self._backup = Backup(self._parameters.weights, self._parameters.biases)
+            self._backup = Backup(self._changed())
         self._at = place
         end = time.perf_counter()
         self._price = max(self._price, end - start)
@@ -171,10 +201,15 @@ class Guard:
         TypeError, ValueError
             As for `NetworkPlan.follow`.
         """
+        sizes = self._parameters.layer_sizes
+        if sizes != self._sizes:
+            self._state.follow(sizes, self._y.dtype)
+            self.plan.recipe = self._recipe_of()
+            self._sizes = sizes
         self.plan.follow(self._parameters)
         if self._backup is not None and not self._is_copied():
-            loss, correct = (float(value) for value in self.plan.totals)
-            self._save(_Place(epoch, step, loss, correct))
+            loss, metric = (float(value) for value in self.plan.totals)
+            self._save(_Place(epoch, step, loss, metric))
 
     def renew(self, epoch: int) -> None:
         """Begin anew at the start of an epoch: the parameters may be others than training left."""
@@ -192,7 +227,7 @@ class Guard:
         DivergenceError, ValueError
             If it is not: parameters are those from before the first bad step.
         """
-        loss, correct = (float(value) for value in self.plan.totals)
+        loss, metric = (float(value) for value in self.plan.totals)
         if math.isfinite(loss):
             start = time.perf_counter()
             due = start >= self._due
@@ -200,7 +235,7 @@ class Guard:
                 return
             if all_finite(self._arrays() if due else self._telling_arrays()):
                 if not last:
-                    self._save(_Place(epoch, step, loss, correct), start)
+                    self._save(_Place(epoch, step, loss, metric), start)
                 return
         self._repeat(epoch, step)
 
@@ -210,7 +245,7 @@ class Guard:
             raise DivergenceError(
                 f"the loss or the weights became NaN or infinite at {_words(epoch, step - 1)} or"
                 " before it, and there was no copy of the weights yet: initialise the network anew,"
-                f" and try a smaller learning_rate than {self.plan.settings[0]}",
+                f" and try a smaller learning_rate than {self._steps.rate(epoch, step - 1)}",
                 epoch + 1,
                 step,
             )
@@ -230,23 +265,21 @@ class Guard:
 
         A bad call is undone and returned.
         """
-        plan, start = self.plan, self._at
-        plan.totals[:] = start.loss, start.correct
-        steps = -(-plan.rows // plan.batch_size)
+        plan, start, steps = self.plan, self._at, self._steps
+        plan.totals[:] = start.loss, start.metric
         for now in range(start.epoch, epoch + 1):
             if now > start.epoch:
                 plan.totals[:] = 0.0
-            order = self._order_of(now)
-            end = step if now == epoch else steps
+            end = step if now == epoch else steps.in_epoch
             for first in range(start.step if now == start.epoch else 0, end, at_once):
                 last = min(end, first + at_once)
-                plan.train(order, first, last)
-                loss, correct = (float(value) for value in plan.totals)
+                steps.make(plan, now, first, last)
+                loss, metric = (float(value) for value in plan.totals)
                 if not math.isfinite(loss) or not all_finite(self._arrays()):
                     assert self._backup is not None
                     self._backup.restore()
                     return _Call(now, first, last)
-                self._save(_Place(now, last, loss, correct))
+                self._save(_Place(now, last, loss, metric))
         return None
 
     def _be_plain(self) -> None:
@@ -259,19 +292,26 @@ class Guard:
         self.plan.settings[:] = old.settings
 
     def _arrays(self) -> list[Array]:
-        return [*self._parameters.biases, *self._parameters.weights]
+        """All that a step changes, what is most telling first."""
+        return [*self._parameters.biases, *self._parameters.weights, *self._state.arrays]
+
+    def _changed(self) -> list[Array]:
+        return [*self._parameters.weights, *self._parameters.biases, *self._state.arrays]
 
     def _blame(self, bad: _Call) -> NoReturn:
         """Raise for a call of one step, which is undone."""
         plan, where = self.plan, _words(bad.epoch, bad.first)
         first = bad.first * plan.batch_size
         rows = np.arange(first, min(first + plan.batch_size, plan.rows))
-        order = self._order_of(bad.epoch)
+        order = self._steps.order(bad.epoch)
+        self._state.steps = self._steps.number(bad.epoch, bad.first)
         self._blame_data(rows if order is None else order[rows], f" (first met at {where})")
+        is_r2 = LOSSES[self._parameters.loss_function].metric == "r2"
+        targets = " and the targets" if is_r2 else ""
         raise DivergenceError(
             f"the loss or the weights became NaN or infinite at {where}; the data of that step are"
             " finite, and the network has the weights from before it: try a smaller learning_rate"
-            f" than {plan.settings[0]}, or scale the input",
+            f" than {self._steps.rate(bad.epoch, bad.first)}, or scale the input{targets}",
             bad.epoch + 1,
             bad.first + 1,
         )

@@ -16,9 +16,10 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.activations import RELU_LIKE
 from fastbp.engine import memory
 
-__all__ = ["INITIALIZERS", "Init", "canonical_init", "initialize"]
+__all__ = ["AUTO", "INITIALIZERS", "Init", "canonical_init", "default_init", "initialize"]
 
 Array = npt.NDArray[Any]
 InitFunction = Callable[[tuple[int, int], np.random.Generator], npt.ArrayLike]
@@ -26,6 +27,9 @@ Init = str | float | tuple[str, float] | InitFunction
 
 INITIALIZERS: tuple[str, ...] = ("zeros", "normal", "xavier", "he")
 """Names accepted by ``Network(init=...)``."""
+
+AUTO = "auto"
+"""What a network remembers where layers start by their own activations, see `default_init`."""
 
 NORMAL_STD = 0.01
 """Standard deviation of ``init="normal"`` unless another is given."""
@@ -38,6 +42,7 @@ def initialize(
     layer_sizes: Sequence[int],
     init: Init = "xavier",
     *,
+    activations: Sequence[str] = (),
     seed: int | None = None,
     dtype: npt.DTypeLike = "float32",
 ) -> tuple[list[Array], list[Array]]:
@@ -56,8 +61,12 @@ def initialize(
         - ``("normal", std)``: normal with mean 0 and standard deviation `std`;
         - ``"xavier"``: normal, standard deviation sqrt(2 / (n_l + n_{l-1})) [1]_;
         - ``"he"``: normal, standard deviation sqrt(2 / n_{l-1}) [2]_;
+        - ``"auto"``: as ``"he"`` where the layer's activation is like relu (relu, leaky_relu, elu,
+          softplus, gelu, silu), else as ``"xavier"``;
         - a callable ``init(shape, rng)`` that returns an array of that shape, where `rng` is
           the ``numpy.random.Generator`` that all layers share.
+    activations : sequence of str, optional
+        Of the hidden layers, for ``"auto"``; other layers count as not like relu.
     seed : int, optional
         Seed of the generator (anything that ``numpy.random.default_rng`` takes). Without one
         the weights differ from call to call.
@@ -92,18 +101,30 @@ def initialize(
     canonical = canonical_init(init)
     rng = np.random.default_rng(seed)
     weights = []
-    for fan_in, fan_out in pairwise(layer_sizes):
+    for layer, (fan_in, fan_out) in enumerate(pairwise(layer_sizes)):
         shape = (int(fan_out), int(fan_in))
+        name = canonical
+        if canonical == AUTO:
+            name = "he" if _is_relu_like(activations[layer : layer + 1]) else "xavier"
         if callable(init):
             weights.append(_called(init, shape, rng, dtype))
-        elif isinstance(canonical, float):
-            weights.append(_constant(canonical, shape, dtype))
-        elif canonical == "zeros":
+        elif isinstance(name, float):
+            weights.append(_constant(name, shape, dtype))
+        elif name == "zeros":
             weights.append(_constant(0.0, shape, dtype))
         else:
-            weights.append(_normal(_standard_deviation(canonical, shape), shape, rng, dtype))
+            weights.append(_normal(_standard_deviation(name, shape), shape, rng, dtype))
     biases = [np.zeros(int(size), dtype) for size in layer_sizes[1:]]
     return weights, biases
+
+
+def default_init(activations: Sequence[str]) -> str:
+    """What weights start by unless `init` is given: "xavier", or "auto" with layers like relu."""
+    return AUTO if _is_relu_like(activations) else "xavier"
+
+
+def _is_relu_like(activations: Sequence[str]) -> bool:
+    return not RELU_LIKE.isdisjoint(activations)
 
 
 def canonical_init(init: object) -> str | float | tuple[str, float]:
@@ -127,7 +148,7 @@ def canonical_init(init: object) -> str | float | tuple[str, float]:
         If `init` is an unknown name, or a number or standard deviation out of range.
     """
     if isinstance(init, str):
-        if init not in INITIALIZERS:
+        if init not in (*INITIALIZERS, AUTO):
             raise ValueError(f"init must be {_accepted()}, got {init!r}")
         return init
     if _is_number(init):
@@ -148,7 +169,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _accepted() -> str:
-    names = ", ".join(repr(name) for name in INITIALIZERS)
+    names = ", ".join(repr(name) for name in (*INITIALIZERS, AUTO))
     return f"one of {names}, a number, ('normal', std) or a callable(shape, rng)"
 
 

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
 
 from fastbp import storage
-from fastbp.engine import scratch
 from fastbp.explanation import Explanation, explain
 from fastbp.files import AnyPath
-from fastbp.history import Callback, History, Progress
-from fastbp.initializers import Init, canonical_init, initialize
+from fastbp.initializers import Init, canonical_init, default_init, initialize
+from fastbp.learner import Learner
+from fastbp.losses import check_loss
 from fastbp.parameters import check_seed
-from fastbp.predictor import Predictor
-from fastbp.preprocessing import warn_of_pixels
-from fastbp.progress import check_progress, shown
-from fastbp.settings import check_settings
-from fastbp.state import TrainingState
-from fastbp.targets import fit_targets
-from fastbp.training import Training
 
-__all__ = ["Network", "load"]
+__all__ = ["Network", "from_torch", "load"]
 
 Array = npt.NDArray[Any]
 
 
-class Network(Predictor):
+class Network(Learner):
     """A fully connected network of sigmoid units.
 
     Layer l computes A[l] = g(A[l-1] W[l]^T + b[l]), rows being examples; A[0] is
@@ -40,10 +33,11 @@ class Network(Predictor):
         output unit. At least two, each at least 1.
     activation : {"sigmoid"}, default "sigmoid"
         g, for hidden and output layers.
-    init : {"zeros", "normal", "xavier", "he"}, float, ("normal", std) or callable
+    init : {"zeros", "normal", "xavier", "he", "auto"}, float, ("normal", std) or callable
         How the weights start: all 0, N(0, 0.01^2), N(0, 2 / (n_l + n_{l-1})),
-        N(0, 2 / n_{l-1}), all equal to a number, N(0, std^2), or ``init(shape, rng)``. Biases
-        start at 0. Default "xavier".
+        N(0, 2 / n_{l-1}), "he" for layers like relu and "xavier" for the others, all equal to a
+        number, N(0, std^2), or ``init(shape, rng)``. Biases start at 0. Default "auto", which the
+        network calls "xavier" where no layer is like relu.
     dtype : {"float32", "float64"}, default "float32"
         Of parameters and arithmetic.
     seed : int, optional
@@ -74,6 +68,8 @@ class Network(Predictor):
     classes_ : ndarray of shape (K,) or None
         Labels, if they are not the numbers 0, 1, ... themselves: strings or int64, in the order of
         the outputs; with one output it is the second that this is 1 for. `fit` learns them.
+    training_state : TrainingState or None
+        How far training is, see Notes of `fit`.
 
     Raises
     ------
@@ -89,15 +85,13 @@ class Network(Predictor):
     36878
     """
 
-    training_state: TrainingState | None = None
-
     def __init__(
         self,
         layer_sizes: Sequence[int],
         *,
         activation: str | Sequence[str] = "sigmoid",
         loss: str = "log_loss",
-        init: Init = "xavier",
+        init: Init | None = None,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
         input_mean: npt.ArrayLike = 0.0,
@@ -112,9 +106,11 @@ class Network(Predictor):
             input_scale=input_scale,
         )
         self.seed = check_seed(seed)
-        self.init = canonical_init(init)
+        names = self.layer_activations
+        start = default_init(names) if init is None else init
+        self.init = canonical_init(start)
         self.weights, self.biases = initialize(
-            self.layer_sizes, init, seed=self.seed, dtype=self.dtype
+            self.layer_sizes, start, activations=names, seed=self.seed, dtype=self.dtype
         )
         self.training_settings: dict[str, Any] = {}
         self.metadata: dict[str, Any] = {}
@@ -125,133 +121,6 @@ class Network(Predictor):
             f"loss={self.loss_function!r}, init={self.init!r}, "
             f"dtype={self.dtype.name!r}, seed={self.seed!r})"
         )
-
-    def fit(
-        self,
-        X: npt.ArrayLike,
-        y: npt.ArrayLike,
-        *,
-        batch_size: int | None = 32,
-        epochs: int = 10,
-        learning_rate: float = 0.1,
-        weight_decay: float = 0.0,
-        shuffle: bool = True,
-        seed: int | None = None,
-        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
-        callbacks: Iterable[Callback] = (),
-        progress: bool | Progress = False,
-    ) -> History:
-        """Train by gradient descent on the mean log loss.
-
-        Each step does W <- (1 - alpha lambda) W - alpha dW and b <- b - alpha db, with dW and db of
-        one batch at the parameters before the step. Whole epochs run in compiled code; X is neither
-        copied nor converted, and no layer's gradient is stored.
-
-        Parameters
-        ----------
-        X : array_like of shape (n, n_0)
-            uint8, float32 and float64 are read as they are. Bytes as large as pixels want a network
-            with an input_scale: without, there is a UserWarning.
-        y : array_like of shape (n,) or (n, n_L)
-            Targets in [0, 1].
-        batch_size : int or None, default 32
-            Rows of a step; the last batch of an epoch may be shorter. None is all rows: full-batch
-            gradient descent. 1 is stochastic gradient descent.
-        epochs : int, default 10
-            Passes over the data; 0 or more.
-        learning_rate : float, default 0.1
-            alpha > 0.
-        weight_decay : float, default 0.0
-            lambda >= 0, with alpha lambda < 1. Biases are not decayed.
-        shuffle : bool, default True
-            Take the rows in a new order each epoch. The order depends on (seed, epoch) alone.
-        seed : int, optional
-            Of the shuffling. Without one, the network's seed; without either, it differs every
-            time.
-        validation_data : tuple (X, y), optional
-            Evaluated after each epoch.
-        callbacks : iterable of Callback
-            Their ``on_epoch_end(epoch, network, history)`` is called after each epoch, and stops
-            training by returning True.
-        progress : bool or callable, default False
-            True shows a bar (needs rich). A callable is called some times a second, and at the end
-            of each epoch, as ``progress(samples_done, samples_total)``.
-
-        Returns
-        -------
-        History
-
-        Raises
-        ------
-        TypeError, ValueError
-            For bad arguments, before anything is changed; and before training goes on, if a
-            callback leaves parameters behind that could not be trained at the start.
-        ValueError
-            If a NaN or infinity in X, named by row and column, made the loss or the weights NaN or
-            infinite. Data that are fine are not looked at: training runs into what is not, and ends
-            with the call of compiled code in which it did (a tenth of a second, about). The network
-            then has the parameters from before the step that met it. So too if X of
-            `validation_data` makes an output NaN.
-        DivergenceError
-            If they became so though the data are finite: by too large a learning rate, or
-            parameters or data that are. The network has the parameters from before that step.
-        KeyboardInterrupt
-            On Ctrl-C; the network is then in the state after the last whole step.
-
-        Notes
-        -----
-        The arrays in ``network.weights`` and ``network.biases`` are changed in place. So they must
-        be writable, C-contiguous, aligned and in the machine's byte order, and share no memory with
-        each other, X or y; `predict` and the like can do without. Callbacks may change them, put
-        other arrays in their place, and set ``input_mean``, ``input_scale`` and the inner of
-        ``layer_sizes``: training goes on with what it finds.
-        """
-        rows, targets = self._data(X, y, "X")
-        settings = check_settings(
-            batch_size=batch_size,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            shuffle=shuffle,
-            seed=self.seed if seed is None else seed,
-        )
-        validation = None
-        if validation_data is not None:
-            validation = self._data(*_pair(validation_data), "validation X")
-        warn_of_pixels(rows, self.input_scale, stacklevel=2)
-        hooks = list(callbacks)
-        for hook in hooks:
-            if not callable(getattr(hook, "on_epoch_end", None)):
-                raise TypeError(f"callbacks must have a method on_epoch_end, got {hook!r}")
-        check_progress(progress)
-
-        def validate() -> tuple[float, float]:
-            assert validation is not None
-            return self._measure(*validation, "validation X")
-
-        def after_epoch(epoch: int, history: History) -> bool:
-            # Every hook is called, whatever the ones before it have answered.
-            answers = [hook.on_epoch_end(epoch, self, history) for hook in hooks]
-            return any(answers)
-
-        try:
-            with shown(progress) as report:
-                training = Training(self, rows, targets, settings)
-                self.training_settings = settings.as_dict()
-                return training.run(
-                    validate=None if validation is None else validate,
-                    after_epoch=after_epoch if hooks else None,
-                    report=report,
-                )
-        finally:
-            scratch.trim()
-
-    def _data(self, X: npt.ArrayLike, y: npt.ArrayLike, name: str) -> tuple[Array, Array]:
-        """X and y as training takes them."""
-        rows = self._ready(X)
-        if len(rows) == 0:
-            raise ValueError(f"{name} has no rows")
-        return rows, fit_targets(self, y, len(rows))[0]
 
     def explain(
         self,
@@ -347,12 +216,6 @@ class Network(Predictor):
         storage.save(path, self, description)
 
 
-def _pair(data: Any) -> tuple[npt.ArrayLike, npt.ArrayLike]:
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise ValueError("validation_data must be a tuple (X, y)")
-    return data[0], data[1]
-
-
 def load(path: AnyPath) -> Network:
     """Read a network that `Network.save` wrote.
 
@@ -383,4 +246,50 @@ def load(path: AnyPath) -> Network:
     network = Network.__new__(Network)  # its arrays are those of the file
     vars(network).update(vars(parameters))
     vars(network).update(vars(description))
+    return network
+
+
+def from_torch(module: Any, *, loss: str, seed: int | None = None) -> Network:
+    """Make a network of a ``torch.nn.Sequential``.
+
+    Parameters
+    ----------
+    module : torch.nn.Sequential
+        Of Linear, Dropout and the modules of fastbp's activations: Identity, Sigmoid, Tanh, ReLU,
+        LeakyReLU(0.01), ELU(1), Softplus(1), GELU, SiLU; Sequentials of these are taken, too. It
+        may end with the activation that goes with the loss, or without.
+    loss : str
+        As for `Network`: what the network is to be trained by from here, and what its outputs mean.
+    seed : int, optional
+        As for `Network`; nothing is drawn.
+
+    Returns
+    -------
+    Network
+        In the module's dtype, with copies of its parameters. Shares of Dropout modules are in
+        ``metadata["dropout"]``, of the input and of each hidden layer, for ``fit(dropout=...)``.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    TypeError
+        If `module` is no Sequential, or holds another module.
+    ValueError
+        If modules do not follow each other so, are set to what fastbp does not have, end with
+        another loss's activation, or are neither of float32 nor of float64.
+    """
+    try:
+        from fastbp.interop import pytorch
+    except ImportError as error:
+        raise ImportError("from_torch needs PyTorch: pip install 'fastbp[torch]'") from error
+    parts = pytorch.from_torch(module, check_loss(loss))
+    sizes = parts.weights[0].shape[1], *(len(bias) for bias in parts.biases)
+    network = Network(
+        sizes, activation=parts.activation, loss=loss, init="zeros", dtype=parts.dtype, seed=seed
+    )
+    network.weights, network.biases = parts.weights, parts.biases
+    network.init = parts.init
+    if any(parts.dropout):
+        network.metadata["dropout"] = parts.dropout
     return network

@@ -6,6 +6,7 @@ All public methods make X ready once, by `as_input`; what is below takes it as i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from fastbp.engine.inputs import as_input
 from fastbp.engine.plan import evaluate
 from fastbp.evaluation import l2_penalty, mean_loss, metric, output_of
+from fastbp.files import AnyPath
 from fastbp.finite import holds_nan, nan_error
 from fastbp.gradients import ActivationStats, gradients, input_gradient, layer_stats, layers
 from fastbp.losses import LOSSES
@@ -326,6 +328,70 @@ class Predictor(Parameters):
         list of ActivationStats
         """
         return layer_stats(self, self._some(X, "statistics need"))
+
+    def to_torch(self, *, dropout: float | Sequence[float] = 0.0, output: bool = True) -> Any:
+        """The same network as a ``torch.nn.Sequential``.
+
+        It is made of Linear modules and those of the activations. The preprocessing becomes part of
+        the first Linear: (W scale) X + (b - (W scale) mean), computed in float64; so X is to be
+        given as it is, in the network's dtype. Parameters are copies.
+
+        Parameters
+        ----------
+        dropout : float or sequence of float, default 0.0
+            Share of units that Dropout modules drop, of each hidden layer; or of the input and of
+            each hidden layer.
+        output : bool, default True
+            Whether the activation of the output layer comes last, so that the module gives what
+            `predict_proba` does, or `predict` of regression. PyTorch's losses want it without.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            On the CPU, in training mode as PyTorch makes modules: ``eval()`` turns dropout off.
+
+        Raises
+        ------
+        ImportError
+            If PyTorch is not installed.
+        ValueError
+            If a preprocessed weight overflows the dtype, or a share is not in [0, 1).
+        """
+        try:
+            from fastbp.interop import pytorch
+        except ImportError as error:
+            raise ImportError("to_torch needs PyTorch: pip install 'fastbp[torch]'") from error
+        return pytorch.to_torch(self, dropout=dropout, output=output)
+
+    def to_onnx(self, path: AnyPath, *, input_dtype: npt.DTypeLike | None = None) -> None:
+        """Write the network as an ONNX model, for inference by other programs.
+
+        Its input ``X`` is (n, n_0) for any n, as `predict` takes it: the preprocessing is part of
+        the model. Its ``output`` is (n, n_L): what `predict_proba` gives, or `predict` of
+        regression. The loss and, as JSON, `classes_` are among its metadata. Gelu in float64 goes
+        by an erf in float32, as runtimes have no other.
+
+        Parameters
+        ----------
+        path : str, bytes or path-like
+            Where to; an existing file is replaced in one step. By habit the name ends in ``.onnx``.
+        input_dtype : {"uint8", "float32", "float64"}, optional
+            Of X. By default the network's dtype.
+
+        Raises
+        ------
+        ImportError
+            If onnx is not installed.
+        OSError
+            As for `save`.
+        ValueError
+            For another dtype, or if the network is too large for a file of ONNX (2 GB).
+        """
+        try:
+            from fastbp.interop import onnx_model
+        except ImportError as error:
+            raise ImportError("to_onnx needs onnx: pip install 'fastbp[onnx]'") from error
+        onnx_model.write_onnx(self, path, input_dtype)
 
     def _some(self, X: npt.ArrayLike, what: str) -> Array:
         """X as the engine takes it, at least one row."""

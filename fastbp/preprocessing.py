@@ -114,16 +114,18 @@ def _make(
 _of_numbers = functools.lru_cache(maxsize=8)(_make)
 
 
-def warn_of_pixels(X: Array, scale: float | Array, *, stacklevel: int) -> None:
-    """Say so if X are bytes as large as pixels are, and nothing makes them smaller."""
+def warn_of_pixels(X: Array, scale: float | Array, *, stacklevel: int) -> bool:
+    """Say so if X are bytes as large as pixels are, and nothing makes them smaller: whether."""
     if X.dtype != np.uint8 or not isinstance(scale, int | float) or scale != 1:
-        return
+        return False
     largest = int(X[:: -(-len(X) // _ROWS_OF_SAMPLE)].max())
-    if largest > _LARGE_BYTE:
-        warnings.warn(
-            f"X holds bytes up to {largest}, and the network's input_scale is 1: its sigmoids"
-            " saturate, and it hardly learns; for pixels give it input_scale=1/255 (and"
-            " input_mean)",
-            UserWarning,
-            stacklevel=stacklevel + 1,
-        )
+    if largest <= _LARGE_BYTE:
+        return False
+    warnings.warn(
+        f"X holds bytes up to {largest}, and the network's input_scale is 1: a layer that saturates"
+        " hardly learns from them, and others diverge; for pixels give the network"
+        " input_scale=1/255 (and input_mean)",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+    return True

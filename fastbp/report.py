@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp.history import History, draw_curve
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-    from fastbp.history import History
     from fastbp.network import Network
 
 __all__ = ["Run", "draw_report", "first_layer_pictures", "save_report"]
@@ -186,25 +186,10 @@ def _draw_curves(band: SubFigure, run: Run) -> None:
     band.suptitle(f"{run.name} {shape}".strip())
     loss, accuracy = band.subplots(1, 2)
     history = run.history
-    _draw_curve(loss, "log loss", history.loss, history.val_loss)
-    _draw_curve(accuracy, "accuracy", history.accuracy, history.val_accuracy)
+    draw_curve(loss, "log loss", history.loss, history.val_loss, "test")
+    draw_curve(accuracy, "accuracy", history.accuracy, history.val_accuracy, "test")
     loss.set_ylim(bottom=0)
     accuracy.set_ylim(min(0.5, *history.accuracy, *history.val_accuracy), 1)
-
-
-def _draw_curve(axes: Axes, name: str, train: Sequence[float], test: Sequence[float]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    for label, values in (("train", train), ("test", test)):
-        if values:
-            # A line of one point would show nothing.
-            marker = "o" if len(values) == 1 else None
-            axes.plot(range(1, len(values) + 1), values, label=label, marker=marker)
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(name)
-    axes.grid(alpha=0.3)
-    axes.legend()
 
 
 def _draw_weights(band: SubFigure, run: Run, weights: NDArray[np.float64]) -> None:

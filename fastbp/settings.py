@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastbp.checks import check_integer, check_real
+from fastbp.checks import check_integer, check_real, check_share
+from fastbp.early_stopping import EarlyStopping, check_early_stopping
+from fastbp.optimizers import Optimizer, check_optimizer
+from fastbp.row_weights import ClassWeight, check_class_weight, plain_class_weight
+from fastbp.schedules import Schedule, as_schedule
 
-__all__ = ["Settings", "check_integer", "check_real", "check_settings"]
+__all__ = ["Settings", "check_settings", "new_seed", "spread_dropout"]
+
+Dropout = float | tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -18,14 +25,40 @@ class Settings:
 
     batch_size: int | None
     epochs: int
-    learning_rate: float
-    weight_decay: float
+    schedule: Schedule
+    optimizer: Optimizer
+    dropout: Dropout
     shuffle: bool
-    seed: int
+    seed: int | None
+    class_weight: ClassWeight
+    validation_split: float
+    early_stopping: EarlyStopping | None
+    max_seconds: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """As they are kept with a network."""
-        return dict(vars(self))
+    def as_dict(self, seed: int) -> dict[str, Any]:
+        """As they are kept with a network, in what JSON has; ``seed`` is that of the training."""
+        optimizer, stopping = self.optimizer, self.early_stopping
+        kind = optimizer.kind
+        return {
+            "batch_size": self.batch_size,
+            "epochs": self.epochs,
+            "learning_rate": self.schedule.describe(),
+            "weight_decay": optimizer.weight_decay,
+            "optimizer": "sgd" if kind in ("momentum", "nesterov") else kind,
+            "momentum": optimizer.momentum,
+            "nesterov": kind == "nesterov",
+            "beta_1": optimizer.beta_1,
+            "beta_2": optimizer.beta_2,
+            "epsilon": optimizer.epsilon,
+            "clip_norm": optimizer.clip_norm,
+            "dropout": self.dropout if isinstance(self.dropout, float) else list(self.dropout),
+            "class_weight": plain_class_weight(self.class_weight),
+            "shuffle": self.shuffle,
+            "seed": seed,
+            "validation_split": self.validation_split,
+            "early_stopping": None if stopping is None else stopping.as_dict(),
+            "max_seconds": self.max_seconds,
+        }
 
 
 def check_settings(
@@ -33,27 +66,72 @@ def check_settings(
     batch_size: Any,
     epochs: Any,
     learning_rate: Any,
-    weight_decay: Any,
+    dropout: Any,
     shuffle: Any,
     seed: Any,
+    class_weight: Any,
+    validation_split: Any,
+    early_stopping: Any,
+    max_seconds: Any,
+    optimizer: Any,
+    **of_optimizer: Any,
 ) -> Settings:
-    """The hyper-parameters of `Network.fit`, or say what is wrong; a seed is made if it is None."""
+    """The hyper-parameters of `Network.fit`, or say what is wrong."""
     size = None if batch_size is None else check_integer(batch_size, "batch_size", 1)
-    rate = check_real(learning_rate, "learning_rate")
-    if rate <= 0:
-        raise ValueError(f"learning_rate must be greater than 0, got {rate}")
-    decay = check_real(weight_decay, "weight_decay")
-    if decay < 0:
-        raise ValueError(f"weight_decay must not be negative, got {decay}")
-    if rate * decay >= 1:
+    count = check_integer(epochs, "epochs", 0)
+    rule = check_optimizer(optimizer, **of_optimizer)
+    schedule = as_schedule(rule.about.learning_rate if learning_rate is None else learning_rate)
+    _check_decay(rule, schedule)
+    if not isinstance(shuffle, bool | np.bool_):
+        raise TypeError(f"shuffle must be a bool, got {shuffle!r}")
+    return Settings(
+        size,
+        count,
+        schedule,
+        rule,
+        _check_dropout(dropout),
+        bool(shuffle),
+        None if seed is None else check_integer(seed, "seed", 0),
+        check_class_weight(class_weight),
+        check_share(validation_split, "validation_split"),
+        check_early_stopping(early_stopping),
+        None if max_seconds is None else check_real(max_seconds, "max_seconds", above=0),
+    )
+
+
+def _check_decay(optimizer: Optimizer, schedule: Schedule) -> None:
+    """That the decay does not turn the weights around; a callable is asked at each step."""
+    decay, rate = optimizer.weight_decay, schedule.largest
+    if optimizer.about.decoupled and decay > 0 and rate < np.inf and rate * decay >= 1:
         raise ValueError(
             "learning_rate * weight_decay must be less than 1, or the decay turns the weights"
             f" around; got {rate} * {decay}"
         )
-    if not isinstance(shuffle, bool | np.bool_):
-        raise TypeError(f"shuffle must be a bool, got {shuffle!r}")
-    if seed is None:
-        chosen = int(np.random.SeedSequence().generate_state(1)[0])
-    else:
-        chosen = check_integer(seed, "seed", 0)
-    return Settings(size, check_integer(epochs, "epochs", 0), rate, decay, bool(shuffle), chosen)
+
+
+def _check_dropout(dropout: Any) -> Dropout:
+    if isinstance(dropout, str | bytes | Mapping) or not isinstance(dropout, Iterable):
+        return check_share(dropout, "dropout")
+    return tuple(check_share(share, f"dropout[{i}]") for i, share in enumerate(dropout))
+
+
+def spread_dropout(dropout: Dropout, hidden: int) -> tuple[float, ...]:
+    """Shares of the input and of each of so many hidden layers; () if nothing is dropped.
+
+    Raises
+    ------
+    ValueError
+        If there is a share for each of another number of layers.
+    """
+    shares = (0.0, *[dropout] * hidden) if isinstance(dropout, float) else dropout
+    if len(shares) != hidden + 1:
+        raise ValueError(
+            f"dropout has {len(shares)} shares, but there are the input and {hidden} hidden layers:"
+            f" give a number, or {hidden + 1} of them"
+        )
+    return shares if any(shares) else ()
+
+
+def new_seed() -> int:
+    """One that differs every time."""
+    return int(np.random.SeedSequence().generate_state(1)[0])

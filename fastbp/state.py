@@ -138,6 +138,8 @@ class TrainingState:
             given = np.asarray(tensors[name])
             if given.shape != array.shape:
                 raise ValueError(f"{name} must have shape {array.shape}, got {given.shape}")
+            if not np.isfinite(given).all():
+                raise ValueError(f"{name} holds values that are NaN or infinite")
             array[...] = given
         return state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import pickle
 
 import numpy as np
@@ -12,9 +13,18 @@ import fastbp
 from fastbp import DivergenceError, Network, guard, training
 from fastbp.engine import method
 from fastbp.engine.plan import NetworkPlan
+from fastbp.optimizers import Optimizer
+from fastbp.settings import check_settings
+from fastbp.state import TrainingState
+from fastbp.steps import Steps
 from tests.training import bits
 
 NARROW, WIDE = (30, 3, 1), (30, 40, 1)
+FIT = {
+    name: parameter.default
+    for name, parameter in inspect.signature(Network.fit).parameters.items()
+    if name in inspect.getfullargspec(check_settings).kwonlyargs
+}  # the settings that `fit` has by itself
 LARGE = (3000, 120, 1)  # more than a megabyte: not copied for a short training on few rows
 
 
@@ -129,13 +139,20 @@ def test_steps_of_several_epochs_are_made_again_to_the_bit(sizes, batch_size):
     X, y = data(sizes)
     network, other = Network(sizes, seed=1), Network(sizes, seed=1)
     plan = NetworkPlan(network, X, y[:, None], batch_size=batch_size)
-    plan.settings[:2] = 0.5, 0.01
-    orders = [batch_order(epoch, batch_size) for epoch in range(3)]
-    watch = guard.Guard(network, X, y[:, None], plan, orders.__getitem__)
+    plan.settings[:2] = 0.5, 1 - 0.5 * 0.01
+    optimizer = Optimizer(weight_decay=0.01)
+    state = TrainingState.begin(optimizer, 7, sizes, "float32")
+    settings = check_settings(
+        **{**FIT, "batch_size": batch_size, "learning_rate": 0.5, "weight_decay": 0.01}
+    )
+    steps = Steps(24, settings, state)
+    watch = guard.Guard(
+        network, X, y[:, None], plan, steps=steps, state=state, recipe_of=optimizer.to_recipe
+    )
     watch.begin()
-    for order in orders:
-        plan.settings[2:] = 0.0
-        plan.train(order, 0, 24 // batch_size)
+    for epoch in range(3):
+        plan.totals[:] = 0.0
+        steps.make(plan, epoch, 0, 24 // batch_size)
     network.weights[0][0, 0] = np.nan  # by whomever
 
     watch.look(2, 24 // batch_size, last=True)
@@ -144,13 +161,8 @@ def test_steps_of_several_epochs_are_made_again_to_the_bit(sizes, batch_size):
         X, y, batch_size=batch_size, epochs=3, learning_rate=0.5, weight_decay=0.01, seed=7
     )
     assert bits(network) == bits(other)
-    assert plan.settings[2] / 24 == history.loss[-1]
+    assert plan.totals[0] / 24 == history.loss[-1]
     assert watch.plan is plan
-
-
-def batch_order(epoch, batch_size):
-    """The order of rows in an epoch of `fit` with seed 7."""
-    return np.concatenate(training.batch_indices(24, batch_size, seed=7, epoch=epoch))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])

@@ -7,7 +7,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from fastbp.initializers import INITIALIZERS, canonical_init, initialize
+from fastbp import Network
+from fastbp.activations import ACTIVATIONS, RELU_LIKE
+from fastbp.initializers import INITIALIZERS, canonical_init, default_init, initialize
 from tests import oracle
 
 WIDE = (600, 500, 400)
@@ -184,3 +186,37 @@ def test_weights_begin_at_a_cache_line(init, dtype):
     weights, _ = initialize((130, 70, 3, 1), init, dtype=dtype)
     assert [weight.ctypes.data % 64 for weight in weights] == [0, 0, 0]
     assert all(weight.flags.carray for weight in weights)
+
+
+# ------------------------------------------------------------------ by activation
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_each_layer_starts_by_its_own_activation(activation):
+    sizes = (60, 50, 40, 30)
+    names = (activation, "tanh")
+    weights, _ = initialize(sizes, "auto", activations=names, seed=0, dtype="float64")
+    expected = [
+        initialize(sizes, "he" if name in RELU_LIKE else "xavier", seed=0, dtype="float64")[0]
+        for name in (*names, "identity")
+    ]
+    for layer, weight in enumerate(weights):
+        np.testing.assert_array_equal(weight, expected[layer][layer])
+
+
+@pytest.mark.parametrize(
+    ("activation", "init"), [("sigmoid", "xavier"), ("relu", "auto"), (("tanh", "gelu"), "auto")]
+)
+def test_the_default_follows_from_the_activations(activation, init):
+    network = Network((20, 10, 5, 1), activation=activation, seed=0)
+    assert network.init == init == default_init(network.layer_activations)
+    again = Network((20, 10, 5, 1), activation=activation, init=network.init, seed=0)
+    for one, other in zip(network.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_given_holds_for_all_layers():
+    network = Network((20, 10, 5, 1), activation="relu", init="xavier", seed=0)
+    weights, _ = initialize((20, 10, 5, 1), "xavier", seed=0)
+    np.testing.assert_array_equal(network.weights[0], weights[0])
+    assert network.init == "xavier"

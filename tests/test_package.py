@@ -14,7 +14,7 @@ import pytest
 
 import fastbp
 
-EXTRAS = {"sklearn", "scipy", "matplotlib", "PIL", "typer", "rich", "torch", "pandas"}
+EXTRAS = {"sklearn", "scipy", "matplotlib", "PIL", "typer", "rich", "torch", "onnx", "pandas"}
 SOURCE = Path(fastbp.__file__).parent
 
 
@@ -158,3 +158,20 @@ def test_the_readmes_example_runs(tmp_path):
     assert loss < 0.6
     assert accuracy > 0.7
     assert (tmp_path / "ball.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("call", "library", "message"),
+    [
+        ("network.to_torch()", "torch", "to_torch needs PyTorch: pip install 'fastbp[torch]'"),
+        ("fastbp.from_torch(None, loss='huber')", "torch", "from_torch needs PyTorch: pip install"),
+        ("network.to_onnx('x')", "onnx", "to_onnx needs onnx: pip install 'fastbp[onnx]'"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(call, library, message):
+    done = run_python(
+        f"import sys; sys.modules[{library!r}] = None; import fastbp\n"
+        "network = fastbp.Network((2, 1))\n"
+        f"try: {call}\nexcept ImportError as error: print(error)"
+    )
+    assert message in done.stdout, done.stderr

@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network.metadata = {"class_names": ["no", "yes"], "picture_size": [64, 64]}
     network.save(top / "model")
     wide = fastbp.Network((12288, 20, 1), seed=0, input_scale=1 / 255)
-    wide.training_settings = network.training_settings
+    wide.metadata = network.metadata
     wide.save(top / "wide")
     for name in ("no", "yes"):
         (top / "pictures" / name).mkdir(parents=True)

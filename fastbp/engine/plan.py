@@ -32,6 +32,7 @@ from fastbp.engine.method import Case, Choice, choose
 from fastbp.engine.recipe import PLAIN, Recipe, Update, threshold_of
 from fastbp.engine.regions import Needs, called_regions, has_region, region_of
 from fastbp.kernels import plan as w
+from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import prepare
 from fastbp.kernels.functions.activations import (
@@ -43,6 +44,7 @@ from fastbp.kernels.functions.activations import (
 from fastbp.kernels.functions.losses import LOSS_CODES
 from fastbp.parameters import Parameters, check_parameters, folding_of
 from fastbp.preprocessing import dtype_of_folding
+from fastbp.roofline import Work, training_work
 
 __all__ = ["NetworkPlan", "evaluate"]
 
@@ -203,6 +205,11 @@ class NetworkPlan:
             and sum(array.nbytes for array in self._trained) <= _MOST_COPIED
         )
         self._backup: Backup | None = None
+
+    @property
+    def undoes(self) -> bool:
+        """Whether a call of `train` that a signal ends is undone, or all of its steps are made."""
+        return self._long_steps
 
     def _find_regions(self, data: np.dtype[Any], *, folded: bool) -> None:
         """Have the regions compiled that are needed, and write their addresses."""
@@ -376,7 +383,7 @@ class NetworkPlan:
             self._run(w.TRAIN, last - first)
             return
         if self._backup is None:
-            self._backup = Backup(self._trained, [])
+            self._backup = Backup(self._trained)
         else:
             self._backup.refresh()
         try:
@@ -384,6 +391,19 @@ class NetworkPlan:
         except BaseException:
             self._backup.restore()  # half of a step may have been made
             raise
+
+    @property
+    def workers(self) -> int:
+        """How many threads the last call was started on."""
+        return int(self.words[w.WORKERS])
+
+    def work(self, steps: int, rows: int) -> Work:
+        """Operations and bytes of some steps of training, on so many rows in all."""
+        return training_work(
+            self._sizes, rows, self._x_dtype.itemsize, machine.CACHES.l2 * self.workers,
+            itemsize=self._dtype.itemsize, group=self.group, kept=len(self.recipe.state),
+            steps=steps,
+        )  # fmt: skip
 
     def forward(self, *, sigmoid_out: bool) -> Array:
         """The output layer's activation for every row, or its pre-activation: (n, n_L)."""

@@ -1,0 +1,126 @@
+"""Warnings of what makes a training useless without an error: nothing is silent.
+
+A saturating first layer, by the scale of its input, is looked for before training; dead relu layers
+after the first epoch. Both look at few rows, and cost little beside an epoch.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.engine.functions import activate
+from fastbp.engine.inputs import quietly
+from fastbp.engine.layout import multiply_adds
+from fastbp.parameters import Parameters
+from fastbp.preprocessing import warn_of_pixels
+
+__all__ = ["warn_of_dead_layers", "warn_of_input"]
+
+Array = npt.NDArray[Any]
+
+_ROWS_OF_INPUT, _UNITS_OF_INPUT = 16, 16
+# Beyond these pre-activations slopes are below 5e-5 and 2e-4: so many times slower is learning.
+_SATURATED = {"sigmoid": 10.0, "tanh": 5.0}
+_NEARLY_ALL = 0.95
+# Xavier's weights make a pre-activation of some 1.4 times the input's size, zeros none: what is
+# below it saturates nothing but layers that were made to.
+_HARMLESS = 4.0
+_MOST_ROWS, _LEAST_ROWS, _MOST_WORK = 256, 16, 1 << 24  # multiply-adds of a look at all layers
+
+
+def warn_of_input(parameters: Parameters, X: Array) -> None:
+    """Say so if X is of a scale at which the first layer cannot learn.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    X : ndarray of shape (n, n_0)
+        As `fastbp.engine.inputs.as_input` gives it.
+    """
+    activation = parameters.layer_activations[0] if parameters.layer_activations else "sigmoid"
+    if warn_of_pixels(X, parameters.input_scale, stacklevel=_stacklevel()):
+        return
+    limit = _SATURATED.get(activation)
+    if limit is None or not parameters.layer_activations:
+        return
+    seen = _seen(parameters, X[:: -(-len(X) // _ROWS_OF_INPUT)])
+    largest = float(np.abs(seen).max())
+    if not _HARMLESS < largest < np.inf:
+        return
+    share = _saturated(parameters, seen, limit)
+    if share > _NEARLY_ALL:
+        warnings.warn(
+            f"the network sees X as values of up to {largest:.3g}, which saturate {share:.0%} of"
+            f" the first layer's {activation} units: it hardly learns; give the network an"
+            " input_mean and input_scale that bring X to a mean of 0 and a size of 1, or an"
+            " activation that does not saturate, such as 'relu'",
+            UserWarning,
+            stacklevel=_stacklevel(),
+        )
+
+
+@quietly
+def _seen(parameters: Parameters, X: Array) -> Array:
+    """Some rows as the network sees them, in float64."""
+    return np.asarray((X.astype(np.float64) - parameters.input_mean) * parameters.input_scale)
+
+
+@quietly
+def _saturated(parameters: Parameters, seen: Array, limit: float) -> float:
+    """The share of pre-activations, of some rows and units, that are beyond a limit."""
+    weight = np.asarray(parameters.weights[0])
+    units = slice(None, None, -(-len(weight) // _UNITS_OF_INPUT))
+    # Not by BLAS, which starts threads that stay awake for a while.
+    z = np.einsum("ij,kj->ik", seen, weight[units].astype(np.float64))
+    z += np.asarray(parameters.biases[0])[units]
+    return float((np.abs(z) > limit).mean())
+
+
+def warn_of_dead_layers(parameters: Parameters, X: Array) -> None:
+    """Say so if all units of a relu layer are 0 for all rows of a sample: nothing can change that.
+
+    Parameters are those of `warn_of_input`.
+    """
+    if "relu" not in parameters.layer_activations:
+        return
+    count = _MOST_WORK // multiply_adds(parameters.layer_sizes)
+    rows = X[:: -(-len(X) // min(max(count, _LEAST_ROWS), _MOST_ROWS))]
+    dead = _dead_layer(parameters, rows)
+    if dead is not None:
+        warnings.warn(
+            f"all {parameters.layer_sizes[dead]} relu units of layer {dead} are 0 for all rows that"
+            f" were looked at ({len(rows)}): the layer is dead, and neither it nor those before it"
+            " learn any more; try a smaller learning_rate, init='he', or an input_mean and"
+            " input_scale that bring X to a mean of 0 and a size of 1",
+            UserWarning,
+            stacklevel=_stacklevel(),
+        )
+
+
+@quietly
+def _dead_layer(parameters: Parameters, X: Array) -> int | None:
+    """The first layer, counted from 1, of relu units that are all 0 for all rows."""
+    below = _seen(parameters, X).astype(parameters.dtype)
+    layers = zip(
+        parameters.layer_activations, parameters.weights, parameters.biases, strict=False
+    )  # fmt: skip
+    for layer, (name, weight, bias) in enumerate(layers, 1):
+        z = np.ascontiguousarray(below @ np.asarray(weight).T + np.asarray(bias))
+        if name == "relu" and not (z > 0).any() and np.isfinite(z).all():
+            return layer
+        activate(z, name)
+        below = z
+    return None
+
+
+def _stacklevel() -> int:
+    """Where fastbp was called, as `warnings.warn` counts it in the function that asks."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fastbp."):
+        frame, level = frame.f_back, level + 1
+    return level
