@@ -49,7 +49,7 @@ class Settings:
     Attributes
     ----------
     workloads : tuple of str
-        Of "matmul", "step", "epoch", "inference".
+        Of "matmul", "step", "epoch", "inference", "networks".
     systems : tuple of SystemSpec
         Those that are not installed are left out, and the result says so.
     threads : int
@@ -271,10 +271,10 @@ class _Workload:
         if self._workload != "matmul":
             self._reference = SystemProcess(REFERENCE, "", threads)
         for spec in self._specs:
-            for variant in spec.variants[self._workload]:
+            for variant, count in spec.ways(self._workload, threads).items():
                 self._report(f"{self._workload}: starting {_title(spec.name, variant)}")
                 try:
-                    process = SystemProcess(spec, variant, threads)
+                    process = SystemProcess(spec, variant, count)
                 except Failure as failure:
                     self._note(spec.name, variant, f"cannot start: {failure}")
                     continue
@@ -312,12 +312,13 @@ class _Workload:
                     contestant.reason = f"error is {answer['error_of_bound']:.3g} times its bound"
             return
         start = _named(case.sizes) if isinstance(case, Training) else {}
+        kinks = isinstance(case, Training) and case.has_kinks
         reference = self._reference_arrays(fields, folder / "reference.npz")
         path = folder / "result.npz"
         for contestant in self._contestants:
             if contestant.attempt("check", case=fields, path=str(path)) is not None:
                 with np.load(path) as arrays:
-                    reason = disagreement(dict(arrays), reference, start)
+                    reason = disagreement(dict(arrays), reference, start, kinks=kinks)
                 if reason is not None:
                     contestant.status, contestant.reason = "wrong", reason
 

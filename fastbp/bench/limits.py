@@ -1,9 +1,9 @@
 """The least time that a workload can take on a machine, see `fastbp.roofline`.
 
-Data count in the type that the workload hands over: float32 in "step", bytes in "epoch" and
-"inference". Activations stay in a cache in all workloads here. A system that makes several steps in
-one pass over its weights (as fastbp does for small batches, see `fastbp.kernels.wide.delayed`) can
-come out above 100 %.
+Data count in the type that the workload hands over: float32 in "step" and "networks", bytes in
+"epoch" and "inference". What an optimizer keeps counts as the weights do. Activations stay in a
+cache in all workloads here. A system that makes several steps in one pass over its weights (as
+fastbp does for small batches, see `fastbp.kernels.wide.delayed`) can come out above 100 %.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ _TITLES = {
     "step": "training steps, {group}",
     "epoch": "epochs from bytes, {group}",
     "inference": "predictions from bytes, {group}",
+    "networks": "training steps, {group}",
 }
 _MARKERS = "osv^D*XP"
 
@@ -75,6 +76,8 @@ def _panels(
             continue
         if workload != "matmul":
             group, x = "-".join(map(str, fields["sizes"])), fields["batch"]
+            if workload == "networks":
+                group += f" {fields['activation']} {fields['optimizer']}"
         elif fields["m"] == fields["n"] == fields["k"]:
             group, x = fields["dtype"], fields["m"]
         else:
@@ -94,7 +97,9 @@ def _throughput(case: dict[str, Any]) -> Callable[[float], float]:
 def _draw(
     axis: Axes, title: str, cases: Sequence[tuple[float, dict[str, Any]]], names: Sequence[str]
 ) -> None:
-    product = cases[0][1]["workload"] == "matmul"
+    workload = cases[0][1]["workload"]
+    product = workload == "matmul"
+    rows = "rows a second" if workload == "networks" else "pictures a second"
     limit = [(x, _throughput(case)(case["limit_seconds"])) for x, case in cases]
     axis.plot(*zip(*limit, strict=True), color="0.6", linestyle="--", label="limit")
     for number, name in enumerate(names):
@@ -119,6 +124,6 @@ def _draw(
         axis.set_ylim(bottom=0)
     axis.set_xticks([x for x, _ in cases], [f"{x:g}" for x, _ in cases])
     axis.set_xlabel("size" if product else "batch size")
-    axis.set_ylabel("GFLOP/s" if product else "pictures a second")
+    axis.set_ylabel("GFLOP/s" if product else rows)
     axis.set_title(title, fontsize="medium")
     axis.grid(alpha=0.3)

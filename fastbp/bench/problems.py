@@ -17,18 +17,22 @@ import numpy.typing as npt
 from fastbp.bench.limits import Work, inference_work, product_work, training_work
 
 __all__ = [
+    "ADAM_BETAS",
     "LEARNING_RATE",
+    "MOMENTUM",
     "PIXEL_MEAN",
     "PIXEL_SCALE",
     "WEIGHT_DECAY",
     "WORKLOADS",
     "Case",
     "Inference",
+    "Model",
     "Parameters",
     "Product",
     "Scale",
     "Training",
     "cases_of",
+    "examples",
     "first_parameters",
     "operands",
     "pictures",
@@ -41,12 +45,20 @@ Parameters = tuple[list[Array], list[Array]]
 
 LEARNING_RATE = 0.1
 WEIGHT_DECAY = 0.01
+MOMENTUM = 0.9
+ADAM_BETAS = (0.9, 0.999)
 PIXEL_MEAN = 127.5
 PIXEL_SCALE = 1 / 255
 
-WORKLOADS = {"a": "matmul", "b": "step", "c": "epoch", "d": "inference"}
+WORKLOADS = {"a": "matmul", "b": "step", "c": "epoch", "d": "inference", "e": "networks"}
 """What the letters of the issue stand for."""
 
+_RATES = {"sgd": LEARNING_RATE, "momentum": 0.01, "adam": 1e-3}
+_KEPT = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that an optimizer keeps for a weight
+# Adam divides a gradient by its own size, so that the sign of a rounding error may decide. With
+# this in place of 1e-8, about the size of the gradients here, it does not, and all of Adam's
+# numbers still count for something.
+_EPSILON_OF_CHECK = 1e-3
 _STEP_BYTES = 200 << 20  # the most data that "step" keeps: beyond most caches, as real data are
 # A slow system's speeds, to choose how many steps are timed at a time, the same for all systems.
 _SLOW_FLOPS, _SLOW_BYTES, _SLOW_CALL = 50e9, 5e9, 5e-5
@@ -82,47 +94,81 @@ class Product:
 
 @dataclass(frozen=True)
 class Training:
-    """Training steps. A sample of the clock is `steps` steps; an epoch takes `rows` rows.
+    """Training steps. A sample of the clock is `steps` steps, `passes` times over the same rows.
 
-    In "step", float32 rows in their order, and the result is the time of a step. In "epoch",
-    bytes, shuffled, and the result is the time of an epoch, scaled up where `steps` is only a part
-    of it.
+    In "step" and "networks", float32 rows in their order, and the result is the time of a step. In
+    "epoch", bytes, shuffled, and the result is the time of an epoch, scaled up where `steps` is
+    only a part of it.
+
+    `activation` is that of the hidden layers: "sigmoid", "tanh" or "relu"; `loss` is "log_loss",
+    "cross_entropy" or "squared_error"; `optimizer` is "sgd", "momentum" or "adam".
     """
 
-    workload: Literal["step", "epoch"]
+    workload: Literal["step", "epoch", "networks"]
     sizes: tuple[int, ...]
     batch: int
     rows: int
     steps: int
     shuffle: bool
+    activation: str = "sigmoid"
+    loss: str = "log_loss"
+    optimizer: str = "sgd"
+    passes: int = 1
+    epsilon: float = 1e-8
     dtype: Literal["float32"] = "float32"
 
     @property
     def label(self) -> str:
-        """Such as ``3-2, batch 64``."""
-        return f"{_hidden(self.sizes)}, batch {self.batch}"
+        """Such as ``3-2, batch 64``, or ``784-128-10 relu adam, batch 32``."""
+        what = _hidden(self.sizes)
+        if self.workload == "networks":
+            what = f"{'-'.join(map(str, self.sizes))} {self.activation} {self.optimizer}"
+        return f"{what}, batch {self.batch}"
 
     @property
     def units(self) -> float:
         """Steps in a sample, or the part of an epoch that it is."""
-        return self.steps if self.workload == "step" else self.part
+        return self.part if self.workload == "epoch" else self.steps * self.passes
 
     @property
     def part(self) -> float:
         """Share of an epoch that is timed."""
         return self.steps * self.batch / self.rows
 
+    @property
+    def learning_rate(self) -> float:
+        """That of the optimizer."""
+        return _RATES[self.optimizer]
+
+    @property
+    def weight_decay(self) -> float:
+        """With plain descent only."""
+        return WEIGHT_DECAY if self.optimizer == "sgd" else 0.0
+
+    @property
+    def has_kinks(self) -> bool:
+        """Whether a rounding error may switch a unit off for a row, and change its slope by all."""
+        return self.activation == "relu"
+
     def work(self, cache_bytes: int) -> Work:
         """Work of one step, or of one epoch."""
-        if self.workload == "step":
-            return training_work(self.sizes, self.batch, 4, cache_bytes)
-        step = training_work(self.sizes, self.batch, 1, cache_bytes)
-        return step.times(self.rows // self.batch)
+        epoch = self.workload == "epoch"
+        kept = _KEPT[self.optimizer]
+        step = training_work(self.sizes, self.batch, 1 if epoch else 4, cache_bytes, kept=kept)
+        return step.times(self.rows // self.batch) if epoch else step
 
     def for_check(self) -> Training:
         """The few steps after which the systems' weights are compared: in order."""
-        steps = max(1, min(3, self.rows // self.batch))
-        return replace(self, rows=steps * self.batch, steps=steps, shuffle=False)
+        wanted = 10 if self.workload == "networks" else 3
+        steps = max(1, min(wanted, self.rows // self.batch))
+        return replace(
+            self,
+            rows=steps * self.batch,
+            steps=steps,
+            passes=max(1, wanted // steps) if self.workload == "networks" else 1,
+            epsilon=_EPSILON_OF_CHECK,
+            shuffle=False,
+        )
 
 
 @dataclass(frozen=True)
@@ -155,6 +201,18 @@ Case = Product | Training | Inference
 
 
 @dataclass(frozen=True)
+class Model:
+    """A network of "networks": how it is trained, on how many rows, and in what batches."""
+
+    sizes: tuple[int, ...]
+    activation: str
+    loss: str
+    optimizer: str
+    rows: int
+    batches: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Scale:
     """How large the cases are."""
 
@@ -165,6 +223,13 @@ class Scale:
     step_batches: tuple[int, ...] = (1, 16, 64, 256, 1024, 4096)
     epoch_batches: tuple[int, ...] = (1, 16, 64, 256, 1024)
     inference_batches: tuple[int, ...] = (1, 64, 8192)
+    networks: tuple[Model, ...] = (
+        Model((784, 128, 10), "relu", "cross_entropy", "adam", 32768, (32, 128, 1024)),
+        Model((50, 100, 100, 1), "relu", "squared_error", "adam", 20000, (200,)),
+        Model((4, 32, 16, 4), "tanh", "cross_entropy", "adam", 10000, (32, 10000)),
+        Model((12288, 128, 64, 5), "relu", "cross_entropy", "adam", 4096, (16, 256)),
+        Model((12288, 3, 2, 1), "sigmoid", "log_loss", "momentum", 4096, (1, 64)),
+    )
     rows: int = 8192
     sample_seconds: float = 0.5  # of a slow system, about
 
@@ -179,13 +244,19 @@ class Scale:
             step_batches=(1, 16),
             epoch_batches=(16,),
             inference_batches=(1, 64),
+            networks=(
+                Model((40, 16, 5), "relu", "cross_entropy", "adam", 128, (16, 64)),
+                Model((10, 8, 6, 1), "relu", "squared_error", "adam", 120, (20,)),
+                Model((4, 8, 6, 4), "tanh", "cross_entropy", "adam", 100, (100,)),
+                Model((192, 3, 2, 1), "sigmoid", "log_loss", "momentum", 128, (1, 16)),
+            ),
             rows=128,
             sample_seconds=0.01,
         )
 
 
 def cases_of(workload: str, scale: Scale) -> list[Case]:
-    """The cases of a workload: "matmul", "step", "epoch" or "inference"."""
+    """The cases of a workload: "matmul", "step", "epoch", "inference" or "networks"."""
     networks = [(scale.features, *hidden, 1) for hidden in scale.hidden]
     if workload == "matmul":
         return _products(scale)
@@ -197,6 +268,10 @@ def cases_of(workload: str, scale: Scale) -> list[Case]:
         ]
     if workload == "epoch":
         return [_epoch(sizes, batch, scale) for sizes in networks for batch in scale.epoch_batches]
+    if workload == "networks":
+        return [
+            _case_of(model, batch, scale) for model in scale.networks for batch in model.batches
+        ]
     if workload == "step":
         widest_batch = max(scale.step_batches)
         return [
@@ -234,6 +309,27 @@ def _epoch(sizes: tuple[int, ...], batch: int, scale: Scale) -> Training:
     return Training("epoch", sizes, batch, scale.rows, steps, shuffle=True)
 
 
+def _case_of(model: Model, batch: int, scale: Scale) -> Training:
+    """All rows of a model's data in whole batches, so often that a sample is no matter of moments.
+
+    A fifth as long as the other samples: there are more ways to try here.
+    """
+    steps = model.rows // batch
+    passes = max(1, _steps_in(scale.sample_seconds / 5, model.sizes, batch) // steps)
+    return Training(
+        "networks",
+        model.sizes,
+        batch,
+        steps * batch,
+        steps,
+        shuffle=False,
+        activation=model.activation,
+        loss=model.loss,
+        optimizer=model.optimizer,
+        passes=passes,
+    )
+
+
 def _steps_in(seconds: float, sizes: Sequence[int], batch: int) -> int:
     work = training_work(sizes, batch, 4, cache_bytes=0)
     step = _SLOW_CALL + max(work.flops / _SLOW_FLOPS, work.nbytes / _SLOW_BYTES)
@@ -262,6 +358,23 @@ def pictures(rows: int, features: int) -> tuple[npt.NDArray[np.uint8], npt.NDArr
     random = np.random.default_rng(rows)
     X = random.integers(0, 256, (rows, features), dtype=np.uint8)
     return X, random.integers(0, 2, rows).astype(np.float32)
+
+
+def examples(problem: Training, count: int) -> tuple[Array, Array]:
+    """The first `count` rows of a training: bytes in "epoch", else floats, and what goes with them.
+
+    Labels 0 or 1 as float32 for the log loss, whole numbers below the number of outputs for the
+    cross entropy, normal numbers as float32 for the squared error.
+    """
+    X, labels = pictures(problem.rows, problem.sizes[0])
+    y: Array = labels
+    if problem.loss == "cross_entropy":
+        # In turn, so that no class is missing in a few rows.
+        y = np.arange(problem.rows) % problem.sizes[-1]
+    elif problem.loss == "squared_error":
+        y = np.random.default_rng(problem.rows).standard_normal(problem.rows, np.float32)
+    X, y = X[:count], y[:count]
+    return (X if problem.workload == "epoch" else preprocess(X)), y
 
 
 def preprocess(X: npt.NDArray[np.uint8], out: Array | None = None) -> Array:

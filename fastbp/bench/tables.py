@@ -14,6 +14,7 @@ _TITLES = {
     "step": "training step (float32 data): milliseconds",
     "epoch": "epoch from bytes in memory: thousands of pictures a second",
     "inference": "predict_proba from bytes: milliseconds",
+    "networks": "networks, a training step (float32 data): milliseconds",
 }
 _NONE = "-"
 
@@ -67,12 +68,16 @@ def _workload(workload: str, cases: Sequence[dict[str, Any]], result: dict[str, 
     compared = "fastbp" in names
     if compared:
         header += ["best peer", "ratio", "of limit"]
+        if workload == "networks":
+            header.append("GFLOP/s a core")
     rows = []
     for case in cases:
         row = [_label(case), _value(case, case["limit_seconds"])]
         row += [_cell(case, case["systems"].get(name)) for name in names]
         if compared:
             row += _verdict(case)
+            if workload == "networks":
+                row.append(_rate(case, result["settings"]["threads"]))
         rows.append(row)
     return Table(_TITLES[workload], header, rows)
 
@@ -116,6 +121,14 @@ def _verdict(case: dict[str, Any]) -> list[str]:
     if not peers:
         return [_NONE, _NONE, fraction]
     return [min(peers, key=peers.__getitem__), f"{own['ratio_to_best_peer']:.2f}", fraction]
+
+
+def _rate(case: dict[str, Any], threads: int) -> str:
+    """What fastbp computes a second for each of the cores that it has."""
+    own = case["systems"].get("fastbp")
+    if own is None or own["status"] != "ok":
+        return _NONE
+    return _digits(case["flops"] / own["median_seconds"] / threads / 1e9)
 
 
 def _memory(cases: Sequence[dict[str, Any]], result: dict[str, Any]) -> Table:

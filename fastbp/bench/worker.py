@@ -30,10 +30,10 @@ from fastbp.bench.problems import (
     Inference,
     Product,
     Training,
+    examples,
     first_parameters,
     operands,
     pictures,
-    preprocess,
 )
 from fastbp.bench.systems.base import System
 
@@ -109,7 +109,7 @@ class _Worker:
             return {"error_of_bound": product_error(problem, a, b, result)}
         if isinstance(problem, Training):
             short = problem.for_check()
-            X, y = _rows_of(problem, short.rows)
+            X, y = examples(problem, short.rows)
             trainer = self._system.trainer(short, first_parameters(problem.sizes), X, y)
             trainer.run()
             weights, biases = trainer.parameters()
@@ -135,7 +135,7 @@ class _Worker:
         if isinstance(problem, Product):
             self._run = self._system.product(problem, *operands(problem))
         elif isinstance(problem, Training):
-            X, y = _rows_of(problem, problem.rows)
+            X, y = examples(problem, problem.rows)
             self._run = self._system.trainer(problem, first_parameters(problem.sizes), X, y).run
             del X, y  # a system that keeps floats need not keep the bytes
         else:
@@ -177,13 +177,6 @@ class _Worker:
             if trim is not None:
                 trim(0)
         return {}
-
-
-def _rows_of(problem: Training, count: int) -> tuple[Array, Array]:
-    """The first `count` rows: floats in the workload "step", bytes in "epoch"."""
-    X, y = pictures(problem.rows, problem.sizes[0])
-    X, y = X[:count], y[:count]
-    return (preprocess(X) if problem.workload == "step" else X), y
 
 
 def _moving_window(predict: Callable[[int, int], Any], problem: Inference) -> Callable[[], None]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 __all__ = ["REFERENCE", "SYSTEMS", "SystemSpec"]
 
 _DATA = ("bytes", "float32")  # converted for each batch, or once before training
+_ONE, _ALL = "1 thread", "all threads"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class SystemSpec:
         What it imports; each is also the name of the distribution, but for ``sklearn``.
     variants : dict of str to tuple of str
         For each workload, the ways in which the system is tried; the best one counts. A workload
-        that is missing is not done.
+        that is missing is not done. One that ends with "1 thread" gets one, and one core.
     extra : str
         The extra of fastbp that installs it.
     """
@@ -43,6 +44,16 @@ class SystemSpec:
     def missing(self) -> list[str]:
         """Those of its packages that are not installed."""
         return [name for name in self.packages if importlib.util.find_spec(name) is None]
+
+    def ways(self, workload: str, threads: int) -> dict[str, int]:
+        """The variants for a workload, and how many threads each gets of those there are."""
+        found = {}
+        for variant in self.variants.get(workload, ()):
+            if variant.endswith(_ONE):
+                found[variant] = 1
+            elif threads > 1 or not variant.endswith(_ALL):  # else it has been named already
+                found[variant] = threads
+        return found
 
     def version(self) -> str:
         """Version of the package that is timed, the last of `packages`."""
@@ -62,9 +73,12 @@ def _spec(
     matmul: bool = True,
     step: tuple[str, ...] = ("",),
     epoch: tuple[str, ...] = _DATA,
+    networks: tuple[str, ...] = (),
     extra: str = "bench",
 ) -> SystemSpec:
     variants = {"step": step, "epoch": epoch, "inference": ("",)}
+    if networks:
+        variants["networks"] = networks
     if matmul:
         variants["matmul"] = ("",)
     path = f"fastbp.bench.systems.{module}"
@@ -72,18 +86,28 @@ def _spec(
 
 
 _JAX_EPOCHS = tuple(f"{way}, {data}" for way in ("steps", "scan") for data in _DATA)
+_JAX_NETWORKS = tuple(f"{way}, {count}" for way in ("steps", "scan") for count in (_ONE, _ALL))
 
 SYSTEMS = (
-    _spec("fastbp", "Fastbp", ("fastbp",), module="with_fastbp", epoch=("",), extra=""),
-    _spec("numpy", "Numpy", ("numpy",), module="with_numpy", extra=""),
+    _spec(
+        "fastbp",
+        "Fastbp",
+        ("fastbp",),
+        module="with_fastbp",
+        epoch=("",),
+        networks=("",),  # it chooses how many threads to use by itself
+        extra="",
+    ),
+    _spec("numpy", "Numpy", ("numpy",), module="with_numpy", networks=(_ONE, _ALL), extra=""),
     _spec("scipy", "Scipy", ("numpy", "scipy"), module="with_scipy"),
-    _spec("torch", "Torch", ("torch",), module="with_torch", extra="peers"),
+    _spec("torch", "Torch", ("torch",), module="with_torch", networks=(_ONE, _ALL), extra="peers"),
     _spec(
         "torch.compile",
         "CompiledTorch",
         ("torch",),
         module="with_torch",
         matmul=False,  # the same library call
+        networks=(_ONE, _ALL),
         extra="peers",
     ),
     _spec(
@@ -93,11 +117,16 @@ SYSTEMS = (
         module="with_jax",
         step=("steps", "scan"),
         epoch=_JAX_EPOCHS,
+        networks=_JAX_NETWORKS,
         extra="peers",
     ),
     _spec("sklearn", "Sklearn", ("sklearn",), module="with_sklearn", matmul=False),
 )
-"""In the order of the tables: fastbp first, then the peers."""
+"""In the order of the tables: fastbp first, then the peers. scikit-learn's Adam has its epsilon
+elsewhere and its batches have another loss, and SciPy's step in place has no Adam: "networks" is
+without them."""
 
-REFERENCE = _spec("reference", "Reference", ("numpy",), module="reference", epoch=("",), extra="")
+REFERENCE = _spec(
+    "reference", "Reference", ("numpy",), module="reference", epoch=("",), networks=("",), extra=""
+)
 """Plain NumPy in float64: not timed, but what the others' results are compared with."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastbp.bench.problems import Parameters, Product, Training, preprocess
 
-__all__ = ["HostBatches", "System", "Trainer"]
+__all__ = ["HostBatches", "System", "Trainer", "targets"]
 
 Array = npt.NDArray[Any]
 
@@ -20,7 +20,8 @@ class Trainer(ABC):
     """A network in training. All memory is allocated, and everything compiled, before it is timed.
 
     `run` trains for ``problem.steps`` steps, in the order of the rows or, if
-    ``problem.shuffle``, in a new random order, and returns when the last step is done.
+    ``problem.shuffle``, in a new random order, ``problem.passes`` times, and returns when the last
+    step is done. What an optimizer keeps goes on from one run to the next.
     """
 
     @abstractmethod
@@ -59,7 +60,7 @@ class System(ABC):
     def trainer(self, problem: Training, start: Parameters, X: Array, y: Array) -> Trainer:
         """A network with its own copy of the parameters `start`.
 
-        X is float32 in the workload "step", uint8 in "epoch"; in both it has at least
+        X and y are those of `fastbp.bench.problems.examples`; they have at least
         ``problem.steps * problem.batch`` rows.
         """
 
@@ -68,8 +69,15 @@ class System(ABC):
         """A function (first, last) that returns P(y = 1) for the rows first to last of bytes X."""
 
 
+def targets(problem: Training, y: Array, dtype: npt.DTypeLike) -> Array:
+    """What the outputs should be, a row an example: labels of classes become ones among zeros."""
+    if problem.loss == "cross_entropy":
+        return np.eye(problem.sizes[-1], dtype=dtype)[y]
+    return y.astype(dtype).reshape(len(y), -1)
+
+
 class HostBatches:
-    """The batches of a run as NumPy arrays, for systems that compute on those.
+    """The batches of a pass as NumPy arrays, for systems that compute on those.
 
     Slices of X where the order is kept, else rows gathered into one buffer. Bytes are converted
     once, up front, if `convert_first`, else batch by batch.
@@ -79,7 +87,7 @@ class HostBatches:
         self._problem = problem
         self._random = np.random.default_rng(1)
         self.X = preprocess(X) if convert_first and X.dtype == np.uint8 else X
-        self.y = y.reshape(len(y), -1)
+        self.y = targets(problem, y, np.float32 if problem.loss == "cross_entropy" else y.dtype)
         shape = (problem.batch, X.shape[1])
         self._gathered = np.empty(shape, self.X.dtype)
         self._converted = np.empty(shape, np.float32)

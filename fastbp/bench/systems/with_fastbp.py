@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 import fastbp
 from fastbp.bench.problems import (
-    LEARNING_RATE,
+    ADAM_BETAS,
+    MOMENTUM,
     PIXEL_MEAN,
     PIXEL_SCALE,
-    WEIGHT_DECAY,
     Parameters,
     Product,
     Training,
@@ -57,7 +57,8 @@ class _Trainer(Trainer):
         every = len(X) // count
         self._X, self._y = X[::every][:count], y[::every][:count]
         self._problem = problem
-        self._network = _network(start, X.dtype)
+        self._network = _network(start, X.dtype, problem.activation, problem.loss)
+        self._optimizer = _optimizer(problem)
         self._seeds = itertools.count()
 
     def run(self) -> None:
@@ -65,24 +66,39 @@ class _Trainer(Trainer):
             self._X,
             self._y,
             batch_size=self._problem.batch,
-            epochs=1,
-            learning_rate=LEARNING_RATE,
-            weight_decay=WEIGHT_DECAY,
+            epochs=self._problem.passes,
+            learning_rate=self._problem.learning_rate,
+            weight_decay=self._problem.weight_decay,
             shuffle=self._problem.shuffle,
             seed=next(self._seeds),
+            **self._optimizer,
         )
 
     def parameters(self) -> Parameters:
         return self._network.weights, self._network.biases
 
 
-def _network(start: Parameters, data_dtype: np.dtype[Any]) -> fastbp.Network:
+def _optimizer(problem: Training) -> dict[str, Any]:
+    """Arguments of `fit`; none for plain descent."""
+    if problem.optimizer == "adam":
+        beta_1, beta_2 = ADAM_BETAS
+        numbers = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": problem.epsilon}
+        return {"optimizer": "adam", **numbers}
+    return {"momentum": MOMENTUM} if problem.optimizer == "momentum" else {}
+
+
+def _network(
+    start: Parameters,
+    data_dtype: np.dtype[Any],
+    activation: str = "sigmoid",
+    loss: str = "log_loss",
+) -> fastbp.Network:
     weights, biases = start
     sizes = (weights[0].shape[1], *(len(weight) for weight in weights))
     folding: dict[str, Any] = {}
     if data_dtype == np.uint8:
         folding = {"input_mean": PIXEL_MEAN, "input_scale": PIXEL_SCALE}
-    network = fastbp.Network(sizes, init="zeros", **folding)
+    network = fastbp.Network(sizes, activation=activation, loss=loss, init="zeros", **folding)
     for own, given in zip((*network.weights, *network.biases), (*weights, *biases), strict=True):
         own[...] = given
     return network

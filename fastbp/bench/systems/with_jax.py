@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.bench.problems import (
-    LEARNING_RATE,
+    ADAM_BETAS,
+    MOMENTUM,
     PIXEL_MEAN,
     PIXEL_SCALE,
-    WEIGHT_DECAY,
     Parameters,
     Product,
     Training,
     preprocess,
 )
-from fastbp.bench.systems.base import System, Trainer
+from fastbp.bench.systems.base import System, Trainer, targets
 
 __all__ = ["Jax"]
 
@@ -71,10 +71,12 @@ class _JaxTrainer(Trainer):
 
     def __init__(self, problem: Training, start: Parameters, X: Array, y: Array) -> None:
         self._problem = problem
-        self._params = _pytree(start)
+        params = _pytree(start)
+        kept = tuple(jax.tree.map(jnp.zeros_like, params) for _ in range(_KEPT[problem.optimizer]))
+        self._state = params, kept, jnp.zeros((), jnp.int32)
         self._random = np.random.default_rng(1)
         self._X = jnp.asarray(X)
-        self._y = jnp.asarray(y.reshape(len(y), -1))
+        self._y = jnp.asarray(targets(problem, y, np.float32))
 
     def _order(self) -> Array:
         """Row numbers of the run's batches, (steps, batch)."""
@@ -83,7 +85,7 @@ class _JaxTrainer(Trainer):
         return order.reshape(self._problem.steps, self._problem.batch)
 
     def parameters(self) -> Parameters:
-        layers = [(np.asarray(weight), np.asarray(bias)) for weight, bias in self._params]
+        layers = [(np.asarray(weight), np.asarray(bias)) for weight, bias in self._state[0]]
         return [weight for weight, _ in layers], [bias for _, bias in layers]
 
 
@@ -97,13 +99,14 @@ class _StepTrainer(_JaxTrainer):
                 self._batches.append((self._X[rows], self._y[rows]))
 
     def run(self) -> None:
-        if self._problem.shuffle:
-            for index in self._order():
-                self._params = _step_of_rows(self._params, self._X, self._y, index)
-        else:
-            for x, y in self._batches:
-                self._params = _step(self._params, x, y)
-        jax.block_until_ready(self._params)
+        for _ in range(self._problem.passes):
+            if self._problem.shuffle:
+                for index in self._order():
+                    self._state = _step_of_rows(self._problem, self._state, self._X, self._y, index)
+            else:
+                for x, y in self._batches:
+                    self._state = _step(self._problem, self._state, x, y)
+        jax.block_until_ready(self._state)
 
 
 class _ScanTrainer(_JaxTrainer):
@@ -116,10 +119,13 @@ class _ScanTrainer(_JaxTrainer):
 
     def run(self) -> None:
         if self._problem.shuffle:
-            self._params = _scan_of_rows(self._params, self._X, self._y, self._order())
+            for _ in range(self._problem.passes):
+                self._state = _scan_of_rows(
+                    self._problem, self._state, self._X, self._y, self._order()
+                )
         else:
-            self._params = _scan(self._params, self._X, self._y)
-        jax.block_until_ready(self._params)
+            self._state = _scan(self._problem, self._state, self._X, self._y)
+        jax.block_until_ready(self._state)
 
 
 def _pytree(start: Parameters) -> Any:
@@ -133,42 +139,84 @@ def _floats(x: jax.Array) -> jax.Array:
     return x
 
 
-def _logits(params: Any, x: jax.Array) -> jax.Array:
+_ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
+# Sums of the last layer and targets to the loss of each row.
+_LOSSES = {
+    "log_loss": lambda z, y: jnp.sum(jax.nn.softplus(z) - y * z, axis=1),
+    "cross_entropy": lambda z, y: jax.nn.logsumexp(z, axis=1) - jnp.sum(y * z, axis=1),
+    "squared_error": lambda z, y: 0.5 * jnp.sum((z - y) ** 2, axis=1),
+}
+_KEPT = {"sgd": 0, "momentum": 1, "adam": 2}
+
+
+def _logits(params: Any, x: jax.Array, activation: str = "sigmoid") -> jax.Array:
     *hidden, (weight, bias) = params
     for w, b in hidden:
-        x = jax.nn.sigmoid(x @ w.T + b)
+        x = _ACTIVATIONS[activation](x @ w.T + b)
     return x @ weight.T + bias
 
 
-def _loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
-    z = _logits(params, _floats(x))
-    return jnp.mean(jax.nn.softplus(z) - y * z)
+def _updated(problem: Training, state: Any, x: jax.Array, y: jax.Array) -> Any:
+    """Parameters, what the optimizer keeps, and the number of steps, after one more."""
+    params, kept, steps = state
+    steps = steps + 1
 
+    def loss(params: Any) -> jax.Array:
+        z = _logits(params, _floats(x), problem.activation)
+        return jnp.mean(_LOSSES[problem.loss](z, y))
 
-def _updated(params: Any, x: jax.Array, y: jax.Array) -> Any:
-    slopes = jax.grad(_loss)(params, x, y)
-    keep = 1 - LEARNING_RATE * WEIGHT_DECAY
-    return [
-        (keep * weight - LEARNING_RATE * dw, bias - LEARNING_RATE * db)
+    slopes = jax.grad(loss)(params)
+    rate = problem.learning_rate
+    if problem.optimizer == "momentum":
+        velocity = jax.tree.map(lambda v, g: MOMENTUM * v - rate * g, kept[0], slopes)
+        return jax.tree.map(jnp.add, params, velocity), (velocity,), steps
+    if problem.optimizer == "adam":
+        beta_1, beta_2 = ADAM_BETAS
+        first = jax.tree.map(lambda m, g: beta_1 * m + (1 - beta_1) * g, kept[0], slopes)
+        second = jax.tree.map(lambda v, g: beta_2 * v + (1 - beta_2) * g * g, kept[1], slopes)
+        of_first, of_second = 1 - beta_1**steps, 1 - beta_2**steps
+        params = jax.tree.map(
+            lambda p, m, v: p - rate * (m / of_first) / (jnp.sqrt(v / of_second) + problem.epsilon),
+            params,
+            first,
+            second,
+        )
+        return params, (first, second), steps
+    keep = 1 - rate * problem.weight_decay
+    params = [
+        (keep * weight - rate * dw, bias - rate * db)
         for (weight, bias), (dw, db) in zip(params, slopes, strict=True)
     ]
+    return params, kept, steps
 
 
-@partial(jax.jit, donate_argnums=0)
-def _step(params: Any, x: jax.Array, y: jax.Array) -> Any:
-    return _updated(params, x, y)
+_compiled = partial(jax.jit, static_argnums=0, donate_argnums=1)
 
 
-@partial(jax.jit, donate_argnums=0)
-def _step_of_rows(params: Any, X: jax.Array, y: jax.Array, index: jax.Array) -> Any:
-    return _updated(params, X[index], y[index])
+@_compiled
+def _step(problem: Training, state: Any, x: jax.Array, y: jax.Array) -> Any:
+    return _updated(problem, state, x, y)
 
 
-@partial(jax.jit, donate_argnums=0)
-def _scan(params: Any, X: jax.Array, y: jax.Array) -> Any:
-    return jax.lax.scan(lambda p, batch: (_updated(p, *batch), None), params, (X, y))[0]
+@_compiled
+def _step_of_rows(
+    problem: Training, state: Any, X: jax.Array, y: jax.Array, index: jax.Array
+) -> Any:
+    return _updated(problem, state, X[index], y[index])
 
 
-@partial(jax.jit, donate_argnums=0)
-def _scan_of_rows(params: Any, X: jax.Array, y: jax.Array, order: jax.Array) -> Any:
-    return jax.lax.scan(lambda p, i: (_updated(p, X[i], y[i]), None), params, order)[0]
+@_compiled
+def _scan(problem: Training, state: Any, X: jax.Array, y: jax.Array) -> Any:
+    def one_pass(state: Any, _: None) -> Any:
+        return jax.lax.scan(lambda s, batch: (_updated(problem, s, *batch), None), state, (X, y))
+
+    if problem.passes == 1:
+        return one_pass(state, None)[0]
+    return jax.lax.scan(one_pass, state, None, length=problem.passes)[0]
+
+
+@_compiled
+def _scan_of_rows(
+    problem: Training, state: Any, X: jax.Array, y: jax.Array, order: jax.Array
+) -> Any:
+    return jax.lax.scan(lambda s, i: (_updated(problem, s, X[i], y[i]), None), state, order)[0]

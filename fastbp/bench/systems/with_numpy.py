@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.bench.problems import (
-    LEARNING_RATE,
-    WEIGHT_DECAY,
+    ADAM_BETAS,
+    MOMENTUM,
     Parameters,
     Product,
     Training,
@@ -40,7 +40,7 @@ class Numpy(System):
     def trainer(self, problem: Training, start: Parameters, X: Array, y: Array) -> Trainer:
         """See `System.trainer`."""
         batches = HostBatches(problem, X, y, convert_first=self.variant == "float32")
-        return _Trainer(batches, start, problem.batch)
+        return _Trainer(problem, batches, start)
 
     def predictor(self, start: Parameters, X: Array) -> Callable[[int, int], Array]:
         """See `System.predictor`."""
@@ -58,15 +58,26 @@ class Numpy(System):
 
 
 class _Trainer(Trainer):
-    def __init__(self, batches: HostBatches, start: Parameters, batch: int) -> None:
-        self._batches = batches
-        self._network = NumpyNetwork(*start)
+    def __init__(self, problem: Training, batches: HostBatches, start: Parameters) -> None:
+        self._problem, self._batches = problem, batches
+        self._network = NumpyNetwork(*start, activation=problem.activation, loss=problem.loss)
         # Its `fit` would allocate this anew for each run.
-        self._scratch = _Scratch(self._network, batch)
+        self._scratch = _Scratch(self._network, problem.batch)
+        beta_1, beta_2 = ADAM_BETAS
+        self._rule = _Rule(
+            weight_decay=problem.weight_decay,
+            optimizer="adam" if problem.optimizer == "adam" else "sgd",
+            momentum=MOMENTUM if problem.optimizer == "momentum" else 0.0,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=problem.epsilon,
+        )
 
     def run(self) -> None:
-        for x, y in self._batches:
-            self._network._step(x, y, self._scratch, LEARNING_RATE, _Rule(WEIGHT_DECAY))
+        rate = self._problem.learning_rate
+        for _ in range(self._problem.passes):
+            for x, y in self._batches:
+                self._network._step(x, y, self._scratch, rate, self._rule)
 
     def parameters(self) -> Parameters:
         return self._network.weights, self._network.biases

@@ -1,4 +1,4 @@
-"""PyTorch: modules, autograd and SGD(fused=True); eager, or with torch.compile."""
+"""PyTorch: modules, autograd and fused SGD or Adam; eager, or with torch.compile."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from fastbp.bench.problems import (
-    LEARNING_RATE,
+    ADAM_BETAS,
+    MOMENTUM,
     PIXEL_MEAN,
     PIXEL_SCALE,
-    WEIGHT_DECAY,
     Parameters,
     Product,
     Training,
@@ -85,27 +85,24 @@ class _Trainer(Trainer):
     ) -> None:
         self._problem = problem
         self._X = torch.from_numpy(X)
-        self._y = torch.from_numpy(y).reshape(len(y), -1)
+        # Labels of classes as they are, numbers as a column beside the outputs.
+        self._y = torch.from_numpy(y if y.dtype.kind == "i" else y.reshape(len(y), -1))
         self._batches: list[Any] = []
         if not problem.shuffle:
             count = problem.steps * problem.batch
             parts = (t[:count].split(problem.batch) for t in (self._X, self._y))
             self._batches = list(zip(*parts, strict=True))
-        self._model = model = _model(start)
-        loss = nn.BCEWithLogitsLoss()
-        self._optimizer = torch.optim.SGD(
-            [
-                {"params": [p for p in model.parameters() if p.ndim == 2]},
-                {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
-            ],
-            lr=LEARNING_RATE,
-            weight_decay=WEIGHT_DECAY,
-            fused=True,
-        )
+        self._model = model = _model(start, problem.activation)
+        loss = _LOSSES[problem.loss]
+        self._optimizer = _optimizer(problem, model)
         self._loss = compile_(lambda x, y: loss(model(_floats(x)), y))
         self._loss_of_rows = compile_(lambda X, y, i: loss(model(_floats(X[i])), y[i]))
 
     def run(self) -> None:
+        for _ in range(self._problem.passes):
+            self._run_once()
+
+    def _run_once(self) -> None:
         if self._problem.shuffle:
             order = torch.randperm(self._problem.rows)[: self._problem.steps * self._problem.batch]
             for index in order.split(self._problem.batch):
@@ -124,19 +121,56 @@ class _Trainer(Trainer):
         return values[0::2], values[1::2]
 
 
+def _half_squared_error(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return 0.5 * nn.functional.mse_loss(z, y)
+
+
+_LOSSES: dict[str, Callable[..., torch.Tensor]] = {
+    "log_loss": nn.BCEWithLogitsLoss(),
+    "cross_entropy": nn.CrossEntropyLoss(),
+    "squared_error": _half_squared_error,
+}
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+}
+
+
+def _optimizer(problem: Training, model: nn.Sequential) -> torch.optim.Optimizer:
+    if problem.optimizer == "adam":
+        return torch.optim.Adam(
+            model.parameters(),
+            lr=problem.learning_rate,
+            betas=ADAM_BETAS,
+            eps=problem.epsilon,
+            fused=True,
+        )
+    weights, biases = ([p for p in model.parameters() if p.ndim == ndim] for ndim in (2, 1))
+    return torch.optim.SGD(
+        [
+            {"params": weights, "weight_decay": problem.weight_decay},
+            {"params": biases, "weight_decay": 0.0},
+        ],
+        lr=problem.learning_rate,
+        momentum=MOMENTUM if problem.optimizer == "momentum" else 0.0,
+        fused=True,
+    )
+
+
 def _floats(x: torch.Tensor) -> torch.Tensor:
     if x.dtype == torch.uint8:
         return x.to(torch.float32).sub_(PIXEL_MEAN).mul_(PIXEL_SCALE)
     return x
 
 
-def _model(start: Parameters) -> nn.Sequential:
-    """A network whose output is the logit."""
+def _model(start: Parameters, activation: str = "sigmoid") -> nn.Sequential:
+    """A network whose output is that of the last layer's weighted sums."""
     weights, biases = start
     sizes = [weights[0].shape[1], *(len(weight) for weight in weights)]
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        layers += [nn.Linear(n_in, n_out), nn.Sigmoid()]
+        layers += [nn.Linear(n_in, n_out), _ACTIVATIONS[activation]()]
     model = nn.Sequential(*layers[:-1])
     with torch.no_grad():
         for own, given in zip(model[::2], zip(weights, biases, strict=True), strict=True):
