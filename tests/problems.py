@@ -37,6 +37,7 @@ class Problem:
     weights: list[npt.NDArray[Any]]
     biases: list[npt.NDArray[Any]]
     folding: InputFolding
+    model: oracle.Model = oracle.SIGMOID
 
     def network(self) -> Any:
         """Make a fastbp network that has these parameters."""
@@ -48,6 +49,8 @@ class Problem:
             dtype=self.dtype,
             input_mean=self.folding.mean,
             input_scale=self.folding.scale,
+            activation=self.model.activation,
+            loss=self.model.loss,
         )
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             network.weights[layer][...] = weight
@@ -60,15 +63,22 @@ class Problem:
         return oracle.fold_input(self.X, self.folding.mean, self.folding.scale)
 
     def forward(self) -> oracle.Forward:
-        return oracle.forward(self.seen, self.weights, self.biases)
+        return oracle.forward(self.seen, self.weights, self.biases, self.model)
 
     def bounds(self) -> Bounds:
-        return bounds(self.X, self.y, self.weights, self.biases, self.dtype, folding=self.folding)
+        return bounds(
+            self.X, self.y, self.weights, self.biases, self.dtype, folding=self.folding,
+            model=self.model,
+        )  # fmt: skip
 
-    def trained(self, batches: Any, **settings: float) -> oracle.Step:
-        return oracle.train(self.seen, self.y, self.weights, self.biases, batches, **settings)
+    def trained(self, batches: Any, **settings: Any) -> oracle.Step:
+        """By `oracle.train`, with its settings."""
+        return oracle.train(
+            self.seen, self.y, self.weights, self.biases, batches, model=self.model, **settings
+        )
 
-    def training_bounds(self, batches: Any, **settings: float) -> TrainingBounds:
+    def training_bounds(self, batches: Any, **settings: Any) -> TrainingBounds:
+        """How far a training may be from `trained` with the same settings."""
         return training_bounds(
             self.X,
             self.y,
@@ -77,6 +87,7 @@ class Problem:
             batches,
             self.dtype,
             folding=self.folding,
+            model=self.model,
             **settings,
         )
 
@@ -89,8 +100,11 @@ def make_problem(
     data_dtype: str | None = None,
     fold: str = "none",
     seed: int = 0,
+    model: oracle.Model = oracle.SIGMOID,
 ) -> Problem:
-    """Random rows, labels 0/1 and Xavier-sized weights with biases that are not zero.
+    """Random rows, targets and Xavier-sized weights with biases that are not zero.
+
+    Targets are such as the loss takes: 0 and 1, one label for a row, counts or any numbers.
 
     `fold` is "none", "scalar", "mean" or "feature": what kind of input mean and scale the network
     gets, two numbers, a mean for each feature, or a scale for each too.
@@ -119,7 +133,7 @@ def make_problem(
         for fan_in, fan_out in pairwise(layer_sizes)
     ]
     biases = [0.3 * rng.normal(size=size) for size in layer_sizes[1:]]
-    y = rng.integers(0, 2, size=(n, layer_sizes[-1])).astype(dtype)
+    y = _targets(rng, model.loss, n, layer_sizes[-1]).astype(dtype)
     return Problem(
         layer_sizes,
         np.dtype(dtype),
@@ -128,7 +142,18 @@ def make_problem(
         [w.astype(dtype) for w in weights],
         [b.astype(dtype) for b in biases],
         folding,
+        model,
     )
+
+
+def _targets(rng: np.random.Generator, loss: str, rows: int, outputs: int) -> npt.NDArray[Any]:
+    if loss == "log_loss":
+        return rng.integers(0, 2, size=(rows, outputs))
+    if loss == "cross_entropy":
+        return np.eye(outputs)[rng.integers(0, outputs, size=rows)]
+    if loss == "poisson":
+        return rng.poisson(1.5, size=(rows, outputs))
+    return 1.5 * rng.normal(size=(rows, outputs))
 
 
 def exact_factors(m: int, n: int, k: int, dtype: str, a_dtype: str | None = None) -> Any:

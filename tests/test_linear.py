@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 import fastbp
 from fastbp.kernels.compile import machine
 from tests import oracle
+from tests.function_errors import FUNCTION_ROUNDOFFS
 from tests.layouts import LAYOUTS
-from tests.tolerance import SIGMOID_ROUNDOFFS, assert_within, gamma
+from tests.tolerance import assert_within, gamma
 
 DTYPES = ["float32", "float64"]
 ROWS, OUTPUTS, INPUTS = 37, 29, 43
@@ -45,7 +46,7 @@ def assert_linear(actual, x, weight, bias=None, activation=None) -> None:
     bound = gamma(2 * (x.shape[-1] + 2), actual.dtype) * size
     if activation == "sigmoid":
         exact = oracle.sigmoid(exact)
-        bound = bound / 4 + gamma(SIGMOID_ROUNDOFFS, actual.dtype) * exact
+        bound = bound / 4 + gamma(FUNCTION_ROUNDOFFS, actual.dtype) * exact
     assert_within(actual, exact, bound, "linear")
 
 

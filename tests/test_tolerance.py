@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,73 @@ def test_leaving_out_one_row_leaves_the_bounds(layer_sizes, dtype):
     for layer, allowed in enumerate(problem.bounds().weight_gradients):
         with pytest.raises(AssertionError, match="too far"):
             assert_within(short.weights[layer] * 36 / 37, full.weights[layer], allowed, "dW")
+
+
+MODELS = [oracle.Model(name, loss) for name, loss in zip(
+    oracle.ACTIVATIONS, [*oracle.LOSSES, *oracle.LOSSES], strict=False
+)]  # fmt: skip
+RULES = [
+    oracle.SGD,
+    oracle.Rule(momentum=0.9),
+    oracle.Rule(momentum=0.9, nesterov=True),
+    oracle.Rule("adam"),
+    oracle.Rule("adamw"),
+]
+
+
+def assert_all_within(trained, exact, allowed):
+    for kind in ("weights", "biases"):
+        three = (getattr(one, kind) for one in (trained, exact, allowed))
+        for now, right, bound in zip(*three, strict=True):
+            assert_within(now, right, bound, kind)
+
+
+def assert_leaves_the_bounds(problem, batches, other, **settings):
+    """Assert that parameters that came about in another way are told from the right ones."""
+    exact = problem.trained(batches, **settings)
+    allowed = problem.training_bounds(batches, **settings)
+    with pytest.raises(AssertionError, match="too far"):
+        assert_all_within(other, exact, allowed)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_another_function_leaves_the_bounds(model, dtype):
+    problem = make_problem((33, 3, 2), dtype=dtype, model=model)
+    batches = [np.arange(start, start + 16) % 37 for start in range(4)]
+    settings = {**SETTINGS, "learning_rate": 0.1}
+    for other in MODELS:
+        if "cross_entropy" in (model.loss, other.loss) and model.loss != other.loss:
+            continue  # its targets are others
+        if other != model:
+            wrong = dataclasses.replace(problem, model=other).trained(batches, **settings)
+            assert_leaves_the_bounds(problem, batches, wrong, **settings)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_another_rule_leaves_the_bounds(rule, dtype):
+    problem = make_problem((33, 3, 2, 1), dtype=dtype, model=oracle.Model("tanh"))
+    batches = [np.arange(start, start + 16) % 37 for start in range(4)]
+    settings = {"learning_rate": 0.01, "weight_decay": 0.1}
+    for other in [*RULES, oracle.Rule("adam", beta_1=0.89), oracle.Rule("adam", beta_2=0.99)]:
+        if other != rule:
+            wrong = problem.trained(batches, rule=other, **settings)
+            if {other.optimizer, rule.optimizer} == {"adam", "adamw"}:
+                wrong.biases[0][...] = np.inf  # which are not decayed: no difference
+            assert_leaves_the_bounds(problem, batches, wrong, rule=rule, **settings)
+
+
+@pytest.mark.parametrize("left_out", ["sample_weight", "dropout", "seed"])
+def test_weights_and_dropout_left_out_leave_the_bounds(left_out, dtype):
+    problem = make_problem((33, 3, 2, 1), dtype=dtype)
+    batches = [np.arange(start, start + 16) % 37 for start in range(4)]
+    settings = {
+        **SETTINGS,
+        "sample_weight": np.random.default_rng(0).uniform(0.5, 1.5, size=37),
+        "dropout": (0.0, 0.3, 0.3),
+        "seed": 7,
+    }
+    wrong = problem.trained(batches, **{k: v for k, v in settings.items() if k != left_out})
+    assert_leaves_the_bounds(problem, batches, wrong, **settings)
 
 
 def test_nan_is_never_within_a_bound():
