@@ -199,6 +199,14 @@ def test_losses_and_slopes_of_finite_outputs_are_finite(loss, dtype):
 
 
 @each_dtype
+def test_poisson_stops_at_the_largest_number_whatever_is_taken_from_it(dtype):
+    largest = float(np.finfo(dtype).max)
+    z, y = np.array([[largest / 4]], dtype), np.array([[8]], dtype)  # y z is larger
+    delta, row_losses, _ = run("poisson", z, y)
+    assert delta[0, 0] == row_losses[0] == largest
+
+
+@each_dtype
 def test_outputs_of_softmax_may_be_as_far_apart_as_numbers_can(dtype):
     largest = float(np.finfo(dtype).max)
     z = np.array([[largest, -largest, 0]], dtype)

@@ -31,9 +31,12 @@ from fastbp.engine import method
 from fastbp.kernels.linalg import macrokernel
 from fastbp.kernels.compile import machine
 from fastbp.kernels.narrow.shards import shard_count
-from tests import oracle
+from fastbp.kernels.functions.activations import ACTIVATION_CODES, MOST_ULP, STORED_SLOPES
+from fastbp.kernels.functions.losses import LOSS_CODES
+from tests import oracle, strips
 from tests.problems import make_problem
 from tests.test_linear import assert_update
+from tests.test_output_functions import test_losses_and_slopes_follow_the_oracle
 from tests.test_matmul import TRANSPOSITIONS, assert_multiplies, around, tiles, widest_chunk
 from tests.training import assert_training_follows_the_oracle
 
@@ -63,6 +66,24 @@ def check_sigmoid():
     exact = oracle.sigmoid(x)
     ulp = np.spacing(exact.astype(np.float32)).astype(np.float64)
     assert (np.abs(fastbp.sigmoid(x) - exact) < 4 * ulp).all()
+
+
+def check_functions(dtype, fused=True):
+    for name in ACTIVATION_CODES:
+        x = np.linspace(-14, 14, 1001).astype(dtype)
+        exact = oracle.ACTIVATIONS[name].value(x.astype(float))
+        # Without fused multiply-add two roundings more, and that of x^2 in gelu's exp(-x^2 / 2);
+        # the oracle, in float64, rounds sqrt(2) and x / sqrt(2): in erfc each counts x^2 times.
+        more = 0 if fused and dtype == "float32" else 2 + 2 * x * x
+        ulp = np.spacing(np.abs(exact).astype(dtype)).astype(float)
+        found = strips.values(name, x)
+        assert (np.abs(found - exact) <= (MOST_ULP[name] + more) * ulp).all(), name
+        if ACTIVATION_CODES[name] not in STORED_SLOPES:
+            slope = oracle.ACTIVATIONS[name].slope(x.astype(float))
+            assert np.allclose(strips.slopes_from(name, found), slope, rtol=0, atol=1e-5), name
+    for loss in LOSS_CODES:
+        for count in (1, 5):
+            test_losses_and_slopes_follow_the_oracle(loss, dtype, count)
 
 
 def check_training():
@@ -108,6 +129,7 @@ def test_kernels_at_any_vector_width(bits, tmp_path):
         pytest.skip("this CPU's own width: what all other tests run at")
     printed = run_python(
         CHECKS + "check_matmul('float32')\ncheck_sigmoid()\ncheck_training()\n"
+        "check_functions('float32')\n"
         "print(machine.VECTOR_BITS)",
         **environment(tmp_path, bits),
     )
@@ -117,7 +139,8 @@ def test_kernels_at_any_vector_width(bits, tmp_path):
 @pytest.mark.skipif(machine.VECTOR_BITS == 128, reason="all other tests run at this width")
 def test_float64_with_two_lanes(tmp_path):
     run_python(
-        CHECKS + "check_matmul('float64')\ncheck_narrow_training('float64')",
+        CHECKS + "check_matmul('float64')\ncheck_narrow_training('float64')\n"
+        "check_functions('float64')",
         **environment(tmp_path, "128"),
     )
 
@@ -139,6 +162,7 @@ def test_the_register_tile_of_a_cpu_with_avx2(tmp_path):
 def test_without_fused_multiply_add_no_slow_library_function_is_called(tmp_path):
     printed = run_python(
         CHECKS + "check_matmul('float32')\n"
+        "check_functions('float32', fused=False)\n"
         "print(machine.VECTOR_BITS)\n"
         "print(macrokernel.regions['float32']._compiled._library.get_asm_str())",
         **environment(tmp_path, NUMBA_CPU_NAME="generic"),

@@ -112,8 +112,8 @@ MOST_ULP = {
 }
 """How far a result may be from the true value for the argument that is given: the activation for
 slopes, x for all others; on CPUs with fused multiply-add. The slopes of gelu and silu cross 0, so
-theirs are ULP of the larger of slope and factor, Phi(x) or sigmoid(x). Checked for all float32
-there are (benchmarks/activation_ulp.py), and for a sample of float64."""
+theirs are ULP of the larger of slope and factor, Phi(x) or sigmoid(x). The tests check samples of
+both types, ``benchmarks/activation_ulp.py`` all float32 there are."""
 
 RISE_FROM = {
     "identity": -math.inf,

@@ -18,7 +18,7 @@ from numba import float32, float64, int64
 from fastbp.kernels.compile.calls import words_at
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions import activations as f
-from fastbp.kernels.functions.loops import give_slopes, give_values
+from fastbp.kernels.functions.loops import slopes_by_code, values_by_code
 from fastbp.kernels.functions.strip import Strip
 from fastbp.kernels.simd.random import kept
 from fastbp.kernels.simd.vectors import (
@@ -57,47 +57,31 @@ def _one(a, dtype):
     return splat(1.0, dtype)
 
 
-@jit
-def _give_values(code, c, bias, step, second, count, dtype):
-    if code == f.SIGMOID:
-        give_values(f.sigmoid, None, c, bias, step, second, count, dtype)
-    elif code == f.TANH:
-        give_values(f.tanh, None, c, bias, step, second, count, dtype)
-    elif code == f.RELU:
-        give_values(f.relu, None, c, bias, step, second, count, dtype)
-    elif code == f.LEAKY_RELU:
-        give_values(f.leaky_relu, None, c, bias, step, second, count, dtype)
-    elif code == f.ELU:
-        give_values(f.elu, None, c, bias, step, second, count, dtype)
-    elif code == f.SOFTPLUS:
-        give_values(f.softplus, None, c, bias, step, second, count, dtype)
-    elif code == f.GELU:
-        give_values(f.gelu, f.gelu_slope, c, bias, step, second, count, dtype)
-    elif code == f.SILU:
-        give_values(f.silu, f.silu_slope, c, bias, step, second, count, dtype)
-    else:
-        give_values(_itself, None, c, bias, step, second, count, dtype)
-
-
-@jit
-def _give_slopes(code, target, source, step, a, count, dtype):
-    """Of STORED, ``a`` is the slope."""
-    if code == f.SIGMOID:
-        give_slopes(f.sigmoid_slope, target, source, step, a, count, dtype)
-    elif code == f.TANH:
-        give_slopes(f.tanh_slope, target, source, step, a, count, dtype)
-    elif code == f.RELU:
-        give_slopes(f.relu_slope, target, source, step, a, count, dtype)
-    elif code == f.LEAKY_RELU:
-        give_slopes(f.leaky_relu_slope, target, source, step, a, count, dtype)
-    elif code == f.ELU:
-        give_slopes(f.elu_slope, target, source, step, a, count, dtype)
-    elif code == f.SOFTPLUS:
-        give_slopes(f.softplus_slope, target, source, step, a, count, dtype)
-    elif code == f.IDENTITY:
-        give_slopes(_one, target, source, step, a, count, dtype)
-    else:
-        give_slopes(None, target, source, step, a, count, dtype)
+_give_values = values_by_code(
+    {
+        f.IDENTITY: (_itself, None),
+        f.SIGMOID: (f.sigmoid, None),
+        f.TANH: (f.tanh, None),
+        f.RELU: (f.relu, None),
+        f.LEAKY_RELU: (f.leaky_relu, None),
+        f.ELU: (f.elu, None),
+        f.SOFTPLUS: (f.softplus, None),
+        f.GELU: (f.gelu, f.gelu_slope),
+        f.SILU: (f.silu, f.silu_slope),
+    }
+)
+_give_slopes = slopes_by_code(
+    {
+        f.IDENTITY: _one,
+        f.SIGMOID: f.sigmoid_slope,
+        f.TANH: f.tanh_slope,
+        f.RELU: f.relu_slope,
+        f.LEAKY_RELU: f.leaky_relu_slope,
+        f.ELU: f.elu_slope,
+        f.SOFTPLUS: f.softplus_slope,
+        _STORED: None,
+    }
+)
 
 
 class _Spare(NamedTuple):
@@ -121,7 +105,7 @@ def _spare(at, dtype):
 def _finish(code, c, bias, step, second, count, spare, dtype):
     """Whole vectors of a row of c, and of ``second`` unless that is 0."""
     _give_values(code, c, bias, step, second, count, dtype)
-    if address_of(second) != 0 and code != f.GELU and code != f.SILU:
+    if address_of(second) != 0:  # those of gelu and silu are there already
         _give_slopes(code, second, spare.ones, int64(0), c, count, dtype)
 
 

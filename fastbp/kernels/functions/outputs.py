@@ -1,7 +1,7 @@
 """From Z of the last layer to its delta, loss and metric, for any loss: a region.
 
 Called by address with an `Outputs`: the rows of a tile are the lanes of vectors, one vector for
-each output, as in `narrow.layers`. Which loss it is, is asked once for a tile.
+each output, as in `narrow.layers`.
 
 ``delta`` holds the targets, and gets (slope of the loss) * weight * share. ``tally`` gets two
 vectors: weight * loss and weight * metric of each row, summed over the outputs. The metric is
