@@ -27,9 +27,9 @@ Array = npt.NDArray[Any]
 def _checked(activation: str | None) -> str:
     if activation is None:
         return "identity"
-    if not isinstance(activation, str):
+    if not isinstance(activation, str):  # nor a sequence of them, which networks take
         raise TypeError(f"activation must be None or a str, got {activation!r}")
-    return str(check_activation(activation))
+    return activation if activation in ACTIVATION_CODES else str(check_activation(activation))
 
 
 def _flat(words: Iterable[Any]) -> Iterator[int]:
@@ -91,7 +91,8 @@ def linear(
     ValueError
         For shapes that do not fit, an unknown activation, or a read-only `out`.
     """
-    name, out = _checked(activation), single_out(out)
+    name = _checked(activation)
+    out = None if out is None else single_out(out)
     rows, w = numeric(x, "x"), numeric(weight, "weight")
     if rows.ndim == 0 or w.ndim != 2:
         raise ValueError(

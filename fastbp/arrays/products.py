@@ -47,13 +47,10 @@ def _multiply(a: Array, b: Array, c: Array, dtype: np.dtype[Any]) -> None:
 
 def _is_plain(x: npt.ArrayLike) -> TypeGuard[Array]:
     """Whether ``x`` is a matrix that needs none of the rules for anything else."""
-    return (
-        type(x) is np.ndarray
-        and x.ndim == 2
-        and x.dtype in _PLAIN
-        and x.flags.forc
-        and x.flags.aligned
-    )
+    if type(x) is not np.ndarray or x.ndim != 2 or x.dtype not in _PLAIN:
+        return False
+    flags = x.flags
+    return flags.forc and flags.aligned
 
 
 def _is_plain_target(out: Any, x1: Array, x2: Array) -> bool:
@@ -133,8 +130,9 @@ def matmul(
         and x1.shape[1] == x2.shape[0]
         and (place is None or _is_plain_target(place, x1, x2))
     ):
-        rows, columns = x1.shape[0], x2.shape[1]
-        result = memory.empty_result((rows, columns), x1.dtype) if place is None else place
+        result = place
+        if place is None:
+            result = memory.empty_result((x1.shape[0], x2.shape[1]), x1.dtype)
         if plain_product(x1, x2, result):
             return result
     keywords = {"out": place, "casting": casting, "order": order, "dtype": dtype, "subok": subok}
@@ -143,7 +141,8 @@ def matmul(
     if has_override(x1, x2, place):
         return _numpy_matmul(x1, x2, **keywords)
     place = single_out(place)
-    np.asarray(0, order=order)  # refuses what is no order
+    if order != "K":
+        np.asarray(0, order=order)  # refuses what is no order
     a, b = as_array(x1, "x1"), as_array(x2, "x2")
     loop = _loop_dtype(a, b, place, dtype, casting)
     if loop not in _PLAIN and loop != np.float16:
@@ -155,7 +154,8 @@ def matmul(
     values = _along(a, b, place, axes, loop, by_columns=by_columns)
     if place is not None:
         return place
-    wrap = wrapper([x1, x2]) if subok else None
+    both_plain = type(x1) is np.ndarray and type(x2) is np.ndarray
+    wrap = wrapper([x1, x2]) if subok and not both_plain else None
     if wrap is not None:
         return wrap(values)
     return values[()] if values.ndim == 0 else values
@@ -165,6 +165,9 @@ def _loop_dtype(
     a: Array, b: Array, out: Array | None, dtype: npt.DTypeLike | None, casting: Casting
 ) -> np.dtype[Any]:
     """What NumPy would compute in, in the machine's byte order."""
+    plain = a.dtype in _PLAIN and a.dtype == b.dtype and (out is None or out.dtype == a.dtype)
+    if plain and dtype is None and casting == "same_kind":
+        return a.dtype  # in a tenth of the time
     signature = (None, None, None if dtype is None else np.dtype(dtype))
     operands = (a.dtype, b.dtype, None if out is None else out.dtype)
     loops = _numpy_matmul.resolve_dtypes(operands, signature=signature, casting=casting)
