@@ -1,15 +1,19 @@
-"""``fastbp.sigmoid`` and ``sigmoid_derivative``: accuracy, special values, dtypes, ``out=``.
+"""``fastbp.sigmoid``, ``relu`` and the like: accuracy, special values, dtypes, ``out=``.
 
 Accuracy is stated in ULP, the distance to the next number of the result's dtype. With u = eps / 2
-the formulas round as follows: e = exp(-abs(x)) to 2 u (its last addition, and what comes before
-it); sigmoid's quotient is corrected and adds u; in the derivative 1 + e adds u, its square and the
-division u each. That makes 3 u for e / (1 + e), at most 3 ULP, and 7 u for e / (1 + e)^2. What is
-asserted is nearer to what is found: 1.56 ULP for sigmoid over all float32
-(``benchmarks/sigmoid_ulp.py``), and 4.22 ULP for the derivative, at 4.8399496, over every float32
-from 2^-15 to 256.
+sigmoid's formulas round as follows: e = exp(-abs(x)) to 2 u (its last addition, and what comes
+before it); sigmoid's quotient is corrected and adds u; in the derivative 1 + e adds u, its square
+and the division u each. That makes 3 u for e / (1 + e), at most 3 ULP, and 7 u for e / (1 + e)^2.
+What is asserted is nearer to what is found: 1.56 ULP for sigmoid over all float32, and 4.22 ULP for
+the derivative, at 4.8399496, over every float32 from 2^-15 to 256. The others' errors are tested in
+``test_activations.py``, and found by ``benchmarks/activation_ulp.py``.
+
+What keywords do is in ``test_elementwise_keywords.py``.
 """
 
 from __future__ import annotations
+
+import threading
 
 import numpy as np
 import pytest
@@ -19,25 +23,58 @@ from hypothesis.extra import numpy as hnp
 
 import fastbp
 from fastbp.kernels.compile import machine
-from fastbp.kernels.functions.elementwise import BLOCK
+from fastbp.kernels.functions.activations import MOST_ULP
+from fastbp.kernels.functions.elementwise import BLOCK, CODES
 from tests import oracle
 from tests.layouts import LAYOUTS
 from tests.tolerance import assert_within
 
 DTYPES = ["float32", "float64"]
-MOST_ULP = {"sigmoid": 2.0, "sigmoid_derivative": 5.0}
-FUNCTIONS = [fastbp.sigmoid, fastbp.sigmoid_derivative]
+FUNCTIONS = [getattr(fastbp, name) for name in CODES]
+SIGMOIDS = [fastbp.sigmoid, fastbp.sigmoid_derivative]
+# The limits far on the left; on the right it is x, or the slope 1, but for the sigmoids.
+FAR_LEFT = {"tanh": -1.0, "leaky_relu": -np.inf, "leaky_relu_derivative": 0.01, "elu": -1.0}
+FAR_RIGHT = {"sigmoid": 1.0, "sigmoid_derivative": 0.0, "tanh": 1.0, "tanh_derivative": 0.0}
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_function = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+each_sigmoid = pytest.mark.parametrize("function", SIGMOIDS, ids=lambda f: f.__name__)
 
 
 def reference(function, x):
-    """The same function in x's own precision, straight from exp(-abs(x))."""
+    """The same function in x's own precision, straight from exp(-abs(x)); of the sigmoids."""
     e = np.exp(-np.abs(x))
     if function is fastbp.sigmoid:
         return np.where(x < 0, e, 1) / (1 + e)
     return e / (1 + e) ** 2
+
+
+def exact(function, x):
+    """The oracle's value for float64 x, and what its error and the function's are relative to."""
+    x = np.asarray(x, np.float64)
+    name, derivative, _ = function.__name__.partition("_derivative")
+    activation = oracle.ACTIVATIONS[name]
+    if not derivative:
+        value = activation.value(x)
+        return value, np.abs(value)
+    value = activation.slope(x)
+    size = np.abs(value)
+    if name in ("silu", "gelu"):  # sums that cross 0: the factor of x counts, if it is larger
+        with np.errstate(invalid="ignore"):
+            size = np.fmax(size, np.abs(activation.value(x) / x))
+    return value, size
+
+
+def assert_accurate(actual, function, x, dtype=None, rounding=0.0):
+    """Assert that it is the function of x but for its own error, and that of float64's oracle."""
+    dtype = np.dtype(dtype or actual.dtype)
+    value, size = exact(function, x)
+    ulp = np.spacing(size.astype(dtype)).astype(np.float64)
+    wide = np.asarray(x, np.float64)
+    # exp(-z^2 / 2) and erfc(z) multiply the error of z by z^2.
+    steep = wide * wide if function.__name__.startswith("gelu") else 0
+    bound = MOST_ULP[function.__name__] * ulp + (8 + steep) * np.finfo(np.float64).eps * size
+    assert_within(actual, value, bound + rounding * ulp, function.__name__)
 
 
 def normals(n: int, dtype: str) -> np.ndarray:
@@ -64,7 +101,7 @@ def where_it_bends(dtype: str) -> np.ndarray:
     return np.random.default_rng(1).uniform(-widest, widest, 1 << 20).astype(dtype)
 
 
-@each_function
+@each_sigmoid
 @each_dtype
 @pytest.mark.parametrize("sample", [bit_patterns, where_it_bends])
 def test_error_in_ulp(function, dtype, sample):
@@ -84,18 +121,17 @@ def test_float16_is_rounded_from_float32(function, dtype):
     x = np.arange(-120, 120).astype(dtype)
     result = function(x)
     assert result.dtype == np.float16
-    exact = reference(function, x.astype(np.float64))
-    half_an_ulp = 0.5 * np.spacing(np.abs(exact).astype(np.float16)).astype(np.float64)
-    assert_within(result, exact, half_an_ulp * 1.001, "float16")
+    value, size = exact(function, x)
+    half_an_ulp = 0.5 * np.spacing(np.abs(value).astype(np.float16)).astype(np.float64)
+    own = MOST_ULP[function.__name__] * np.finfo(np.float32).eps * size
+    assert_within(result, value, (half_an_ulp + own) * 1.001, "float16")
 
 
 @each_function
 @each_dtype
 def test_against_the_oracle(function, dtype):
-    x = normals(1000, dtype)
-    exact = getattr(oracle, function.__name__)(x)
-    bound = MOST_ULP[function.__name__] * np.finfo(dtype).eps * exact
-    assert_within(function(x), exact, 2 * bound, function.__name__)
+    x = normals(5000, dtype)
+    assert_accurate(function(x), function, x)
 
 
 @each_dtype
@@ -158,6 +194,35 @@ def test_nan_stays_nan_in_its_own_place(function, dtype):
         np.testing.assert_array_equal(np.delete(y, place), np.delete(function(x), place))
 
 
+@each_function
+@each_dtype
+def test_far_out_are_the_limits(function, dtype):
+    info = np.finfo(dtype)
+    far = np.array([800.0, 1e4, 1e30, info.max, np.inf], dtype)
+    name = function.__name__
+    slope = name.endswith("_derivative")
+    right = FAR_RIGHT.get(name, 1.0 if slope else far)
+    left = FAR_LEFT.get(name, 0.0)
+    if name == "leaky_relu":
+        left = np.array(-0.01, dtype) * far
+    np.testing.assert_array_equal(function(far), np.broadcast_to(right, far.shape))
+    np.testing.assert_array_equal(function(-far), np.broadcast_to(left, far.shape).astype(dtype))
+
+
+@each_function
+@each_dtype
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_at_zero_it_is_what_the_oracle_says(function, dtype, zero):
+    x = np.full(33, zero, dtype)
+    np.testing.assert_array_equal(function(x), np.array(exact(function, x)[0], dtype))
+
+
+@each_function
+@each_dtype
+def test_finite_for_every_finite_input(function, dtype):
+    assert np.isfinite(function(bit_patterns(dtype))).all()
+
+
 @each_dtype
 def test_subnormal_input(dtype):
     info = np.finfo(dtype)
@@ -195,18 +260,14 @@ def test_the_dtype_is_that_of_numpy_exp(function, dtype):
     x = np.array([0, 1, 1, 0], dtype)
     y = function(x)
     assert y.dtype == np.exp(x).dtype
-    exact = reference(function, x.astype(np.float64))
-    ulp = np.spacing(np.abs(exact).astype(y.dtype))
-    assert_within(y, exact, MOST_ULP[function.__name__] * ulp, dtype)
+    assert_accurate(y, function, x.astype(np.float64), rounding=0.5)
     assert type(function(x[0])) is type(np.exp(x[0]))
 
 
 @each_function
-@pytest.mark.parametrize("dtype", ["c8", "c16", "O", "U1", "M8[s]", "longdouble"])
+@pytest.mark.parametrize("dtype", ["U1", "S1", "M8[s]", "m8[s]", "V4"])
 def test_dtypes_that_are_refused(function, dtype):
-    if dtype == "longdouble" and np.dtype(dtype).itemsize == 8:
-        pytest.skip("long double is float64 here")
-    with pytest.raises(TypeError, match="real numbers"):
+    with pytest.raises(TypeError, match=function.__name__):
         function(np.zeros(3, dtype))
 
 
@@ -263,6 +324,26 @@ def test_the_same_bits_with_any_number_of_threads(function, dtype, set_num_threa
         set_num_threads(threads)
         results.append(function(x))
     np.testing.assert_array_equal(*results)
+
+
+@each_dtype
+def test_several_python_threads_at_once(dtype):
+    """Each has its own scratch memory, and its own team."""
+    x = normals(70_001, dtype)
+    expected = {function.__name__: function(x) for function in FUNCTIONS}
+    wrong = []
+
+    def work(start):
+        for function in FUNCTIONS[start:] + FUNCTIONS[:start]:
+            if not np.array_equal(function(x), expected[function.__name__]):
+                wrong.append(function.__name__)
+
+    workers = [threading.Thread(target=work, args=(start,)) for start in (0, 5, 10)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -328,9 +409,8 @@ def test_out_of_another_dtype_of_the_same_kind(function, source, target):
     out = np.empty(5, target)
     assert function(x, out=out) is out
     # Computed in the dtype that x asks for, and rounded to out's.
-    coarsest = max(np.finfo(function(x).dtype).eps, np.finfo(target).eps)
-    exact = reference(function, x.astype(np.float64))
-    assert_within(out, exact, MOST_ULP[function.__name__] * coarsest * exact, "out")
+    coarsest = max(function(x).dtype, np.dtype(target), key=lambda dtype: np.finfo(dtype).eps)
+    assert_accurate(out, function, x.astype(np.float64), coarsest.newbyteorder("="), 0.5)
 
 
 @each_function
@@ -345,7 +425,8 @@ def test_out_of_no_dimensions(function):
     ("out", "error"),
     [
         (np.ones(4, "f4"), ValueError),
-        (np.ones((1, 3), "f4"), ValueError),
+        (np.ones((3, 1), "f4"), ValueError),
+        (np.ones((3, 0), "f4"), ValueError),
         (np.ones(3, "i4"), TypeError),
         (np.broadcast_to(np.ones(1, "f4"), 3), ValueError),
         ([1.0, 1.0, 1.0], TypeError),

@@ -9,6 +9,7 @@ import pytest
 
 import fastbp
 from fastbp import Network
+from fastbp.kernels.functions.elementwise import CODES
 
 VALUES = np.arange(6.0).reshape(3, 2)
 
@@ -60,10 +61,10 @@ def test_masked_arrays_without_masked_values_are_taken(network, mask):
     np.testing.assert_array_equal(network.predict_proba(np.ma.array(VALUES, mask=mask)), expected)
 
 
-@pytest.mark.parametrize("function", [fastbp.sigmoid, fastbp.sigmoid_derivative])
-def test_functions_refuse_masked_values(function):
+@pytest.mark.parametrize("name", [*CODES, "softmax"])
+def test_functions_refuse_masked_values(name):
     with pytest.raises(ValueError, match="x has masked values, the first in row 1"):
-        function(np.ma.masked_array([0.0, 1.0], mask=[False, True]))
+        getattr(fastbp, name)(np.ma.masked_array([0.0, 1.0], mask=[False, True]))
 
 
 def test_products_refuse_masked_values():

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbp
+from fastbp.activations import ACTIVATIONS
 from fastbp.kernels.compile import machine
+from fastbp.kernels.functions.activations import MOST_ULP
 from tests import oracle
 from tests.function_errors import FUNCTION_ROUNDOFFS
 from tests.layouts import LAYOUTS
@@ -20,7 +22,9 @@ DTYPES = ["float32", "float64"]
 ROWS, OUTPUTS, INPUTS = 37, 29, 43
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-each_activation = pytest.mark.parametrize("activation", [None, "sigmoid"])
+each_activation = pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
+
+STEEPEST = {"sigmoid": 0.25, "gelu": 1.13, "silu": 1.1}  # the largest slope; 1 of the others
 
 
 def random_array(*shape: int, dtype: str, seed: int = 0) -> np.ndarray:
@@ -44,9 +48,15 @@ def assert_linear(actual, x, weight, bias=None, activation=None) -> None:
     size = oracle.linear(np.abs(x.astype(np.float64)), np.abs(weight), magnitude)
     # Twice the terms: in float64 the oracle rounds as often as what it judges.
     bound = gamma(2 * (x.shape[-1] + 2), actual.dtype) * size
-    if activation == "sigmoid":
-        exact = oracle.sigmoid(exact)
-        bound = bound / 4 + gamma(FUNCTION_ROUNDOFFS, actual.dtype) * exact
+    if activation is not None:
+        exact = oracle.ACTIVATIONS[activation].value(exact)
+        ulp = np.finfo(actual.dtype).eps * np.abs(exact)
+        # The oracle's own error is that of float64, which the last term is for.
+        bound = (
+            STEEPEST.get(activation, 1.0) * bound
+            + MOST_ULP[activation] * ulp
+            + gamma(FUNCTION_ROUNDOFFS, "float64") * np.abs(exact)
+        )
     assert_within(actual, exact, bound, "linear")
 
 
@@ -194,9 +204,40 @@ def test_what_linear_refuses(arguments, error, message):
         fastbp.linear(*arguments)
 
 
-def test_unknown_activation():
-    with pytest.raises(ValueError, match="'relu'"):
-        fastbp.linear(np.ones((2, 3)), np.ones((4, 3)), activation="relu")
+def test_unknown_activations():
+    x, weight = np.ones((2, 3)), np.ones((4, 3))
+    with pytest.raises(ValueError, match=r"one of: 'identity', .*'silu', got 'softsign'"):
+        fastbp.linear(x, weight, activation="softsign")
+    with pytest.raises(TypeError, match=r"None or a str, got \('relu',\)"):
+        fastbp.linear(x, weight, activation=("relu",))
+
+
+def test_logistic_is_another_name():
+    x, weight, bias = layer("float32")
+    np.testing.assert_array_equal(
+        fastbp.linear(x, weight, bias, activation="logistic"),
+        fastbp.linear(x, weight, bias, activation="sigmoid"),
+    )
+
+
+@each_activation
+@each_dtype
+def test_the_activation_has_the_bits_of_the_function_on_arrays(dtype, activation):
+    # A square, one that is cut along k, thin ones by rows and columns, and one that is turned.
+    for rows, outputs, inputs in [(40, 40, 40), (20, 20, 9000), (1, 700, 500), (900, 1, 300),
+                                  (3, 2000, 64), (30, 900, 700)]:  # fmt: skip
+        x, weight, bias = layer(dtype, rows, outputs, inputs)
+        z = fastbp.linear(x, weight, bias)
+        function = getattr(fastbp, activation or "identity", np.positive)
+        found = fastbp.linear(x, weight, bias, activation=activation)
+        np.testing.assert_array_equal(found, function(z))
+
+
+def test_out_of_linear_as_a_tuple():
+    x, weight, bias = layer("float32")
+    out = np.empty((ROWS, OUTPUTS), np.float32)
+    assert fastbp.linear(x, weight, bias, activation="relu", out=(out,)) is out
+    np.testing.assert_array_equal(out, fastbp.linear(x, weight, bias, activation="relu"))
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_a_product_of_a_stack_may_not_spoil_the_next():
     [
         ((M, N + 1), "f4", ValueError),
         ((N, M), "f4", ValueError),
-        ((1, M, N), "f4", ValueError),
+        ((M, 1, N), "f4", ValueError),
         ((M * N,), "f4", ValueError),
         ((M, N), "i8", TypeError),
         ((M, N), "?", TypeError),
@@ -209,16 +209,21 @@ def test_shapes_that_do_not_fit(left, right):
 
 @pytest.mark.parametrize(("left", "right"), [(2.0, [[1.0]]), ([[1.0]], 2.0), (1, 2)])
 def test_scalars_are_refused(left, right):
-    with pytest.raises(ValueError, match="at least one dimension"):
+    with pytest.raises(ValueError, match=r"at least one dimension|not have enough dimensions"):
         fastbp.matmul(left, right)
 
 
-@pytest.mark.parametrize("dtype", ["c8", "c16", "O", "U1", "S1", "M8[s]", "m8[s]", "longdouble"])
+@pytest.mark.parametrize("dtype", ["U1", "S1", "M8[s]", "m8[s]", "V4"])
 def test_dtypes_that_are_refused(dtype):
-    if dtype == "longdouble" and np.dtype(dtype).itemsize == 8:
-        pytest.skip("long double is float64 here")
     bad, good = np.zeros((2, 2), dtype), np.ones((2, 2))
-    with pytest.raises(TypeError, match=re.escape(str(bad.dtype))):
-        fastbp.matmul(bad, good)
-    with pytest.raises(TypeError, match=re.escape(str(bad.dtype))):
-        fastbp.matmul(good, bad)
+    for pair in [(bad, good), (good, bad)]:
+        with pytest.raises(TypeError, match="ufunc 'matmul'"):
+            fastbp.matmul(*pair)
+
+
+@pytest.mark.parametrize("shape", [(1, M, N), (3, M, N)])
+def test_the_result_is_repeated_in_an_out_of_more_dimensions(shape):
+    a, b = factors("float32")
+    out = np.empty(shape, np.float32)
+    assert fastbp.matmul(a, b, out=out) is out
+    np.testing.assert_array_equal(out, np.broadcast_to(fastbp.matmul(a, b), shape))

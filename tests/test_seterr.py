@@ -7,6 +7,7 @@ import pytest
 
 import fastbp
 from fastbp import Network
+from fastbp.kernels.functions.elementwise import CODES
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 20))
@@ -56,8 +57,9 @@ def test_tiny_weights_of_a_callable_do_not_raise():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int64"])
-@pytest.mark.parametrize("function", [fastbp.sigmoid, fastbp.sigmoid_derivative])
-def test_functions_do_not_raise(function, dtype):
+@pytest.mark.parametrize("name", [*CODES, "softmax"])
+def test_functions_do_not_raise(name, dtype):
+    function = getattr(fastbp, name)
     x = np.array([-100, -20, -15, 0, 15, 20, 100], dtype)
     with np.errstate(all="raise"):
         function(x)

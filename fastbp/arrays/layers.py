@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arrays.common import as_computed, check_out, numeric, put
+from fastbp.activations import check_activation
+from fastbp.arrays.common import Out, as_computed, check_out, numeric, put, single_out
 from fastbp.engine import memory
+from fastbp.engine.memory import address_of
 from fastbp.engine.products import COMPUTED, product, writable_rows
+from fastbp.kernels.functions import layers as function_layers
+from fastbp.kernels.functions.activations import ACTIVATION_CODES
+from fastbp.kernels.functions.strip import NO_DROPOUT, Strip
 from fastbp.kernels.linalg import epilogue
 
 __all__ = ["linear", "linear_update"]
@@ -18,12 +24,37 @@ __all__ = ["linear", "linear_update"]
 Array = npt.NDArray[Any]
 
 
-def _check_activation_name(activation: str | None) -> int:
+def _checked(activation: str | None) -> str:
     if activation is None:
-        return epilogue.BIAS
+        return "identity"
+    if not isinstance(activation, str):  # nor a sequence of them, which networks take
+        raise TypeError(f"activation must be None or a str, got {activation!r}")
+    return activation if activation in ACTIVATION_CODES else str(check_activation(activation))
+
+
+def _flat(words: Iterable[Any]) -> Iterator[int]:
+    """The words of a tuple of tuples, one after the other."""
+    for word in words:
+        if isinstance(word, tuple):
+            yield from _flat(word)
+        else:
+            yield word
+
+
+def _epilogue(activation: str, bias: Array) -> tuple[int, Array]:
+    """Kind of the epilogue that gives a layer's activation, and what it reads."""
+    if activation == "identity":
+        return epilogue.BIAS, bias
     if activation == "sigmoid":
-        return epilogue.BIAS_SIGMOID
-    raise ValueError(f"activation must be None or 'sigmoid', got {activation!r}")
+        return epilogue.BIAS_SIGMOID, bias
+    # All that the region is told of the strip, beside where it lies, are code and bias.
+    strip = Strip(
+        code=ACTIVATION_CODES[activation], c=0, ldc=0, rows=0, columns=0, bias=address_of(bias),
+        other=0, second=0, third=0, ld=0, dropout=NO_DROPOUT, numbers=0,
+    )  # fmt: skip
+    region = function_layers.regions[bias.dtype.name]
+    call = epilogue.Call(region.address, function_layers.FORWARD, strip)
+    return epilogue.CALL, np.array(list(_flat(call)), np.int64)
 
 
 def linear(
@@ -32,7 +63,7 @@ def linear(
     bias: npt.ArrayLike | None = None,
     *,
     activation: str | None = None,
-    out: Array | None = None,
+    out: Out = None,
 ) -> Array:
     """A dense layer, g(x W^T + b), in one pass.
 
@@ -42,9 +73,9 @@ def linear(
         Rows of input; uint8 is widened in registers.
     weight : array_like of shape (outputs, inputs)
     bias : array_like of shape (outputs,), optional
-    activation : {None, "sigmoid"}, optional
-        g; None is the identity.
-    out : ndarray of shape (..., outputs), optional
+    activation : str, optional
+        g: a name that ``Network(activation=...)`` takes; None is the identity.
+    out : ndarray of shape (..., outputs), or tuple of one, optional
         Where to put the result; it may overlap the inputs.
 
     Returns
@@ -60,7 +91,8 @@ def linear(
     ValueError
         For shapes that do not fit, an unknown activation, or a read-only `out`.
     """
-    kind = _check_activation_name(activation)
+    name = _checked(activation)
+    out = None if out is None else single_out(out)
     rows, w = numeric(x, "x"), numeric(weight, "weight")
     if rows.ndim == 0 or w.ndim != 2:
         raise ValueError(
@@ -92,7 +124,8 @@ def linear(
             target = None
     if target is None:
         target = memory.empty_result((len(flat), w.shape[0]), computed)
-    product(a, c, target, kind=kind, bias=added)
+    kind, read = _epilogue(name, added)
+    product(a, c, target, kind=kind, bias=read)
     result = target.reshape(shape)
     if out is None:
         with np.errstate(under="ignore"):

@@ -220,7 +220,8 @@ def product(
     kind : int, optional
         An epilogue of `fastbp.kernels.linalg.epilogue`.
     bias : ndarray of shape (n,), optional
-        Of C's dtype, contiguous; needed by the epilogues with a bias.
+        Of C's dtype, contiguous; needed by the epilogues with a bias. For CALL an array of the
+        words of an `epilogue.Call`.
     folding : tuple of two ndarrays of shape (k,), optional
         Scale and shift of A's columns, of C's dtype, or float64 if A is: A is taken as
         A * scale + shift.

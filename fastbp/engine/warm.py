@@ -8,7 +8,7 @@ from fastbp.engine.method import Case, choose
 from fastbp.engine.regions import called_regions, has_region, region_of
 from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import Function, Kernel, prepare
-from fastbp.kernels.functions import elementwise, outputs, updates
+from fastbp.kernels.functions import elementwise, outputs, softmax, updates
 from fastbp.kernels.functions import layers as function_layers
 from fastbp.kernels.linalg import epilogue, macrokernel, product, reader, split_k, thin
 from fastbp.kernels.narrow import above, columns, rows, shards
@@ -33,7 +33,7 @@ _FUNCTIONS: list[Function] = [
 
 def every_kernel() -> list[Kernel]:
     """All that there is."""
-    tables = [module.regions for module in (*_BY_DTYPE, thin, elementwise)]
+    tables = [module.regions for module in (*_BY_DTYPE, thin, elementwise, softmax)]
     tables += [reader.copies, reader.readers, rows.forward, rows.back, rows.group]
     # Some have several keys.
     return list(dict.fromkeys([plain.steps, *(one for table in tables for one in table.values())]))

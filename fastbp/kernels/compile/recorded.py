@@ -11,8 +11,10 @@ __all__ = ["SIZES", "expected_size"]
 
 SIZES: dict[str, tuple[int, int]] = {
     "fastbp.kernels.compile.jit:launch": (8_280, 8_280),
-    "fastbp.kernels.functions.elementwise:_float32": (8_896, 8_968),
-    "fastbp.kernels.functions.elementwise:_float64": (9_136, 9_312),
+    "fastbp.kernels.functions.elementwise:_float32": (22_784, 20_384),
+    "fastbp.kernels.functions.elementwise:_float64": (24_320, 23_256),
+    "fastbp.kernels.functions.softmax:_float32": (9_928, 9_264),
+    "fastbp.kernels.functions.softmax:_float64": (9_688, 9_608),
     "fastbp.kernels.linalg.epilogue:_float32": (11_680, 10_448),
     "fastbp.kernels.linalg.epilogue:_float64": (11_024, 10_440),
     "fastbp.kernels.linalg.macrokernel:_float32": (49_208, 42_744),

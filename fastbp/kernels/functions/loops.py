@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from fastbp.kernels.simd.ir import emit_loop, vector_load, vector_store
 from fastbp.kernels.simd.vectors import Vector, element_of, vector_of
 
-__all__ = ["slopes_by_code", "values_by_code"]
+__all__ = ["results_by_code", "slopes_by_code", "values_by_code"]
 
 _WORD = ir.IntType(64)
 _Body = Callable[[ir.Value], None]
@@ -60,6 +60,39 @@ def _emit_loops(
         emit_loop(builder, _WORD(0), count, lanes, [], body)
         builder.branch(end)
     builder.position_at_end(end)
+
+
+def results_by_code(table: Mapping[int, Any]) -> Any:
+    """``f(code, source, target, count, dtype)``: target[j] <- g(source[j]), g by the table.
+
+    ``count`` elements are whole vectors.
+    """
+
+    @intrinsic
+    def give_results(
+        typingctx: Any, code: Any, source: Any, target: Any, count: Any, dtype: Any
+    ) -> Any:
+        kind = vector_of(element_of(dtype))
+        calls = {number: _caller(typingctx, f, dtype) for number, f in table.items()}
+
+        def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+            code_, source_, target_, count_, _ = args
+
+            def body_of(function: Any) -> _Body:
+                def body(j: Any) -> None:
+                    result = function(ctx, builder, _load(ctx, builder, source_, j, kind))
+                    vector_store(builder, result, builder.gep(target_, [j]))
+
+                return body
+
+            bodies = {number: body_of(function) for number, function in calls.items()}
+            _emit_loops(builder, code_, count_, kind.lanes, bodies)
+            return ctx.get_dummy_value()
+
+        word = types.int64
+        return types.void(word, source, target, word, dtype), codegen
+
+    return give_results
 
 
 def values_by_code(table: Mapping[int, tuple[Any, Any]]) -> Any:

@@ -101,7 +101,8 @@ def apply_epilogue(kind, c, ldc, rows, j0, columns, bias, other, ld_other, regio
     BIAS_SIGMOID   sigmoid(C + bias): the forward pass of a layer
     DERIVATIVE     C * a (1 - a), a = other: delta of a sigmoid layer with activation a
     CALL           what a region of functions makes of it: ``bias`` is the address of a `Call`, and
-                   ``other`` begins with that of its strip, ``ld_other`` is the strip's ld
+                   ``other`` begins with that of its strip, ``ld_other`` is the strip's ld; it is 0
+                   if the region reads and writes nothing beside C but the bias
     """
     if kind != NOTHING:
         strip = _Strip(
@@ -115,7 +116,9 @@ def apply_epilogue(kind, c, ldc, rows, j0, columns, bias, other, ld_other, regio
 def _call(it, dtype):
     call = words_at(it.bias, Call)
     itemsize = int64(4) if lanes_of(dtype) > lanes_of(float64) else int64(8)
-    row = (it.other - call.strip.other) // (it.ld_other * itemsize)
+    row = int64(0)
+    if it.ld_other != 0:  # else there are no other matrices, and it does not matter
+        row = (it.other - call.strip.other) // (it.ld_other * itemsize)
     strip = part_of(call.strip, it.c, it.ldc, row, it.rows, it.column, it.columns, itemsize)
     call_region(call.region, words_of(strip), call.what)
 

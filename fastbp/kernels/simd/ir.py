@@ -16,6 +16,7 @@ __all__ = [
     "emit_loop",
     "emit_prefetch",
     "vector_fma",
+    "vector_fold",
     "vector_load",
     "vector_load_part",
     "vector_splat",
@@ -136,17 +137,24 @@ def convert(builder: ir.IRBuilder, value: ir.Value, to: ir.Type) -> ir.Value:
     return builder.fptrunc(value, to)
 
 
-def vector_sum(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Emit the sum of the lanes of a vector, upper half to lower, until one is left."""
+def vector_fold(
+    builder: ir.IRBuilder, value: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]
+) -> ir.Value:
+    """Emit one value of the lanes of a vector: upper half with lower, until one is left."""
     half = value.type.count // 2
     index = ir.IntType(32)
     while half:
         kind = ir.VectorType(index, half)
         low = builder.shuffle_vector(value, value, ir.Constant(kind, list(range(half))))
         high = builder.shuffle_vector(value, value, ir.Constant(kind, list(range(half, 2 * half))))
-        value = builder.fadd(low, high)
+        value = combine(low, high)
         half //= 2
     return builder.extract_element(value, ir.Constant(index, 0))
+
+
+def vector_sum(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Emit the sum of the lanes of a vector."""
+    return vector_fold(builder, value, builder.fadd)
 
 
 def emit_prefetch(builder: ir.IRBuilder, address: ir.Value, locality: int) -> None:

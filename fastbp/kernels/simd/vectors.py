@@ -24,6 +24,7 @@ from fastbp.kernels.compile import machine
 from fastbp.kernels.simd.ir import (
     convert,
     vector_fma,
+    vector_fold,
     vector_load,
     vector_load_part,
     vector_splat,
@@ -51,6 +52,7 @@ __all__ = [
     "pointer",
     "recast",
     "reduce_add",
+    "reduce_maximum",
     "room",
     "select_less",
     "splat",
@@ -386,6 +388,16 @@ def reduce_add(typingctx: Any, a: Any) -> Any:
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         return vector_sum(builder, args[0])
+
+    return a.element(a), codegen
+
+
+@intrinsic
+def reduce_maximum(typingctx: Any, a: Any) -> Any:
+    """``reduce_maximum(a)``: the largest of the lanes; any of them where one is NaN."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return vector_fold(builder, args[0], lambda low, high: _choose(builder, ">", low, high))
 
     return a.element(a), codegen
 
