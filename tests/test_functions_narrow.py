@@ -168,12 +168,13 @@ def test_a_penalty_in_the_gradient_of_plain_descent(case, dtype, data_dtype, fol
     train_and_check(problem, case.batch, case.method, Settings(0.1, 0.2, penalized=True))
 
 
-def test_an_optimizer_of_more_weights_above_than_go_at_a_time():
-    # 2 layers of 1 and 900 units: 903 vectors, which 900 weights of float32 do fit in; not so if
-    # there are but two lanes. 30 times 60 weights do not with any.
-    case = Case(33, 20, 20, "narrow shards")
-    problem = problem_of(case, (16, 60), 15, KINDS[1], oracle.Model("tanh"))
-    train_and_check(problem, case.batch, case.method, Settings(0.01, 0.1, RULES["adam"]), epochs=3)
+@pytest.mark.parametrize("rule", ["momentum", "adam"])
+def test_an_optimizer_of_more_weights_above_than_go_at_a_time(rule):
+    case, hidden, outputs = Case(33, 20, 20, "narrow shards"), (16, 60), 15
+    units = sum(hidden) + outputs
+    assert 16 * 60 > units * rules.tiles("float64").lanes  # a vector for each unit
+    problem = problem_of(case, hidden, outputs, KINDS[0], oracle.Model("tanh"))
+    train_and_check(problem, case.batch, case.method, Settings(0.01, 0.1, RULES[rule]), epochs=3)
 
 
 # ------------------------------------------------------------------ steps of their own numbers
