@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from itertools import pairwise
 from typing import NamedTuple
 
-from fastbp.engine.method import Choice
+from fastbp.engine.method import Case, Choice
 from fastbp.engine.recipe import MOST_KEPT, Update
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg import gemm
 from fastbp.kernels.narrow import sizes as narrow
-from fastbp.kernels.wide import delayed, sweep
+from fastbp.kernels.wide import delayed, gather, output, sweep
 
-__all__ = ["FORWARD_ROWS", "Layout", "crew", "lay_out", "multiply_adds", "tile_of", "whole_lines"]
+__all__ = [
+    "FORWARD_ROWS",
+    "Layout",
+    "crew",
+    "gradient_width",
+    "lay_out",
+    "multiply_adds",
+    "tile_of",
+    "whole_lines",
+]
 
 FORWARD_ROWS = 1024
 """Rows evaluated at a time: bounds the activations held in scratch memory."""
@@ -29,6 +39,11 @@ _FIRST_WORK = 1 << 26  # 4 ms here, some 0.1 s at most; calls of 1, 4 and 16 ste
 _SERIAL_WORK_BY_COLUMNS = 60_000
 _ROWS_OF_A_PASS = 3
 
+# Of the gradient of a wide layer, as much exists at a time as half a level-2 cache holds, where it
+# is used as soon as it is there; but so many columns that packing delta again for each part takes
+# little beside the product.
+_LEAST_GRADIENT_WIDTH = 512
+
 
 class Layout(NamedTuple):
     """Bytes of scratch memory, threads and work of a choice."""
@@ -38,7 +53,8 @@ class Layout(NamedTuple):
     private: int  # bytes for each thread
     gathered: int  # bytes for gathered rows
     delayed: int  # bytes beside them for a group of steps
-    activations: int  # bytes for A, and in training delta, of all layers
+    activations: int  # bytes for A, and in training delta and stored slopes, of all layers
+    gradient: int  # bytes for the gradients of wide layers
     work: int  # multiply-adds of a step, those of the passes over W1 included
     steps_at_once: int  # that `fit` makes in its first call; later calls are as it has found
     workers: int  # threads, at most
@@ -46,7 +62,7 @@ class Layout(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes altogether."""
-        layers = self.gathered + self.delayed + self.activations
+        layers = self.gathered + self.delayed + self.activations + self.gradient
         return self.shared + self.private * self.workers + layers
 
 
@@ -96,11 +112,11 @@ def _is_parallel(choice: Choice) -> bool:
 
 # Kept, as other plans are for the same sizes: computing them took a good part of making a plan.
 @functools.lru_cache(maxsize=256)
-def _scratch(choice: Choice, folds_bytes: bool) -> tuple[int, int, int, int, int, int]:
+def _scratch(choice: Choice, folds_bytes: bool) -> tuple[int, int, int, int, int, int, int]:
     """The fields of a `Layout` that are bytes of scratch memory."""
     case = choice.case
     lanes = machine.tiles(case.itemsize).lanes
-    folded = gathered = together = activations = 0
+    folded = gathered = together = activations = gradient = 0
     if choice.is_narrow:
         shared, private = _narrow_bytes(choice, lanes)
         if folds_bytes:
@@ -108,16 +124,45 @@ def _scratch(choice: Choice, folds_bytes: bool) -> tuple[int, int, int, int, int
             shared += narrow.folded_bytes(case.sizes, case.itemsize)
     else:
         shared = gemm.shared_bytes(case.itemsize)
-        private = max(gemm.private_bytes(case.itemsize), sweep.private_bytes(lanes, case.itemsize))
+        private = max(
+            gemm.private_bytes(case.itemsize),
+            sweep.private_bytes(lanes, case.itemsize),
+            output.private_bytes(case.sizes[-1], lanes, case.itemsize) if case.training else 0,
+        )
         n0, n1 = case.sizes[:2]
-        gathered = whole_lines(sweep.gathered_bytes(n0, case.itemsize, choice.gathered))
+        gathered = whole_lines(gather.gathered_bytes(n0, case.itemsize, choice.gathered))
         if choice.group > 1:
             together = delayed.group_bytes(n1, choice.gathered, case.itemsize)
-        copies = 2 if case.training else 1
-        activations = copies * sum(
-            whole_lines(case.batch * n * case.itemsize) for n in case.sizes[1:]
+        activations = sum(
+            ((2 if case.training else 1) + stored) * whole_lines(case.batch * n * case.itemsize)
+            for n, stored in itertools.zip_longest(case.sizes[1:], case.slopes, fillvalue=False)
         )
-    return whole_lines(shared), folded, whole_lines(private), gathered, together, activations
+        gradient = _gradient_bytes(case)
+    return (
+        whole_lines(shared), folded, whole_lines(private), gathered, together, activations,
+        gradient,
+    )  # fmt: skip
+
+
+def gradient_width(case: Case) -> int:
+    """Columns of a wide layer's gradient that exist at a time; 0 if all of all layers do."""
+    if case.update is Update.WHOLE:
+        return 0
+    lanes = machine.tiles(case.itemsize).lanes
+    room = machine.CACHES.l2 // 2 // (max(case.sizes[1:]) * case.itemsize)
+    return max(room // lanes * lanes, _LEAST_GRADIENT_WIDTH)
+
+
+def _gradient_bytes(case: Case) -> int:
+    """Bytes for them, see `fastbp.kernels.wide.optimize`."""
+    if not case.training or case.update is Update.DIRECT:
+        return 0
+    if case.update is Update.WHOLE:
+        return case.itemsize * sum((a + 1) * b for a, b in pairwise(case.sizes))
+    lanes, most = machine.tiles(case.itemsize).lanes, gradient_width(case)
+    return case.itemsize * max(
+        b * (min(-(-a // lanes) * lanes, most) + lanes) for a, b in pairwise(case.sizes)
+    )
 
 
 def _narrow_bytes(choice: Choice, lanes: int) -> tuple[int, int]:

@@ -16,6 +16,8 @@ Narrow is a network whose first layer has few outputs and little above it, if th
 contiguous. `choose` goes by the table from the top; each question is a function below, with the
 measurements that its thresholds come from, and `Choice.why` tells the answers as sentences.
 
+Dropout of the input and clipping of gradients by their norm are left to dense steps.
+
 Neither values nor the number of threads are asked: the bits depend on the method.
 """
 
@@ -84,7 +86,7 @@ class Case(NamedTuple):
     delays: bool = True  # whether steps may share a pass over W1: plain descent, constant rate
     update: Update = Update.DIRECT  # what is stored of the gradients
     slopes: tuple[bool, ...] = ()  # of which layers slopes are stored
-    drops_input: bool = False  # whether the rows of a batch are dropped values of, when gathered
+    drops_input: bool = False  # whether values of the input are dropped
 
 
 class Choice(NamedTuple):
@@ -214,6 +216,10 @@ def _why_narrow(choice: Choice) -> str:
         reason = (
             f"{above} parameters lie above the first layer (more than {_MOST_PARAMETERS_ABOVE})"
         )
+    elif choice.case.drops_input:
+        reason = "Values of the input are dropped"
+    elif choice.case.update is Update.WHOLE:
+        reason = "Gradients are clipped by the norm of all of them"
     else:
         reason = "The rows of X are not contiguous"
     return f"{reason}, so layers are computed one after the other for all rows of a batch."
@@ -268,6 +274,10 @@ def _why_sweep(choice: Choice) -> str:
 
 def _why_dense(choice: Choice) -> str:
     case = choice.case
+    if case.drops_input:
+        return "Rows are copied for dropout, and products of whole batches take the copies."
+    if case.update is Update.WHOLE:
+        return "Clipping needs all gradients before the first update, from whole batches."
     if case.batch > MOST_ROWS_OF_SWEEP:
         return f"With {case.batch} rows at a time, packed matrix products are the fastest."
     return "There is one layer, which is one matrix product."

@@ -18,7 +18,15 @@ from fastbp.backup import Backup
 from fastbp.engine import scratch, threads
 from fastbp.engine.apart import check_apart
 from fastbp.engine.inputs import CODES, check_width
-from fastbp.engine.layout import FORWARD_ROWS, crew, lay_out, multiply_adds, tile_of, whole_lines
+from fastbp.engine.layout import (
+    FORWARD_ROWS,
+    crew,
+    gradient_width,
+    lay_out,
+    multiply_adds,
+    tile_of,
+    whole_lines,
+)
 from fastbp.engine.memory import address_of
 from fastbp.engine.method import Case, Choice, choose
 from fastbp.engine.recipe import PLAIN, Recipe, Update, threshold_of
@@ -161,7 +169,7 @@ class NetworkPlan:
         self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
         self._functions = [ACTIVATION_CODES[name] for name in parameters.layer_activations]
-        self._loss = parameters.loss_function
+        self._names = parameters.layer_activations, parameters.loss_function
         choice = self._choice = self._choose(X)
         self.method, self.group, self._narrow = choice.method, choice.group, choice.is_narrow
         words = [0] * w.plan_words(len(sizes) - 1)  # a list is filled several times faster
@@ -192,7 +200,7 @@ class NetworkPlan:
         self._long_steps = (
             self.batch_size >= _LEAST_LONG_BATCH
             and self._work_of(self.batch_size) > 2 * threads.LONG_WORK
-            and sum(array.nbytes for array in arrays) <= _MOST_COPIED
+            and sum(array.nbytes for array in self._trained) <= _MOST_COPIED
         )
         self._backup: Backup | None = None
 
@@ -218,7 +226,8 @@ class NetworkPlan:
         drops = any(self.recipe.dropout[1:])
         return Needs(
             layers=drops or not set(self._functions) <= {IDENTITY, SIGMOID},
-            outputs=self._training and self._loss != "log_loss",
+            outputs=self._training
+            and (self._names[1] != "log_loss" or self.recipe.row_weights is not None),
             updates=self._training and self.recipe.update is not Update.DIRECT,
         )
 
@@ -322,10 +331,20 @@ class NetworkPlan:
             self.words[w.DELAYED] = address
             address += layout.delayed
         fields = (w.ACTIVATION, w.DELTA) if self._training else (w.ACTIVATION,)
+        slopes = self._stored_slopes()
         for layer, n in enumerate(self._sizes[1:]):
-            for field in fields:
+            stored = (w.SLOPE,) if layer < len(slopes) and slopes[layer] else ()
+            for field in (*fields, *stored):
                 self.words[w.LAYER + layer * w.LAYER_WORDS + field] = address
                 address += whole_lines(self.batch_size * n * self._dtype.itemsize)
+        if layout.gradient:
+            self.words[w.GRADIENT] = address
+            self.words[w.GRADIENT_WIDTH] = gradient_width(self._choice.case)
+
+    @property
+    def _trained(self) -> list[Array]:
+        """All that a step changes: the parameters, and what the optimizer keeps of them."""
+        return [*self._arrays, *(array for kept in self.recipe.state for array in kept)]
 
     @property
     def totals(self) -> Array:
@@ -357,8 +376,7 @@ class NetworkPlan:
             self._run(w.TRAIN, last - first)
             return
         if self._backup is None:
-            layers = len(self._sizes) - 1
-            self._backup = Backup(self._arrays[:layers], self._arrays[layers:])
+            self._backup = Backup(self._trained, [])
         else:
             self._backup.refresh()
         try:
@@ -415,6 +433,8 @@ class NetworkPlan:
         if sizes != self._sizes or dtype != self._dtype:
             return False
         if [*map(address_of, arrays)] != self._addresses:
+            return False
+        if self._names != (parameters.layer_activations, parameters.loss_function):
             return False
         folding = folding_of(parameters, self._x_dtype)
         if folding is not self._preprocessing and (

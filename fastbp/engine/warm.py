@@ -8,7 +8,8 @@ from fastbp.engine.method import Case, choose
 from fastbp.engine.regions import called_regions, has_region, region_of
 from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import Function, Kernel, prepare
-from fastbp.kernels.functions import elementwise
+from fastbp.kernels.functions import elementwise, outputs, updates
+from fastbp.kernels.functions import layers as function_layers
 from fastbp.kernels.linalg import epilogue, macrokernel, product, reader, split_k, thin
 from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
@@ -20,7 +21,7 @@ __all__ = ["every_kernel", "kernels_of_dtypes", "kernels_of_network", "make_read
 
 _BY_DTYPE = (
     product, macrokernel, split_k, epilogue, above, columns, shards, narrow_delayed,
-    narrow_forward, delayed, forward, layers, sweep,
+    narrow_forward, delayed, forward, layers, sweep, function_layers, outputs, updates,
 )  # fmt: skip
 """Modules with a region for each dtype of a network."""
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 from numba import float64, int64
 
 from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.functions.optimizers import Numbers
 from fastbp.kernels.linalg.operand import Operand
+from fastbp.kernels.simd.random import mixed_key
 from fastbp.kernels.simd.vectors import pointer
 from fastbp.kernels.threads.context import (
     BLOCK_REGION,
@@ -39,8 +41,10 @@ __all__ = [
     "SPLIT_REGION",
     "TEAM",
     "WORKERS",
+    "dropout_key",
     "layer_pointer",
     "layer_word",
+    "numbers_of",
     "operand_of_x",
     "plan_words",
     "step_numbers",
@@ -88,8 +92,8 @@ STEP_NUMBER = 46  # of step FIRST among all steps of the training, for dropout
 SEED = 47  # of dropout
 ROW_WEIGHTS = 48  # address of a weight for each row of X, or 0: all weigh 1
 METRIC_SCALE = 49  # address of a number for each output, see functions.outputs; or 0
-GRADIENT = 50  # address of scratch memory for a gradient, or 0 if there is none, see wide.dense
-GRADIENT_WIDTH = 51  # columns of a layer's W that are held there at a time; 0: all of all layers
+GRADIENT = 50  # address of scratch memory for a gradient, or 0: see wide.optimize
+GRADIENT_WIDTH = 51  # columns of a layer's W that are held there at most; 0: all of all layers
 INPUT_DROPOUT = 52  # as DROPOUT of a layer, of the input
 LAYER = 56
 
@@ -134,6 +138,30 @@ def plan_words(layers: int) -> int:
 def step_numbers(plan, step):
     """RATE, KEEP, CORRECTION and SHARE of a step of the epoch, as a pointer."""
     return pointer(plan[STEPS] + 8 * plan[STEP_ROW] * (step - plan[FIRST]), float64)
+
+
+@jit
+def numbers_of(plan, step, decays, factor):
+    """`optimizers.Numbers` of a step of the epoch, for weights or, unless ``decays``, for biases.
+
+    The gradient, the penalty's part of it too, is multiplied by ``factor``.
+    """
+    row = step_numbers(plan, step)
+    settings = pointer(plan[SETTINGS], float64)
+    keep, penalty = 1.0, 0.0
+    if decays:
+        keep, penalty = row[KEEP], settings[PENALTY] * factor
+    return Numbers(
+        row[RATE], keep, penalty, settings[BETA_1], settings[BETA_2], settings[EPSILON],
+        row[CORRECTION], factor,
+    )  # fmt: skip
+
+
+@jit
+def dropout_key(plan, step, layer):
+    """The key of a layer's random bits in a step of the epoch; layer 0 is the input."""
+    number = plan[STEP_NUMBER] + step - plan[FIRST]
+    return mixed_key(mixed_key(plan[SEED], number), layer)
 
 
 @jit

@@ -22,6 +22,7 @@ __all__ = [
     "Operand",
     "Product",
     "code_of",
+    "from_column",
     "item_bytes",
     "matrix",
     "tile_constant",
@@ -98,6 +99,20 @@ def item_bytes(operand):
     if operand.dtype == UINT8:
         return int64(1)
     return int64(4) if operand.dtype == FLOAT32 else int64(8)
+
+
+@jit
+def from_column(operand, column, dtype):
+    """An operand without the columns before one; ``dtype`` is the type of the product."""
+    shift, scale = operand.shift, operand.scale
+    if shift != 0:
+        wide = operand.dtype == FLOAT64 or code_of(dtype) == FLOAT64
+        skipped = column * (8 if wide else 4)
+        shift, scale = shift + skipped, scale + skipped
+    return Operand(
+        operand.address + column * operand.column * item_bytes(operand), operand.dtype,
+        operand.row, operand.column, operand.row_numbers, shift, scale, operand.reader,
+    )  # fmt: skip
 
 
 @jit

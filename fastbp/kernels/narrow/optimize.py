@@ -5,14 +5,13 @@ Plain descent without a penalty needs none, and is compiled into its callers.
 
 from __future__ import annotations
 
-from numba import float64, int64
+from numba import int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_of
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.functions.optimizers import Numbers
 from fastbp.kernels.functions.strip import Strip, no_dropout
-from fastbp.kernels.plan import layer_word, step_numbers
+from fastbp.kernels.plan import layer_word, numbers_of
 from fastbp.kernels.simd.vectors import address_of, moved, pointer
 
 __all__ = ["needs_gradient", "optimize"]
@@ -37,16 +36,10 @@ def optimize(plan, step, layer, kind, at, gradient, count, dtype):
 
     ``gradient`` points to that of element ``at``. Biases are not decayed.
     """
-    now, settings = step_numbers(plan, step), pointer(plan[w.SETTINGS], float64)
-    keep, penalty = 1.0, 0.0
+    numbers = numbers_of(plan, step, kind == w.WEIGHT, 1.0)
     first, second = int64(w.BIAS_1), int64(w.BIAS_2)
     if kind == w.WEIGHT:
-        keep, penalty = now[w.KEEP], settings[w.PENALTY]
         first, second = int64(w.WEIGHT_1), int64(w.WEIGHT_2)
-    numbers = Numbers(
-        now[w.RATE], keep, penalty, settings[w.BETA_1], settings[w.BETA_2], settings[w.EPSILON],
-        now[w.CORRECTION], 1.0,
-    )  # fmt: skip
     strip = Strip(
         plan[w.OPTIMIZER], address_of(gradient), count, int64(1), count, int64(0),
         _address(plan, layer, kind, at, dtype), _address(plan, layer, first, at, dtype),

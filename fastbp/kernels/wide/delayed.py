@@ -34,11 +34,16 @@ from numba import float32, float64, int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.calls import words_of
 from fastbp.kernels.compile.jit import jit, region
+from fastbp.kernels.functions.activations import SIGMOID
+from fastbp.kernels.functions.layers import FORWARD
 from fastbp.kernels.linalg.epilogue import (
     BIAS,
     BIAS_SIGMOID,
+    CALL,
     NOTHING,
+    Call,
     Epilogue,
     apply_epilogue,
 )
@@ -61,8 +66,9 @@ from fastbp.kernels.simd.vectors import (
 )
 from fastbp.kernels.threads.context import workspace
 from fastbp.kernels.threads.team import next_task
+from fastbp.kernels.wide.functions import forward_strip, function_of, is_called
+from fastbp.kernels.wide.gather import gather, row_step
 from fastbp.kernels.wide.layers import rows_of_step, step_of_layers
-from fastbp.kernels.wide.sweep import gather, row_step
 
 __all__ = ["group_bytes", "regions"]
 
@@ -198,11 +204,12 @@ def _is_finite(z, ldz, rows, count, dtype):
 
 
 @jit
-def _begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
-    """Activations of layer 1 for rows ``at`` ... of the group, in its ACTIVATION.
+def _begin_step(plan, group, at, last_rows, step, space, phase, dtype):
+    """Activations of layer 1 for rows ``at`` ... of the group, those of a step, in its ACTIVATION.
 
     The step before had ``last_rows`` rows, whose delta lies in layer 1's DELTA.
     """
+    rows = rows_of_step(plan, step)
     n1 = layer_word(plan, 0, w.OUTPUTS)
     rate, keep = _rate_and_keep(plan)
     factor = dtype(_power(keep, at // plan[w.BATCH]))
@@ -212,7 +219,14 @@ def _begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
     offsets = pointer(address_of(space.private), int64)
     for i in range(at):
         offsets[i] = i * group.ldz
-    kind = int64(BIAS if plan[w.LAYERS] == 1 else BIAS_SIGMOID)
+    function = function_of(plan, 0, step)
+    kind, told = int64(BIAS), bias
+    if is_called(function):
+        strip = forward_strip(function, a, bias, rows, n1)
+        kind = int64(CALL)
+        told = pointer(words_of(Call(function.region, int64(FORWARD), strip)), dtype)
+    elif function.code == SIGMOID:
+        kind = int64(BIAS_SIGMOID)
     tasks = (n1 + _COLUMNS_OF_TASK - 1) // _COLUMNS_OF_TASK
     phase += 1
     task = next_task(space.team, phase, tasks, False)
@@ -234,7 +248,7 @@ def _begin_step(plan, group, at, last_rows, rows, space, phase, dtype):
             if not _is_finite(moved(a, j0), n1, rows, count, dtype):
                 pointer(plan[w.SETTINGS], float64)[w.LOSS] = _NAN
         apply_epilogue(
-            kind, moved(a, j0), n1, rows, j0, count, bias, a, int64(0), space.epilogue, dtype
+            kind, moved(a, j0), n1, rows, j0, count, told, moved(a, j0), n1, space.epilogue, dtype
         )
         task = next_task(space.team, phase, tasks, True)
     return phase
@@ -287,10 +301,10 @@ def _run(context, worker, dtype):
         phase = _begin_group(plan, group, start, total, space, phase, dtype)
         last_rows = int64(0)
         for at in range(0, total, batch):
-            rows = min(batch, total - at)
-            phase = _begin_step(plan, group, at, last_rows, rows, space, phase, dtype)
-            phase = step_of_layers(plan, start + at, rows, int64(1), worker, phase)
-            last_rows = rows
+            now = step + at // batch
+            phase = _begin_step(plan, group, at, last_rows, now, space, phase, dtype)
+            phase = step_of_layers(plan, now, int64(1), worker, phase)
+            last_rows = rows_of_step(plan, now)
         phase = _end_group(plan, group, total, last_rows, space, phase, dtype)
         step = end
 

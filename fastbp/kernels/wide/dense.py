@@ -2,63 +2,90 @@
 
 Shapes: x (rows, inputs), weight (outputs, inputs), bias (outputs,), delta (rows, outputs). All but
 x have contiguous rows. Each function takes and returns the number of the last phase (see `team`).
+Updates by other optimizers than plain descent are in `optimize`.
 """
 
 from __future__ import annotations
 
-from numba import float64, int64
+from numba import int64
 
+from fastbp.kernels.compile.calls import words_of
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.functions.activations import sigmoid
-from fastbp.kernels.functions.losses import log_loss
-from fastbp.kernels.linalg.epilogue import BIAS, BIAS_SIGMOID, DERIVATIVE, NOTHING, Epilogue
+from fastbp.kernels.functions.activations import SIGMOID
+from fastbp.kernels.functions.layers import BACK, FORWARD
+from fastbp.kernels.linalg.epilogue import (
+    BIAS,
+    BIAS_SIGMOID,
+    CALL,
+    DERIVATIVE,
+    NOTHING,
+    Call,
+    Epilogue,
+)
 from fastbp.kernels.linalg.macrokernel import whole
 from fastbp.kernels.linalg.operand import Product, matrix
 from fastbp.kernels.linalg.product import multiply
-from fastbp.kernels.simd.vectors import (
-    lanes_of,
-    load,
-    load_part,
-    moved,
-    pointer,
-    reduce_add,
-    splat,
-    store,
-    store_part,
-    zeros,
-)
+from fastbp.kernels.simd.vectors import lanes_of, load_part, pointer, splat, store_part, zeros
 from fastbp.kernels.threads.team import next_task
+from fastbp.kernels.wide.functions import backward_strip, forward_strip, is_called
 
-__all__ = ["backward", "forward", "output_delta", "update"]
+__all__ = ["COLUMNS_OF_TASK", "backward", "column_sums", "forward", "update"]
 
-_ROWS_OF_TASK = 64  # rows of the output layer that one task turns into delta
-_COLUMNS_OF_TASK = 256  # columns of delta that one task sums
+COLUMNS_OF_TASK = 256  # columns of delta that one task sums
 
 
 @jit
-def forward(z, x, weight, bias, rows, outputs, inputs, linear, space, phase, dtype):
-    """Forward: z <- sigmoid(x weight^T + bias), or without the sigmoid if ``linear``.
+def forward(z, x, weight, bias, shape, function, space, phase, dtype):
+    """Forward: z <- g(x weight^T + bias), g being the `LayerFunction`.
 
-    ``z`` and ``bias`` are pointers, ``x`` an Operand, ``weight`` an address.
+    ``z`` and ``bias`` are pointers, ``x`` an Operand, ``weight`` an address; ``shape`` has the rows
+    of x, the outputs and the inputs.
     """
-    kind = BIAS if linear else BIAS_SIGMOID
-    epilogue = Epilogue(int64(kind), bias, z, int64(0))
+    rows, outputs, inputs = shape
+    kind, told = int64(BIAS), bias
+    if is_called(function):
+        strip = forward_strip(function, z, bias, rows, outputs)
+        kind = int64(CALL)
+        told = pointer(words_of(Call(function.region, int64(FORWARD), strip)), dtype)
+    elif function.code == SIGMOID:
+        kind = int64(BIAS_SIGMOID)
     product = Product(
         z, outputs, rows, outputs, inputs, x, matrix(weight, int64(1), inputs, dtype),
-        dtype(1), dtype(0), epilogue, whole(),
+        dtype(1), dtype(0), Epilogue(kind, told, z, outputs), whole(),
     )  # fmt: skip
     return multiply(product, space, phase, dtype)
 
 
 @jit
-def backward(below, activation, delta, weight, rows, outputs, inputs, space, phase, dtype):
-    """Back: below <- (delta weight) * a (1 - a), a = ``activation`` of the layer below."""
-    epilogue = Epilogue(int64(DERIVATIVE), activation, activation, inputs)
+def backward(below, activation, delta, weight, shape, function, space, phase, dtype):
+    """Back: below <- (delta weight) * g'(z), g and ``activation`` being those of the layer below.
+
+    ``below`` and ``activation`` are pointers, ``delta`` and ``weight`` addresses; ``shape`` as of
+    `forward`.
+    """
+    rows, outputs, inputs = shape
+    kind, told = int64(NOTHING), activation
+    if is_called(function):
+        strip = backward_strip(function, activation, rows, inputs)
+        kind = int64(CALL)
+        told = pointer(words_of(Call(function.region, int64(BACK), strip)), dtype)
+    elif function.code == SIGMOID:
+        kind = int64(DERIVATIVE)
     product = Product(
         below, inputs, rows, inputs, outputs, matrix(delta, outputs, int64(1), dtype),
-        matrix(weight, inputs, int64(1), dtype), dtype(1), dtype(0), epilogue, whole(),
+        matrix(weight, inputs, int64(1), dtype), dtype(1), dtype(0),
+        Epilogue(kind, told, activation, inputs), whole(),
     )  # fmt: skip
     return multiply(product, space, phase, dtype)
+
+
+@jit
+def column_sums(delta, rows, outputs, j, count, dtype):
+    """The sums of ``count`` columns of delta from column j on, at most a vector."""
+    total = zeros(dtype)
+    for i in range(rows):
+        total += load_part(delta, i * outputs + j, count, dtype)
+    return total
 
 
 @jit
@@ -71,17 +98,15 @@ def update(weight, bias, x, delta, shape, rate, keep, space, phase, dtype):
     rows, outputs, inputs = shape
     lanes = lanes_of(dtype)
     d = pointer(delta, dtype)
-    tasks = (outputs + _COLUMNS_OF_TASK - 1) // _COLUMNS_OF_TASK
+    tasks = (outputs + COLUMNS_OF_TASK - 1) // COLUMNS_OF_TASK
     phase += 1
     task = next_task(space.team, phase, tasks, False)
     while task >= 0:
-        first = task * _COLUMNS_OF_TASK
-        last = min(first + _COLUMNS_OF_TASK, outputs)
+        first = task * COLUMNS_OF_TASK
+        last = min(first + COLUMNS_OF_TASK, outputs)
         for j in range(first, last, lanes):
             count = min(lanes, last - j)
-            total = zeros(dtype)
-            for i in range(rows):
-                total += load_part(d, i * outputs + j, count, dtype)
+            total = column_sums(d, rows, outputs, j, count, dtype)
             old = load_part(bias, j, count, dtype)
             store_part(bias, j, count, old - splat(rate, dtype) * total)
         task = next_task(space.team, phase, tasks, True)
@@ -91,77 +116,3 @@ def update(weight, bias, x, delta, shape, rate, keep, space, phase, dtype):
         -rate, keep, epilogue, whole(),
     )  # fmt: skip
     return multiply(product, space, phase, dtype)
-
-
-@jit
-def _delta_of_rows(z, delta, rows, outputs, share, tally, dtype):
-    """In place: z <- sigmoid(z), delta <- (sigmoid(z) - delta) * share; tally <- loss, correct."""
-    lanes = lanes_of(dtype)
-    loss = zeros(dtype)
-    n = rows * outputs
-    whole = n // lanes * lanes
-    for j in range(0, whole, lanes):
-        x = load(z, j, dtype)
-        loss += log_loss(x, load(delta, j, dtype), dtype)
-        store(z, j, sigmoid(x, dtype))
-    total = float64(reduce_add(loss))
-    if whole < n:
-        rest = n - whole
-        x = load_part(z, whole, rest, dtype)
-        y = load_part(delta, whole, rest, dtype)
-        store_part(z, whole, rest, sigmoid(x, dtype))
-        store_part(tally, 2, rest, log_loss(x, y, dtype))
-        for j in range(rest):
-            total += tally[2 + j]
-    right = int64(0)
-    for i in range(rows):
-        wrong = False
-        for o in range(outputs):
-            wrong |= (z[i * outputs + o] >= 0.5) != (delta[i * outputs + o] >= 0.5)
-        right += not wrong
-    scale = splat(share, dtype)
-    for j in range(0, n, lanes):
-        rest = min(lanes, n - j)
-        error = load_part(z, j, rest, dtype) - load_part(delta, j, rest, dtype)
-        store_part(delta, j, rest, error * scale)
-    tally[0] = dtype(total)
-    tally[1] = dtype(right)
-
-
-@jit
-def output_delta(z, delta, y, index, start, rows, outputs, totals, space, phase, dtype):
-    """Begin: delta <- (sigmoid(z) - y) / rows; totals[0] += log loss, totals[1] += rows all right.
-
-    An output is right if sigmoid(z) and y are on the same side of 0.5; ``z`` becomes sigmoid(z).
-    ``y`` points to the targets (all rows, outputs), of which row i of the batch is row
-    index[start + i], or start + i if the address ``index`` is 0. The shared buffer is used.
-    """
-    lanes = lanes_of(dtype)
-    tasks = (rows + _ROWS_OF_TASK - 1) // _ROWS_OF_TASK
-    numbers = pointer(index, int64)
-    step = 2 + lanes
-    phase += 1
-    task = next_task(space.team, phase, tasks, False)
-    while task >= 0:
-        first = task * _ROWS_OF_TASK
-        count = min(_ROWS_OF_TASK, rows - first)
-        own = moved(delta, first * outputs)
-        for i in range(count):
-            row = start + first + i
-            if index != 0:
-                row = numbers[row]
-            for o in range(outputs):
-                own[i * outputs + o] = y[row * outputs + o]
-        _delta_of_rows(
-            moved(z, first * outputs), own, count, outputs, 1.0 / rows,
-            moved(space.shared, task * step), dtype,
-        )  # fmt: skip
-        task = next_task(space.team, phase, tasks, True)
-    phase += 1
-    task = next_task(space.team, phase, 1, False)
-    while task >= 0:
-        for i in range(tasks):
-            totals[0] += space.shared[i * step]
-            totals[1] += space.shared[i * step + 1]
-        task = next_task(space.team, phase, 1, True)
-    return phase

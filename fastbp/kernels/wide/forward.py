@@ -9,8 +9,9 @@ from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.plan import layer_word, operand_of_x
 from fastbp.kernels.simd.vectors import moved, pointer
 from fastbp.kernels.threads.context import workspace
+from fastbp.kernels.wide.gather import gather
 from fastbp.kernels.wide.layers import forward_layers
-from fastbp.kernels.wide.sweep import forward_few, gather
+from fastbp.kernels.wide.sweep import forward_few
 
 __all__ = ["regions"]
 
@@ -34,7 +35,8 @@ def _run(context, worker, dtype):
             phase = gather(plan, worker, start, rows, batch, space.team, phase, dtype)
             phase = forward_few(plan, worker, batch, rows, phase, dtype)
             first = int64(1)
-        phase = forward_layers(plan, x, first, rows, last, linear, space, phase, dtype)
+        shape = rows, int64(0)
+        phase = forward_layers(plan, x, first, shape, last, linear, space, phase, dtype)
 
 
 @region

@@ -15,10 +15,14 @@ from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_at, words_of
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.operand import matrix
-from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x
+from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x, step_numbers
 from fastbp.kernels.simd.vectors import address_of, pointer
 from fastbp.kernels.threads.context import Phase, workspace
-from fastbp.kernels.wide.dense import backward, forward, output_delta, update
+from fastbp.kernels.wide.dense import backward, forward, update
+from fastbp.kernels.wide.functions import function_of, output_function
+from fastbp.kernels.wide.gather import drop_input, gather, row_step
+from fastbp.kernels.wide.optimize import update_clipped, update_in_parts
+from fastbp.kernels.wide.output import output_delta
 
 __all__ = ["forward_layers", "regions", "rows_of_step", "step_of_layers"]
 
@@ -27,8 +31,7 @@ class _Step(NamedTuple):
     """What the region is told."""
 
     plan: int
-    start: int  # the step's rows of the epoch are start ... start + rows
-    rows: int
+    step: int  # of the epoch
     first: int  # the layer to begin with
     phase: int
     phase_out: int  # address for the number of the last phase
@@ -41,72 +44,85 @@ def rows_of_step(plan, step):
 
 
 @jit
-def step_of_layers(plan, start, rows, first, worker, phase):
+def step_of_layers(plan, step, first, worker, phase):
     """Forward, back and update of layers ``first`` and on, by the region."""
     last = words_of(Phase(phase))
-    step = _Step(address_of(plan), start, rows, first, phase, last)
-    call_region(plan[w.ABOVE_REGION], words_of(step), worker)
+    told = _Step(address_of(plan), step, first, phase, last)
+    call_region(plan[w.ABOVE_REGION], words_of(told), worker)
     return pointer(last, int64)[0]
 
 
 @jit
-def forward_layers(plan, x, first, rows, last, linear, space, phase, dtype):
+def _shape_of(plan, layer, rows):
+    """Rows, outputs and inputs of a layer's products."""
+    return rows, layer_word(plan, layer, w.OUTPUTS), layer_word(plan, layer, w.INPUTS)
+
+
+@jit
+def _input_of(plan, layer, x, dtype):
+    """What a layer multiplies: ``x`` if it is the first, or the activations below."""
+    if layer > 0:
+        inputs = layer_word(plan, layer, w.INPUTS)
+        return matrix(layer_word(plan, layer - 1, w.ACTIVATION), inputs, int64(1), dtype)
+    return x
+
+
+@jit
+def forward_layers(plan, x, first, shape, last, linear, space, phase, dtype):
     """Forward through layers ``first`` and on: activations of each, the last one's in ``last``.
 
-    That is Z, if ``linear``.
+    That is Z, if ``linear``, else sigmoid(Z). ``shape`` has the rows and the step, for dropout.
     """
+    rows, step = shape
     layers = plan[w.LAYERS]
     for layer in range(first, layers):
-        outputs = layer_word(plan, layer, w.OUTPUTS)
-        inputs = layer_word(plan, layer, w.INPUTS)
-        top = layer == layers - 1
-        z = last if top else layer_pointer(plan, layer, w.ACTIVATION, dtype)
-        if layer > 0:
-            x = matrix(layer_word(plan, layer - 1, w.ACTIVATION), inputs, int64(1), dtype)
+        z, function = last, output_function(linear)
+        if layer < layers - 1:
+            z = layer_pointer(plan, layer, w.ACTIVATION, dtype)
+            function = function_of(plan, layer, step)
         phase = forward(
-            z, x, layer_word(plan, layer, w.WEIGHT), layer_pointer(plan, layer, w.BIAS, dtype),
-            rows, outputs, inputs, top and linear, space, phase, dtype,
+            z, _input_of(plan, layer, x, dtype), layer_word(plan, layer, w.WEIGHT),
+            layer_pointer(plan, layer, w.BIAS, dtype), _shape_of(plan, layer, rows), function,
+            space, phase, dtype,
         )  # fmt: skip
     return phase
 
 
 @jit
-def _backward_layers(plan, start, rows, space, phase, dtype):
-    """From Z of the last layer to delta of every layer, for rows ``start`` and on."""
+def _backward_layers(plan, step, rows, space, phase, dtype):
+    """From Z of the last layer to delta of every layer."""
+    phase = output_delta(plan, step, rows, space, phase, dtype)
     top = plan[w.LAYERS] - 1
-    phase = output_delta(
-        layer_pointer(plan, top, w.ACTIVATION, dtype), layer_pointer(plan, top, w.DELTA, dtype),
-        pointer(plan[w.Y], dtype), plan[w.ORDER], start, rows, layer_word(plan, top, w.OUTPUTS),
-        pointer(plan[w.SETTINGS] + 8 * w.LOSS, float64), space, phase, dtype,
-    )  # fmt: skip
     for below in range(top):
         layer = top - below
-        outputs = layer_word(plan, layer, w.OUTPUTS)
-        inputs = layer_word(plan, layer, w.INPUTS)
         phase = backward(
             layer_pointer(plan, layer - 1, w.DELTA, dtype),
             layer_pointer(plan, layer - 1, w.ACTIVATION, dtype),
             layer_word(plan, layer, w.DELTA), layer_word(plan, layer, w.WEIGHT),
-            rows, outputs, inputs, space, phase, dtype,
+            _shape_of(plan, layer, rows), function_of(plan, layer - 1, step), space, phase, dtype,
         )  # fmt: skip
     return phase
 
 
 @jit
-def _update_layers(plan, x, first, rows, space, phase, dtype):
-    """Update the parameters of layers ``first`` and on."""
-    numbers = pointer(plan[w.STEPS], float64)
+def _update_layers(plan, x, first, shape, space, phase, dtype):
+    """Update the parameters of layers ``first`` and on; ``shape`` has the rows and the step."""
+    rows, step = shape
+    numbers = step_numbers(plan, step)
     rate, keep = numbers[w.RATE], numbers[w.KEEP]
+    if plan[w.UPDATE_REGION] != 0 and plan[w.GRADIENT_WIDTH] == 0:
+        return update_clipped(plan, x, rows, step, space, phase, dtype)
     for layer in range(first, plan[w.LAYERS]):
-        outputs = layer_word(plan, layer, w.OUTPUTS)
-        inputs = layer_word(plan, layer, w.INPUTS)
-        if layer > 0:
-            x = matrix(layer_word(plan, layer - 1, w.ACTIVATION), inputs, int64(1), dtype)
-        phase = update(
-            layer_pointer(plan, layer, w.WEIGHT, dtype), layer_pointer(plan, layer, w.BIAS, dtype),
-            x, layer_word(plan, layer, w.DELTA), (rows, outputs, inputs), dtype(rate), dtype(keep),
-            space, phase, dtype,
-        )  # fmt: skip
+        below = _input_of(plan, layer, x, dtype)
+        if plan[w.UPDATE_REGION] != 0:
+            phase = update_in_parts(plan, layer, below, rows, step, space, phase, dtype)
+        else:
+            phase = update(
+                layer_pointer(plan, layer, w.WEIGHT, dtype),
+                layer_pointer(plan, layer, w.BIAS, dtype), below,
+                layer_word(plan, layer, w.DELTA), _shape_of(plan, layer, rows), dtype(rate),
+                dtype(keep), space, phase, dtype,
+            )  # fmt: skip
     return phase
 
 
@@ -115,12 +131,18 @@ def _run(context, worker, dtype):
     it = words_at(context, _Step)
     plan = pointer(it.plan, int64)
     space = workspace(plan, worker, dtype)
-    top = plan[w.LAYERS] - 1
-    x = operand_of_x(plan, it.start)
-    z = layer_pointer(plan, top, w.ACTIVATION, dtype)
-    phase = forward_layers(plan, x, it.first, it.rows, z, True, space, it.phase, dtype)
-    phase = _backward_layers(plan, it.start, it.rows, space, phase, dtype)
-    phase = _update_layers(plan, x, it.first, it.rows, space, phase, dtype)
+    step, phase = it.step, it.phase
+    start, rows = step * plan[w.BATCH], rows_of_step(plan, step)
+    x = operand_of_x(plan, start)
+    if plan[w.INPUT_DROPOUT] != 0:
+        batch = pointer(plan[w.GATHERED], dtype)
+        phase = gather(plan, worker, start, rows, batch, space.team, phase, dtype)
+        phase = drop_input(plan, step, rows, batch, space, phase, dtype)
+        x = matrix(plan[w.GATHERED], row_step(plan, dtype), int64(1), dtype)
+    z = layer_pointer(plan, plan[w.LAYERS] - 1, w.ACTIVATION, dtype)
+    phase = forward_layers(plan, x, it.first, (rows, step), z, True, space, phase, dtype)
+    phase = _backward_layers(plan, step, rows, space, phase, dtype)
+    phase = _update_layers(plan, x, it.first, (rows, step), space, phase, dtype)
     pointer(it.phase_out, int64)[0] = phase
 
 

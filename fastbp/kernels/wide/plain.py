@@ -7,7 +7,7 @@ from numba import int64
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import region
 from fastbp.kernels.simd.vectors import pointer
-from fastbp.kernels.wide.layers import rows_of_step, step_of_layers
+from fastbp.kernels.wide.layers import step_of_layers
 
 __all__ = ["steps"]
 
@@ -18,5 +18,4 @@ def steps(context: int, worker: int) -> None:
     plan = pointer(context, int64)
     phase = int64(-1)
     for step in range(plan[w.FIRST], plan[w.LAST]):
-        rows = rows_of_step(plan, step)
-        phase = step_of_layers(plan, step * plan[w.BATCH], rows, int64(0), worker, phase)
+        phase = step_of_layers(plan, step, int64(0), worker, phase)
