@@ -13,8 +13,8 @@ import pytest
 from fastbp.engine import layout, threads
 from fastbp.engine.plan import NetworkPlan
 from tests import oracle, rules
-from tests.planned import PlannedTraining, Settings, train_and_check, uneven_weights
 from tests.problems import KINDS, make_problem
+from tests.recipes import Training
 from tests.tolerance import assert_within
 
 ALL_KINDS = [*KINDS, ("float64", "uint8", "mean"), ("float32", "float64", "feature")]
@@ -67,6 +67,14 @@ def problem_of(case, hidden, outputs, kind, model=oracle.SIGMOID):
     )
 
 
+def uneven_weights(rows):
+    """Weights of rows that float32 has too, some of them 0."""
+    rng = np.random.default_rng(rows)
+    weights = rng.uniform(0.2, 3.0, size=rows).astype(np.float32)
+    weights[rng.integers(0, rows, size=rows // 5)] = 0
+    return weights.astype(np.float64)
+
+
 # ------------------------------------------------------------------ activations
 
 
@@ -76,7 +84,7 @@ def problem_of(case, hidden, outputs, kind, model=oracle.SIGMOID):
 def test_every_activation(case, dtype, data_dtype, fold, activation):
     model = oracle.Model(activation)
     problem = problem_of(case, (5, 3), 2, (dtype, data_dtype, fold), model)
-    train_and_check(problem, case.batch, case.method, Settings(0.01, 0.1))
+    Training(problem, case.batch, 0.01, 0.1).assert_follows_the_oracle(case.method)
 
 
 @of_two_kinds
@@ -84,7 +92,7 @@ def test_every_activation(case, dtype, data_dtype, fold, activation):
 def test_layers_of_different_activations(case, dtype, data_dtype, fold):
     model = oracle.Model(("tanh", "silu", "sigmoid", "relu", "identity"))
     problem = problem_of(case, (7, 3, 6, 1, 2), 1, (dtype, data_dtype, fold), model)
-    train_and_check(problem, case.batch, case.method, Settings(0.01, 0.1), epochs=2)
+    Training(problem, case.batch, 0.01, 0.1, epochs=2).assert_follows_the_oracle(case.method)
 
 
 # ------------------------------------------------------------------ losses
@@ -95,7 +103,7 @@ def test_layers_of_different_activations(case, dtype, data_dtype, fold):
 @of_cases
 def test_every_loss(case, dtype, data_dtype, fold, loss):
     problem = problem_of(case, (5,), 3, (dtype, data_dtype, fold), oracle.Model("tanh", loss))
-    train_and_check(problem, case.batch, case.method, Settings(0.01, 0.1))
+    Training(problem, case.batch, 0.01, 0.1).assert_follows_the_oracle(case.method)
 
 
 @pytest.mark.parametrize("loss", oracle.LOSSES)
@@ -103,7 +111,7 @@ def test_every_loss(case, dtype, data_dtype, fold, loss):
 @of_cases
 def test_every_loss_of_a_single_layer(case, dtype, data_dtype, fold, loss):
     problem = problem_of(case, (), 4, (dtype, data_dtype, fold), oracle.Model(loss=loss))
-    train_and_check(problem, case.batch, case.method, Settings(0.001, 0.1))
+    Training(problem, case.batch, 0.001, 0.1).assert_follows_the_oracle(case.method)
 
 
 @pytest.mark.parametrize("loss", REGRESSION)
@@ -112,18 +120,17 @@ def test_the_squares_that_r2_is_made_of(case, loss):
     case = case._replace(rows=case.batch)  # one step: all rows are judged by the same network
     problem = problem_of(case, (3,), 3, KINDS[0], oracle.Model("tanh", loss))
     scale = np.array([0.3, 1.0, 2.0])
-    weights = uneven_weights(case.rows, "float64")
-    training = PlannedTraining(problem, case.batch, Settings(sample_weight=weights))
-    training.plan.recipe = training.plan.recipe._replace(metric_scale=scale)
-    training.plan._make(training.network, *training.plan._data)
+    weights = uneven_weights(case.rows)
+    training = Training(problem, case.batch, sample_weight=weights, metric_scale=scale)
     z = problem.forward().Z[-1]
     a, a_error = oracle.LOSSES[loss].output(z), problem.bounds().A[-1]
     error = a - problem.y
-    training.epoch()
+    _, plan = training.run()
+    assert plan.method.value == case.method
     exact = float((weights[:, None] * scale * error**2).sum())
     bound = (weights[:, None] * scale * (2 * np.abs(error) + a_error) * a_error).sum()
     rounding = (error.size + 8) * np.finfo(float).eps * exact
-    assert_within(training.plan.totals[1], exact, bound + rounding, "squares")
+    assert_within(plan.totals[1], exact, bound + rounding, "squares")
 
 
 def test_lanes_that_are_no_rows_do_no_harm():
@@ -135,11 +142,7 @@ def test_lanes_that_are_no_rows_do_no_harm():
     problem.biases[0][...] = 1
     problem.weights[1][...] = -800 / 3
     problem.biases[1][...] = 800
-    training = PlannedTraining(problem, case.batch, Settings(1e-6))
-    assert training.method == case.method
-    training.epoch()
-    training.check()
-    assert np.isfinite(training.plan.totals).all()
+    Training(problem, case.batch, 1e-6).assert_follows_the_oracle(case.method)
 
 
 # ------------------------------------------------------------------ optimizers
@@ -150,7 +153,9 @@ def test_lanes_that_are_no_rows_do_no_harm():
 @of_gradient_cases
 def test_every_optimizer(case, dtype, data_dtype, fold, rule):
     problem = problem_of(case, (5, 3), 2, (dtype, data_dtype, fold), oracle.Model("tanh"))
-    train_and_check(problem, case.batch, case.method, Settings(0.01, 0.1, RULES[rule]), epochs=2)
+    Training(problem, case.batch, 0.01, 0.1, RULES[rule], epochs=2).assert_follows_the_oracle(
+        case.method
+    )
 
 
 @pytest.mark.parametrize("width", [1, 16])
@@ -158,22 +163,27 @@ def test_every_optimizer(case, dtype, data_dtype, fold, rule):
 @of_gradient_cases
 def test_every_optimizer_of_a_single_layer(case, rule, width):
     problem = problem_of(case, (), width, KINDS[2])
-    train_and_check(problem, case.batch, case.method, Settings(0.01, 0.1, RULES[rule]), epochs=2)
+    Training(problem, case.batch, 0.01, 0.1, RULES[rule], epochs=2).assert_follows_the_oracle(
+        case.method
+    )
 
 
 @of_kinds
 @of_gradient_cases
 def test_a_penalty_in_the_gradient_of_plain_descent(case, dtype, data_dtype, fold):
     problem = problem_of(case, (5,), 2, (dtype, data_dtype, fold))
-    train_and_check(problem, case.batch, case.method, Settings(0.1, 0.2, penalized=True))
+    Training(problem, case.batch, 0.1, 0.2, penalized=True).assert_follows_the_oracle(case.method)
 
 
-def test_an_optimizer_of_more_weights_above_than_go_at_a_time():
-    # 2 layers of 1 and 900 units: 903 vectors, which 900 weights of float32 do fit in; not so if
-    # there are but two lanes. 30 times 60 weights do not with any.
-    case = Case(33, 20, 20, "narrow shards")
-    problem = problem_of(case, (16, 60), 15, KINDS[1], oracle.Model("tanh"))
-    train_and_check(problem, case.batch, case.method, Settings(0.01, 0.1, RULES["adam"]), epochs=3)
+@pytest.mark.parametrize("rule", ["momentum", "adam"])
+def test_an_optimizer_of_more_weights_above_than_go_at_a_time(rule):
+    case, hidden, outputs = Case(33, 20, 20, "narrow shards"), (16, 60), 15
+    units = sum(hidden) + outputs
+    assert units * rules.tiles("float64").lanes < 16 * 60  # a vector for each unit
+    problem = problem_of(case, hidden, outputs, KINDS[0], oracle.Model("tanh"))
+    Training(problem, case.batch, 0.01, 0.1, RULES[rule], epochs=3).assert_follows_the_oracle(
+        case.method
+    )
 
 
 # ------------------------------------------------------------------ steps of their own numbers
@@ -190,8 +200,8 @@ def test_a_rate_for_each_step(case, dtype, data_dtype, fold, rule):
     if rule != "sgd" and case.method == "narrow delayed":
         case = case._replace(batch=1, method="narrow columns")
     problem = problem_of(case, (5, 3), 2, (dtype, data_dtype, fold))
-    settings = Settings(falling, 0.3, RULES.get(rule, oracle.SGD))
-    train_and_check(problem, case.batch, case.method, settings, epochs=2)
+    training = Training(problem, case.batch, falling, 0.3, RULES.get(rule, oracle.SGD), epochs=2)
+    training.assert_follows_the_oracle(case.method)
 
 
 @of_two_kinds
@@ -199,10 +209,11 @@ def test_a_rate_for_each_step(case, dtype, data_dtype, fold, rule):
 def test_weights_of_rows(case, dtype, data_dtype, fold):
     for loss in ("log_loss", "cross_entropy", "huber"):
         problem = problem_of(case, (5,), 3, (dtype, data_dtype, fold), oracle.Model(loss=loss))
-        settings = Settings(0.05, 0.1, sample_weight=uneven_weights(case.rows, dtype))
+        weights = uneven_weights(case.rows)
         if case.batch == 1:
-            settings.sample_weight[settings.sample_weight == 0] = 1  # or a step would weigh nothing
-        train_and_check(problem, case.batch, case.method, settings, epochs=2)
+            weights[weights == 0] = 1  # or the mean of a step would be one of nothing
+        training = Training(problem, case.batch, 0.05, 0.1, sample_weight=weights, epochs=2)
+        training.assert_follows_the_oracle(case.method)
 
 
 @of_cases
@@ -210,15 +221,12 @@ def test_a_step_whose_rows_weigh_nothing_decays_weights_and_nothing_else(case):
     case = case._replace(rows=case.batch)
     problem = problem_of(case, (5,), 3, KINDS[0], oracle.Model(loss="squared_error"))
     weights = np.zeros(case.rows)
-    training = PlannedTraining(problem, case.batch, Settings(0.5, 0.5, sample_weight=weights))
-    assert training.method == case.method
-    training.epoch()
+    network, plan = Training(problem, case.batch, 0.5, 0.5, sample_weight=weights).run()
+    assert plan.method.value == case.method
     for layer in range(2):
-        np.testing.assert_array_equal(
-            training.network.weights[layer], 0.75 * problem.weights[layer]
-        )
-        np.testing.assert_array_equal(training.network.biases[layer], problem.biases[layer])
-    assert (training.plan.totals == 0).all()
+        np.testing.assert_array_equal(network.weights[layer], 0.75 * problem.weights[layer])
+        np.testing.assert_array_equal(network.biases[layer], problem.biases[layer])
+    assert (plan.totals == 0).all()
 
 
 # ------------------------------------------------------------------ dropout
@@ -230,16 +238,17 @@ def test_a_step_whose_rows_weigh_nothing_decays_weights_and_nothing_else(case):
 def test_dropout_of_hidden_layers(case, dtype, data_dtype, fold, activation):
     model = oracle.Model(activation)
     problem = problem_of(case, (5, 6), 2, (dtype, data_dtype, fold), model)
-    settings = Settings(0.01, 0.1, dropout=(0.0, 0.3, 0.5), seed=-(2**62) + 12345)
-    train_and_check(problem, case.batch, case.method, settings, epochs=2)
+    settings = {"dropout": (0.0, 0.3, 0.5), "seed": -(2**62) + 12345}
+    training = Training(problem, case.batch, 0.01, 0.1, **settings, epochs=2)
+    training.assert_follows_the_oracle(case.method)
 
 
 @of_cases
 def test_dropout_of_one_layer_of_two(case):
     for dropout in ((0.0, 0.4, 0.0), (0.0, 0.0, 0.4)):
         problem = problem_of(case, (5, 6), 2, KINDS[0])
-        settings = Settings(0.01, 0.1, dropout=dropout, seed=3)
-        train_and_check(problem, case.batch, case.method, settings, epochs=2)
+        training = Training(problem, case.batch, 0.01, 0.1, dropout=dropout, seed=3, epochs=2)
+        training.assert_follows_the_oracle(case.method)
 
 
 @of_two_kinds
@@ -247,10 +256,18 @@ def test_dropout_of_one_layer_of_two(case):
 def test_all_of_it_together(case, dtype, data_dtype, fold):
     model = oracle.Model(("silu", "tanh"), "cross_entropy")
     problem = problem_of(case, (5, 6), 3, (dtype, data_dtype, fold), model)
-    settings = Settings(
-        falling, 0.2, RULES["adamw"], uneven_weights(case.rows, dtype), (0.0, 0.2, 0.4), seed=9
+    training = Training(
+        problem,
+        case.batch,
+        falling,
+        0.2,
+        RULES["adamw"],
+        uneven_weights(case.rows),
+        (0.0, 0.2, 0.4),
+        seed=9,
+        epochs=3,
     )
-    train_and_check(problem, case.batch, case.method, settings, epochs=3)
+    training.assert_follows_the_oracle(case.method)
 
 
 # ------------------------------------------------------------------ outputs
@@ -279,10 +296,13 @@ def everything(case, dtype, data_dtype):
     delayed = case.method == "narrow delayed"
     model = oracle.Model(("silu", "relu"), "cross_entropy")
     problem = problem_of(case, (5, 6), 3, (dtype, data_dtype, "mean"), model)
-    weights = uneven_weights(case.rows, dtype) + np.ones(case.rows, dtype)
+    weights = uneven_weights(case.rows) + 1
     rule = oracle.SGD if delayed else RULES["adam"]
-    settings = Settings(0.01, 0.2, rule, weights, (0.0, 0.2, 0.4), seed=9)
-    return PlannedTraining(problem, case.batch, settings)
+    training = Training(
+        problem, case.batch, 0.01, 0.2, rule, weights, (0.0, 0.2, 0.4), seed=9, epochs=2
+    )
+    assert training.plan(problem.network()).method.value == case.method
+    return training
 
 
 @pytest.mark.parametrize(("dtype", "data_dtype"), [("float32", "uint8"), ("float64", "float64")])
@@ -294,20 +314,11 @@ def test_the_same_bits_with_any_number_of_threads(case, dtype, data_dtype, monke
     for workers in (1, 2, 3, 8):
         monkeypatch.setattr(threads, "get_num_threads", lambda workers=workers: workers)
         training = everything(case._replace(rows=3 * case.rows), dtype, data_dtype)
-        assert training.method == case.method
-        training.epoch()
-        training.epoch()
-        found.append(training.bits)
+        found.append(training.bits())
     assert found == found[:1] * len(found)
 
 
 @of_cases
 def test_the_same_bits_however_an_epoch_is_cut_into_calls(case):
-    found = []
-    for groups in (None, 1, 2):
-        training = everything(case._replace(rows=5 * case.batch - 1), "float32", "uint8")
-        assert training.method == case.method
-        for _ in range(2):
-            training.epoch(steps_at_once=groups and groups * training.plan.group)
-        found.append(training.bits)
-    assert found == found[:1] * len(found)
+    training = everything(case._replace(rows=5 * case.batch - 1), "float32", "uint8")
+    assert training.bits(1) == training.bits(2) == training.bits()

@@ -4,7 +4,8 @@ The rows of a tile are the lanes of a vector: these layers compute on one vector
 that their few multiply-adds and sigmoids serve all rows of the tile at once. Units of all layers
 follow each other in ``own.act`` and ``own.delta``, one vector each, layer 1 first; see
 `narrow.scratch`. The sigmoid and log loss are compiled into these functions; others are regions of
-their own, `functions.layers` and `functions.outputs`, that are called for a layer of a tile.
+their own, `functions.layers` and `functions.outputs`, that are called for a layer of a tile. The
+latter is called wherever rows have weights, too.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from fastbp.kernels.functions.layers import BACK, FORWARD
 from fastbp.kernels.functions.losses import LOG_LOSS, log_loss
 from fastbp.kernels.functions.outputs import Outputs
 from fastbp.kernels.functions.strip import Dropout, Strip, no_dropout
-from fastbp.kernels.plan import layer_pointer, layer_word, step_numbers
-from fastbp.kernels.simd.random import mixed_key
+from fastbp.kernels.plan import dropout_key, layer_pointer, layer_word, step_numbers
 from fastbp.kernels.simd.vectors import (
     address_of,
     fma,
@@ -93,8 +93,7 @@ def _dropout(plan, layer, tile):
     threshold = layer_word(plan, layer, w.DROPOUT)
     if threshold == 0:
         return no_dropout()
-    step = plan[w.STEP_NUMBER] + tile.step - plan[w.FIRST]
-    key = mixed_key(mixed_key(plan[w.SEED], step), layer + 1)
+    key = dropout_key(plan, tile.step, layer + 1)
     outputs = layer_word(plan, layer, w.OUTPUTS)
     # The row of the batch that lane 0 has, or would have.
     row = tile.start - tile.step * plan[w.BATCH] - tile.lane
@@ -165,15 +164,13 @@ def _list_weights(plan, tile, weights, dtype):
 
 
 @jit
-def _log_loss_delta(z, delta, outputs, tile, weights, share, tally, dtype):
-    """`output_delta` for log loss: from the targets in ``delta``."""
+def _log_loss_delta(z, delta, outputs, tile, share, tally, dtype):
+    """`output_delta` for log loss, where all rows weigh the same: from the targets in ``delta``."""
     lanes = lanes_of(dtype)
     one = splat(1.0, dtype)
     half = splat(0.5, dtype)
     zero = zeros(dtype)
     weight = splat(share, dtype)  # of a row in the mean
-    if address_of(weights) != 0:
-        weight *= load(weights, 0, dtype)
     loss = zero
     right = one
     for o in range(outputs):
@@ -186,9 +183,6 @@ def _log_loss_delta(z, delta, outputs, tile, weights, share, tally, dtype):
         right *= one - (answer - truth) * (answer - truth)
         store(delta, o * lanes, (probability - target) * weight)
         clear_outside(delta, o * lanes, tile.lane, tile.rows, dtype)
-    if address_of(weights) != 0:
-        loss *= load(weights, 0, dtype)
-        right *= load(weights, 0, dtype)
     _add_to(tally, int64(0), loss, tile.lane, tile.rows, dtype)
     _add_to(tally, lanes, right, tile.lane, tile.rows, dtype)
 
@@ -209,18 +203,18 @@ def output_delta(plan, own, z, delta, tile, tally, dtype):
             row = row_number(plan, tile.start + i)
             delta[o * lanes + tile.lane + i] = y[row * outputs + o]
     share = 1.0 / min(plan[w.BATCH], plan[w.ROWS] - tile.step * plan[w.BATCH])
-    weights = pointer(int64(0), dtype)
+    weights = int64(0)
     if plan[w.ROW_WEIGHTS] != 0:
-        weights = own.judged
-        _list_weights(plan, tile, weights, dtype)
+        _list_weights(plan, tile, own.judged, dtype)
+        weights = address_of(own.judged)
         share = step_numbers(plan, tile.step)[w.SHARE]
-    if plan[w.LOSS_FUNCTION] == LOG_LOSS:
-        _log_loss_delta(z, delta, outputs, tile, weights, share, tally, dtype)
+    elif plan[w.LOSS_FUNCTION] == LOG_LOSS:
+        _log_loss_delta(z, delta, outputs, tile, share, tally, dtype)
         return
     found = moved(own.judged, lanes)
     work = Outputs(
         plan[w.LOSS_FUNCTION], address_of(z), address_of(delta), outputs, tile.lane, tile.rows,
-        address_of(weights), share, address_of(found), plan[w.METRIC_SCALE],
+        weights, share, address_of(found), plan[w.METRIC_SCALE],
     )  # fmt: skip
     call_region(plan[w.OUTPUT_REGION], words_of(work), 0)
     for at in range(0, 2 * lanes, lanes):

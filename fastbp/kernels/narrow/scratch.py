@@ -34,6 +34,7 @@ from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer, re
 __all__ = ["private_bytes", "return_parameters", "scratch", "take_parameters"]
 
 _ROWS = 32  # of a tile and of what is prefetched: twice the lanes of the widest vector
+_COPIES = 6  # W and b of a layer, and up to two numbers that are kept of each
 _JUDGED = 3  # vectors: see `Scratch.judged`
 
 Scratch = namedtuple(
@@ -109,23 +110,12 @@ def _field(kind, number):
 
 
 @jit
-def _take(plan, own, layer, kind, count, copy, dtype):
-    """Copy W or b of a layer, and what is kept of it; where the next copy may begin."""
-    for number in range(3):
-        word = w.LAYER + layer * w.LAYER_WORDS + _field(kind, number)
-        if plan[word] != 0:
-            _copy(pointer(plan[word], dtype), copy, count)
-            own[word] = address_of(copy)
-            copy = moved(copy, count)
-    return copy
-
-
-@jit
-def _return(plan, own, layer, kind, count, dtype):
-    for number in range(3):
-        word = w.LAYER + layer * w.LAYER_WORDS + _field(kind, number)
-        if plan[word] != 0:
-            _copy(pointer(own[word], dtype), pointer(plan[word], dtype), count)
+def _count(plan, layer, kind):
+    """How many elements W or b of a layer has; 0 of W1, which is not copied."""
+    outputs = layer_word(plan, layer, w.OUTPUTS)
+    if kind == w.BIAS:
+        return outputs
+    return outputs * layer_word(plan, layer, w.INPUTS) if layer > 0 else int64(0)
 
 
 @jit
@@ -140,21 +130,23 @@ def take_parameters(plan, own, dtype):
     _copy(pointer(plan[w.SETTINGS], float64), settings, w.SETTING_COUNT)
     own[w.SETTINGS] = address_of(settings)
     copy = recast(moved(settings, w.SETTING_COUNT), dtype)
-    for layer in range(plan[w.LAYERS]):
-        outputs = layer_word(plan, layer, w.OUTPUTS)
-        copy = _take(plan, own, layer, int64(w.BIAS), outputs, copy, dtype)
-        if layer > 0:
-            count = outputs * layer_word(plan, layer, w.INPUTS)
-            copy = _take(plan, own, layer, int64(w.WEIGHT), count, copy, dtype)
+    for turn in range(plan[w.LAYERS] * _COPIES):
+        layer, kind, number = turn // _COPIES, turn % 2, turn % _COPIES // 2
+        word = w.LAYER + layer * w.LAYER_WORDS + _field(kind, number)
+        count = _count(plan, layer, kind)
+        if plan[word] != 0 and count > 0:
+            _copy(pointer(plan[word], dtype), copy, count)
+            own[word] = address_of(copy)
+            copy = moved(copy, count)
 
 
 @jit
 def return_parameters(plan, own, dtype):
     """Write what `take_parameters` has copied, and what has become of it, back."""
     _copy(pointer(own[w.SETTINGS], float64), pointer(plan[w.SETTINGS], float64), w.SETTING_COUNT)
-    for layer in range(plan[w.LAYERS]):
-        outputs = layer_word(plan, layer, w.OUTPUTS)
-        _return(plan, own, layer, int64(w.BIAS), outputs, dtype)
-        if layer > 0:
-            count = outputs * layer_word(plan, layer, w.INPUTS)
-            _return(plan, own, layer, int64(w.WEIGHT), count, dtype)
+    for turn in range(plan[w.LAYERS] * _COPIES):
+        layer, kind, number = turn // _COPIES, turn % 2, turn % _COPIES // 2
+        word = w.LAYER + layer * w.LAYER_WORDS + _field(kind, number)
+        if plan[word] != own[word]:
+            count = _count(plan, layer, kind)
+            _copy(pointer(own[word], dtype), pointer(plan[word], dtype), count)

@@ -15,14 +15,13 @@ from numba import float64, int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.narrow.bytes import (
-    factor_of_sums,
-    folds_sums,
-    scale_of_sums,
-    shift_of_sums,
+from fastbp.kernels.narrow.bytes import factor_of_sums, scale_of_sums, shift_of_sums
+from fastbp.kernels.narrow.optimize import (
+    added,
+    needs_gradient,
+    optimize_above,
+    optimize_first,
 )
-from fastbp.kernels.narrow.layers import units
-from fastbp.kernels.narrow.optimize import needs_gradient, optimize
 from fastbp.kernels.narrow.rows import Change, add_gradient
 from fastbp.kernels.plan import layer_pointer, layer_word, step_numbers
 from fastbp.kernels.simd.vectors import (
@@ -31,7 +30,6 @@ from fastbp.kernels.simd.vectors import (
     lanes_of,
     load,
     load_part,
-    moved,
     pointer,
     reduce_add,
     splat,
@@ -75,18 +73,6 @@ def keep_and_factor(plan, step, dtype):
 
 
 @jit
-def _added(shards, size, at, count, dtype):
-    """The sum over the shards of the vector at ``at``, in order.
-
-    At the end of a row, its last lanes may be of the next row: of no use, and inside the memory.
-    """
-    total = load(shards, at, dtype)
-    for s in range(1, count):
-        total += load(shards, s * size + at, dtype)
-    return total
-
-
-@jit
 def bias_steps(plan, step, tallies, size, count, steps, dtype):
     """steps[o] <- what is to be added to b1[o], from ``count`` tallies, ``size`` elements apart.
 
@@ -99,39 +85,7 @@ def bias_steps(plan, step, tallies, size, count, steps, dtype):
     n1 = layer_word(plan, 0, w.OUTPUTS)
     first = tally_size(plan, dtype) - n1 * lanes
     for o in range(n1):
-        steps[o] = factor * reduce_add(_added(tallies, size, first + o * lanes, count, dtype))
-
-
-@jit
-def _complete_gradient(plan, shards, size, count, slopes, o, j0, columns, dtype):
-    """The first shard <- the sum of the shards, in columns j0 ... j0 + columns of row o of W1.
-
-    ``slopes`` is the gradient of b1. That of W1 from bytes is preprocessed here (`narrow.bytes`).
-    """
-    lanes = lanes_of(dtype)
-    n0 = layer_word(plan, 0, w.INPUTS)
-    shift, scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
-    factor, slope_of_bias = splat(factor_of_sums(plan, dtype), dtype), splat(slopes[o], dtype)
-    for j in range(j0, j0 + columns, lanes):
-        at = o * n0 + j
-        rest = min(lanes, j0 + columns - j)
-        slope = _added(shards, size, at, count, dtype) * factor
-        if address_of(scale) != 0:
-            slope *= load_part(scale, j, rest, dtype)
-        if address_of(shift) != 0:
-            slope = fma(load_part(shift, j, rest, dtype), slope_of_bias, slope)
-        store_part(shards, at, rest, slope)
-
-
-@jit
-def _optimize_first(plan, step, shards, size, count, slopes, j0, columns, dtype):
-    """`update_first` by an optimizer that needs the gradient."""
-    n0 = layer_word(plan, 0, w.INPUTS)
-    for o in range(layer_word(plan, 0, w.OUTPUTS)):
-        at = o * n0 + j0
-        if count > 1 or folds_sums(plan):
-            _complete_gradient(plan, shards, size, count, slopes, o, j0, columns, dtype)
-        optimize(plan, step, int64(0), int64(w.WEIGHT), at, moved(shards, at), columns, dtype)
+        steps[o] = factor * reduce_add(added(tallies, size, first + o * lanes, count, dtype))
 
 
 @jit
@@ -142,7 +96,7 @@ def update_first(plan, step, shards, size, count, steps, j0, columns, dtype):
     is done here (`narrow.bytes`). The bits are those of `add_outer_products`.
     """
     if needs_gradient(plan):
-        _optimize_first(plan, step, shards, size, count, steps, j0, columns, dtype)
+        optimize_first(plan, step, shards, size, count, steps, j0, columns)
         return
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, w.INPUTS)
@@ -152,21 +106,21 @@ def update_first(plan, step, shards, size, count, steps, j0, columns, dtype):
     keep, factor = keep_and_factor(plan, step, dtype)
     keeps, factors = splat(keep, dtype), splat(factor * factor_of_sums(plan, dtype), dtype)
     for o in range(n1):
-        step = splat(steps[o], dtype)
+        step_of_bias = splat(steps[o], dtype)
         for j in range(j0, j0 + columns, lanes):
             at = o * n0 + j
-            slope = _added(shards, size, at, count, dtype)
-            added = zeros(dtype)
+            slope = added(shards, size, at, count, dtype)
+            shifted = zeros(dtype)
             rest = min(lanes, j0 + columns - j)
             if address_of(scale) != 0:
                 slope *= load_part(scale, j, rest, dtype)
             if address_of(shift) != 0:
-                added = load_part(shift, j, rest, dtype) * step
+                shifted = load_part(shift, j, rest, dtype) * step_of_bias
             if rest == lanes:
-                store(weight, at, fma(factors, slope, fma(keeps, load(weight, at, dtype), added)))
+                store(weight, at, fma(factors, slope, fma(keeps, load(weight, at, dtype), shifted)))
             else:
                 old = load_part(weight, at, rest, dtype)
-                store_part(weight, at, rest, fma(factors, slope, fma(keeps, old, added)))
+                store_part(weight, at, rest, fma(factors, slope, fma(keeps, old, shifted)))
 
 
 @jit
@@ -184,38 +138,6 @@ def change_weights(plan, target, tile, j0, count, keep, factor, of_weights, tota
 
 
 @jit
-def _optimize_tensor(plan, step, layer, kind, n, tallies, at, size, count, buffer, dtype):
-    """Update W or b of a layer, of n elements, by sums at ``at`` of the tallies; where they end."""
-    lanes = lanes_of(dtype)
-    room = units(plan) * lanes
-    for begin in range(0, n, room):
-        piece = min(room, n - begin)
-        for i in range(piece):
-            buffer[i] = reduce_add(_added(tallies, size, at, count, dtype))
-            at += lanes
-        optimize(plan, step, layer, kind, begin, buffer, piece, dtype)
-    return at
-
-
-@jit
-def _optimize_above(plan, step, tallies, size, count, buffer, dtype):
-    """The updates of `update_above`, by an optimizer that needs the gradient."""
-    at = 2 * lanes_of(dtype)
-    layer = plan[w.LAYERS] - 1
-    while layer >= 0:
-        outputs = layer_word(plan, layer, w.OUTPUTS)
-        at = _optimize_tensor(
-            plan, step, layer, int64(w.BIAS), outputs, tallies, at, size, count, buffer, dtype
-        )
-        if layer > 0:
-            n = outputs * layer_word(plan, layer, w.INPUTS)
-            at = _optimize_tensor(
-                plan, step, layer, int64(w.WEIGHT), n, tallies, at, size, count, buffer, dtype
-            )
-        layer -= 1
-
-
-@jit
 def update_above(plan, step, tallies, size, count, buffer, dtype):
     """Update b1 and all parameters above the first layer; add up loss and metric.
 
@@ -226,11 +148,11 @@ def update_above(plan, step, tallies, size, count, buffer, dtype):
     keep, factor = keep_and_factor(plan, step, dtype)
     rate = -factor
     at = int64(0)
-    settings[w.LOSS] += reduce_add(_added(tallies, size, at, count, dtype))
-    settings[w.METRIC] += reduce_add(_added(tallies, size, at + lanes, count, dtype))
+    settings[w.LOSS] += reduce_add(added(tallies, size, at, count, dtype))
+    settings[w.METRIC] += reduce_add(added(tallies, size, at + lanes, count, dtype))
     at += 2 * lanes
     if needs_gradient(plan):
-        _optimize_above(plan, step, tallies, size, count, buffer, dtype)
+        optimize_above(plan, step, tallies, size, count, buffer)
         return
     layer = plan[w.LAYERS] - 1
     while layer >= 0:
@@ -239,11 +161,11 @@ def update_above(plan, step, tallies, size, count, buffer, dtype):
         weight = layer_pointer(plan, layer, w.WEIGHT, dtype)
         b = layer_pointer(plan, layer, w.BIAS, dtype)
         for o in range(outputs):
-            b[o] -= rate * reduce_add(_added(tallies, size, at, count, dtype))
+            b[o] -= rate * reduce_add(added(tallies, size, at, count, dtype))
             at += lanes
         if layer > 0:
             for i in range(outputs * inputs):
-                slope = reduce_add(_added(tallies, size, at, count, dtype))
+                slope = reduce_add(added(tallies, size, at, count, dtype))
                 weight[i] = keep * weight[i] - rate * slope
                 at += lanes
         layer -= 1
