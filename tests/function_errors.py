@@ -119,7 +119,8 @@ def loss_error(loss: str, z: Array, y: Array, z_error: Array, dtype: npt.DTypeLi
         size = y * (far + np.log(np.exp(-far).sum(axis=1, keepdims=True))) + np.abs(y)
         steepest = y.sum(axis=1, keepdims=True) + np.abs(y)
     elif loss == "poisson":
-        size = np.exp(z) * (1 + np.abs(z)) + np.abs(y * z)
+        rest = np.abs(y * np.log(np.where(y > 0, y, 1))) + y
+        size = np.exp(z) * (1 + np.abs(z)) + np.abs(y * z) + rest
     else:
         size = oracle.LOSSES[loss].terms(z, y) + np.abs(z - y)
     rounding = gamma(z.shape[1] + 2 * FUNCTION_ROUNDOFFS, dtype)

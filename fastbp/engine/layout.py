@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from fastbp.engine.method import Case, Choice
-from fastbp.engine.recipe import Update
+from fastbp.engine.recipe import MOST_KEPT, Update
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg import gemm
 from fastbp.kernels.narrow import sizes as narrow
@@ -173,7 +173,8 @@ def _narrow_bytes(choice: Choice, lanes: int) -> tuple[int, int]:
         shared = narrow.columns_bytes(case.sizes, lanes, case.itemsize)
     elif case.training:
         shared = narrow.shard_bytes(case.sizes, lanes, case.itemsize, case.batch)
-    return shared, narrow.private_bytes(case.sizes, lanes, case.itemsize)
+    kept = 0 if case.update is Update.DIRECT else MOST_KEPT
+    return shared, narrow.private_bytes(case.sizes, lanes, case.itemsize, kept)
 
 
 def crew(choice: Choice, layout: Layout, steps: int, most: int) -> int:

@@ -10,9 +10,12 @@ import numpy.typing as npt
 
 from fastbp.kernels.functions.optimizers import SGD
 
-__all__ = ["PLAIN", "Recipe", "Update"]
+__all__ = ["MOST_KEPT", "PLAIN", "Recipe", "Update"]
 
 Array = npt.NDArray[Any]
+
+MOST_KEPT = 2
+"""How many numbers an optimizer keeps of each parameter, at most."""
 
 
 class Update(enum.IntEnum):

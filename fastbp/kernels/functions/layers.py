@@ -3,36 +3,42 @@
 Called by address with a `Strip`, for any function but those that callers have compiled in. Which
 function it is, is asked once for a strip.
 
-FORWARD   c <- g(c + bias), times dropout; ``second`` <- the slope, times dropout: of functions
-          whose slope does not follow from the activation, and where units are dropped, if there is
-          a ``second``
+FORWARD   c <- g(c + bias), times dropout; ``second``, if there is one, <- the slope, times dropout:
+          of functions whose slope does not follow from the activation, and where units are dropped
 BACK      c <- c * slope: ``second`` if there is one, else what follows from the activations in
           ``other``
 """
 
 from __future__ import annotations
 
-from numba import float32, float64
+from typing import Any, NamedTuple
+
+from numba import float32, float64, int64
 
 from fastbp.kernels.compile.calls import words_at
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions import activations as f
+from fastbp.kernels.functions.loops import give_slopes, give_values
 from fastbp.kernels.functions.strip import Strip
 from fastbp.kernels.simd.random import kept
 from fastbp.kernels.simd.vectors import (
+    address_of,
     lanes_of,
     load,
     load_part,
     moved,
     pointer,
+    room,
     splat,
     store,
     store_part,
+    zeros,
 )
 
 __all__ = ["BACK", "FORWARD", "keep_factor", "regions"]
 
 FORWARD, BACK = 0, 1
+_STORED = -1  # in the place of a function's code: the slope is given
 
 
 @jit
@@ -41,139 +47,110 @@ def keep_factor(threshold):
     return 1.0 / (1.0 - threshold * 2.0**-32)
 
 
-def _forward_of(function):
-    """A loop over a strip: c <- g(c + bias)."""
-
-    @jit
-    def rows(it, dtype):
-        lanes = lanes_of(dtype)
-        whole = it.columns // lanes * lanes
-        bias = pointer(it.bias, dtype)
-        for i in range(it.rows):
-            c = moved(pointer(it.c, dtype), i * it.ldc)
-            for j in range(0, whole, lanes):
-                x = load(c, j, dtype)
-                if it.bias != 0:
-                    x += load(bias, j, dtype)
-                store(c, j, function(x, dtype))
-            if whole < it.columns:
-                rest = it.columns - whole
-                x = load_part(c, whole, rest, dtype)
-                if it.bias != 0:
-                    x += load_part(bias, whole, rest, dtype)
-                store_part(c, whole, rest, function(x, dtype))
-
-    return rows
-
-
-def _forward_with_slope(function, slope):
-    """The same with ``second`` <- the slope, which follows from x."""
-
-    @jit
-    def rows(it, dtype):
-        lanes = lanes_of(dtype)
-        bias = pointer(it.bias, dtype)
-        for i in range(it.rows):
-            c = moved(pointer(it.c, dtype), i * it.ldc)
-            second = moved(pointer(it.second, dtype), i * it.ld)
-            for j in range(0, it.columns, lanes):
-                count = min(lanes, it.columns - j)
-                x = load_part(c, j, count, dtype)
-                if it.bias != 0:
-                    x += load_part(bias, j, count, dtype)
-                store_part(c, j, count, function(x, dtype))
-                if it.second != 0:
-                    store_part(second, j, count, slope(x, dtype))
-
-    return rows
-
-
-def _slopes_of(slope):
-    """A loop: target <- target * slope of the activations."""
-
-    @jit
-    def rows(target, ldt, activation, lda, it, dtype):
-        lanes = lanes_of(dtype)
-        whole = it.columns // lanes * lanes
-        for i in range(it.rows):
-            t, a = moved(target, i * ldt), moved(activation, i * lda)
-            for j in range(0, whole, lanes):
-                store(t, j, load(t, j, dtype) * slope(load(a, j, dtype), dtype))
-            if whole < it.columns:
-                rest = it.columns - whole
-                s = slope(load_part(a, whole, rest, dtype), dtype)
-                store_part(t, whole, rest, load_part(t, whole, rest, dtype) * s)
-
-    return rows
-
-
-_sigmoid_rows = _forward_of(f.sigmoid)
-_tanh_rows = _forward_of(f.tanh)
-_relu_rows = _forward_of(f.relu)
-_leaky_relu_rows = _forward_of(f.leaky_relu)
-_elu_rows = _forward_of(f.elu)
-_softplus_rows = _forward_of(f.softplus)
-_gelu_rows = _forward_with_slope(f.gelu, f.gelu_slope)
-_silu_rows = _forward_with_slope(f.silu, f.silu_slope)
-
-_sigmoid_slopes = _slopes_of(f.sigmoid_slope)
-_tanh_slopes = _slopes_of(f.tanh_slope)
-_relu_slopes = _slopes_of(f.relu_slope)
-_leaky_relu_slopes = _slopes_of(f.leaky_relu_slope)
-_elu_slopes = _slopes_of(f.elu_slope)
-_softplus_slopes = _slopes_of(f.softplus_slope)
-
-
 @jit
 def _itself(x, dtype):
     return x
 
 
-_identity_rows = _forward_of(_itself)
+@jit
+def _one(a, dtype):
+    return splat(1.0, dtype)
 
 
 @jit
-def _give_activation(it, dtype):
-    code = it.code
+def _give_values(code, c, bias, step, second, count, dtype):
     if code == f.SIGMOID:
-        _sigmoid_rows(it, dtype)
+        give_values(f.sigmoid, None, c, bias, step, second, count, dtype)
     elif code == f.TANH:
-        _tanh_rows(it, dtype)
+        give_values(f.tanh, None, c, bias, step, second, count, dtype)
     elif code == f.RELU:
-        _relu_rows(it, dtype)
+        give_values(f.relu, None, c, bias, step, second, count, dtype)
     elif code == f.LEAKY_RELU:
-        _leaky_relu_rows(it, dtype)
+        give_values(f.leaky_relu, None, c, bias, step, second, count, dtype)
     elif code == f.ELU:
-        _elu_rows(it, dtype)
+        give_values(f.elu, None, c, bias, step, second, count, dtype)
     elif code == f.SOFTPLUS:
-        _softplus_rows(it, dtype)
+        give_values(f.softplus, None, c, bias, step, second, count, dtype)
     elif code == f.GELU:
-        _gelu_rows(it, dtype)
+        give_values(f.gelu, f.gelu_slope, c, bias, step, second, count, dtype)
     elif code == f.SILU:
-        _silu_rows(it, dtype)
+        give_values(f.silu, f.silu_slope, c, bias, step, second, count, dtype)
     else:
-        _identity_rows(it, dtype)
+        give_values(_itself, None, c, bias, step, second, count, dtype)
 
 
 @jit
-def _multiply_by_slopes(code, target, ldt, activation, lda, it, dtype):
+def _give_slopes(code, target, source, step, a, count, dtype):
+    """Of STORED, ``a`` is the slope."""
     if code == f.SIGMOID:
-        _sigmoid_slopes(target, ldt, activation, lda, it, dtype)
+        give_slopes(f.sigmoid_slope, target, source, step, a, count, dtype)
     elif code == f.TANH:
-        _tanh_slopes(target, ldt, activation, lda, it, dtype)
+        give_slopes(f.tanh_slope, target, source, step, a, count, dtype)
     elif code == f.RELU:
-        _relu_slopes(target, ldt, activation, lda, it, dtype)
+        give_slopes(f.relu_slope, target, source, step, a, count, dtype)
     elif code == f.LEAKY_RELU:
-        _leaky_relu_slopes(target, ldt, activation, lda, it, dtype)
+        give_slopes(f.leaky_relu_slope, target, source, step, a, count, dtype)
     elif code == f.ELU:
-        _elu_slopes(target, ldt, activation, lda, it, dtype)
+        give_slopes(f.elu_slope, target, source, step, a, count, dtype)
     elif code == f.SOFTPLUS:
-        _softplus_slopes(target, ldt, activation, lda, it, dtype)
+        give_slopes(f.softplus_slope, target, source, step, a, count, dtype)
+    elif code == f.IDENTITY:
+        give_slopes(_one, target, source, step, a, count, dtype)
+    else:
+        give_slopes(None, target, source, step, a, count, dtype)
+
+
+class _Spare(NamedTuple):
+    """Vectors on the stack: the end of a row, what belongs to it, and constants."""
+
+    end: Any
+    beside: Any
+    zeros: Any
+    ones: Any
+
+
+@jit
+def _spare(at, dtype):
+    lanes = lanes_of(dtype)
+    store(at, 2 * lanes, zeros(dtype))
+    store(at, 3 * lanes, splat(1.0, dtype))
+    return _Spare(at, moved(at, lanes), moved(at, 2 * lanes), moved(at, 3 * lanes))
+
+
+@jit
+def _finish(code, c, bias, step, second, count, spare, dtype):
+    """Whole vectors of a row of c, and of ``second`` unless that is 0."""
+    _give_values(code, c, bias, step, second, count, dtype)
+    if address_of(second) != 0 and code != f.GELU and code != f.SILU:
+        _give_slopes(code, second, spare.ones, int64(0), c, count, dtype)
+
+
+@jit
+def _forward(it, spare, dtype):
+    lanes = lanes_of(dtype)
+    whole = it.columns // lanes * lanes
+    rest = it.columns - whole
+    none = pointer(0, dtype)
+    for i in range(it.rows):
+        c, bias, step = moved(pointer(it.c, dtype), i * it.ldc), spare.zeros, int64(0)
+        second, beside = none, none
+        if it.bias != 0:
+            bias, step = pointer(it.bias, dtype), int64(1)
+        if it.second != 0:
+            second, beside = moved(pointer(it.second, dtype), i * it.ld), spare.beside
+        _finish(it.code, c, bias, step, second, whole, spare, dtype)
+        if rest > 0:
+            x = load_part(c, whole, rest, dtype) + load_part(bias, whole * step, rest, dtype)
+            store(spare.end, 0, x)
+            _finish(it.code, spare.end, spare.zeros, int64(0), beside, lanes, spare, dtype)
+            store_part(c, whole, rest, load(spare.end, 0, dtype))
+            if it.second != 0:
+                store_part(second, whole, rest, load(beside, 0, dtype))
 
 
 @jit
 def _drop(it, dtype):
-    """Activations and their slopes times dropout."""
+    """Activations, and slopes if there are any, times dropout."""
     lanes = lanes_of(dtype)
     drop = it.dropout
     factor = keep_factor(drop.threshold)
@@ -181,49 +158,43 @@ def _drop(it, dtype):
         c = moved(pointer(it.c, dtype), i * it.ldc)
         slope = moved(pointer(it.second, dtype), i * it.ld)
         for j in range(0, it.columns, lanes):
-            count = min(lanes, it.columns - j)
+            count = it.columns - j
             number = drop.number + i * drop.row + j * drop.column
             mask = kept(drop.key, number, drop.column, drop.threshold, factor, dtype)
             store_part(c, j, count, load_part(c, j, count, dtype) * mask)
-            store_part(slope, j, count, load_part(slope, j, count, dtype) * mask)
+            if it.second != 0:
+                store_part(slope, j, count, load_part(slope, j, count, dtype) * mask)
 
 
 @jit
-def _fill_ones(it, dtype):
+def _back(it, spare, dtype):
     lanes = lanes_of(dtype)
-    for i in range(it.rows):
-        slope = moved(pointer(it.second, dtype), i * it.ld)
-        for j in range(0, it.columns, lanes):
-            store_part(slope, j, min(lanes, it.columns - j), splat(1.0, dtype))
-
-
-@jit
-def _multiply(it, dtype):
-    lanes = lanes_of(dtype)
+    whole = it.columns // lanes * lanes
+    rest = it.columns - whole
+    code, given = it.code, it.other
+    if it.second != 0:
+        code, given = _STORED, it.second
     for i in range(it.rows):
         c = moved(pointer(it.c, dtype), i * it.ldc)
-        slope = moved(pointer(it.second, dtype), i * it.ld)
-        for j in range(0, it.columns, lanes):
-            count = min(lanes, it.columns - j)
-            value = load_part(c, j, count, dtype) * load_part(slope, j, count, dtype)
-            store_part(c, j, count, value)
+        a = moved(pointer(given, dtype), i * it.ld)
+        _give_slopes(code, c, c, int64(1), a, whole, dtype)
+        if rest > 0:
+            store(spare.end, 0, load_part(c, whole, rest, dtype))
+            store(spare.beside, 0, load_part(a, whole, rest, dtype))
+            _give_slopes(code, spare.end, spare.end, int64(1), spare.beside, lanes, dtype)
+            store_part(c, whole, rest, load(spare.end, 0, dtype))
 
 
 @jit
 def _run(context, what, dtype):
     it = words_at(context, Strip)
-    c, second = pointer(it.c, dtype), pointer(it.second, dtype)
+    spare = _spare(room(4, dtype), dtype)
     if what == FORWARD:
-        _give_activation(it, dtype)
+        _forward(it, spare, dtype)
         if it.dropout.threshold != 0:
-            if it.code != f.GELU and it.code != f.SILU:
-                _fill_ones(it, dtype)
-                _multiply_by_slopes(it.code, second, it.ld, c, it.ldc, it, dtype)
             _drop(it, dtype)
-    elif it.second != 0:
-        _multiply(it, dtype)
-    else:
-        _multiply_by_slopes(it.code, c, it.ldc, pointer(it.other, dtype), it.ld, it, dtype)
+    elif it.second != 0 or it.code != f.IDENTITY:
+        _back(it, spare, dtype)
 
 
 @region

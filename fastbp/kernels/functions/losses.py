@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.simd.exp import exp_of_negative, log1p_of_fraction
+from fastbp.kernels.simd.exp import exp, exp_of_negative
+from fastbp.kernels.simd.log import log, log1p_of_fraction
+from fastbp.kernels.simd.numbers import constant
 from fastbp.kernels.simd.vectors import absolute, minimum, select_less, splat, zeros
 
 __all__ = [
@@ -19,6 +23,8 @@ __all__ = [
     "huber",
     "huber_slope",
     "log_loss",
+    "poisson",
+    "poisson_mean",
     "squared_error",
 ]
 
@@ -31,6 +37,9 @@ LOSS_CODES = {
     "huber": HUBER,
     "poisson": POISSON,
 }
+
+_largest = constant(float(np.finfo(np.float32).max), float(np.finfo(np.float64).max))
+_highest = constant(89.0, 710.0)  # exp of it is too large
 
 
 @jit
@@ -63,8 +72,7 @@ def absolute_error(error, dtype):
 def absolute_error_slope(error, dtype):
     """The sign of a - y: 0 where they are equal; NaN stays."""
     zero, one = zeros(dtype), splat(1.0, dtype)
-    sign = select_less(error, zero, zero - one, select_less(zero, error, one, zero))
-    return sign + (error - error)
+    return select_less(error, zero, zero - one, select_less(zero, error, one, error))
 
 
 @jit
@@ -83,3 +91,17 @@ def huber_slope(error, dtype):
     far = absolute(error)
     near = minimum(one, far)
     return select_less(error, zero, zero - near, near)
+
+
+@jit
+def poisson_mean(x, dtype):
+    """The output exp(x): the largest finite value if it is too large, infinite for infinite x."""
+    return select_less(_largest(dtype), x, x, exp(x, dtype))
+
+
+@jit
+def poisson(x, y, a, dtype):
+    """Half the deviance a - y - y (x - log y), a = exp(x): 0 at its smallest, a where y is 0."""
+    zero = zeros(dtype)
+    far = minimum(_highest(dtype), x) - log(y, dtype)  # no farther than a, which is held
+    return (a - y) - select_less(zero, y, y * far, zero)

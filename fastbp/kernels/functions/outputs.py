@@ -10,20 +10,25 @@ vectors: weight * loss and weight * metric of each row, summed over the outputs.
 * of cross entropy: whether the largest output is that of the largest target, the first of equals;
 * of the others: the sum of (a - y)^2 times the output's ``scale``, from which R^2 is computed.
 
-Lanes outside lane ... lane + rows are no rows: they come to 0.
+Lanes outside lane ... lane + rows are no rows: they come to 0. Losses are finite for every finite
+z, unless they are too large for their type; NaN in z gives NaN, infinity gives NaN or infinity, but
+where the loss is finite for it. ``z`` is written over.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 from numba import float32, float64, int64
 
 from fastbp.kernels.compile.calls import words_at
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions import losses as f
 from fastbp.kernels.functions.activations import sigmoid
-from fastbp.kernels.simd.exp import exp, log_of_sum
+from fastbp.kernels.simd.exp import exp_of_negative
+from fastbp.kernels.simd.log import log1p
+from fastbp.kernels.simd.numbers import constant
 from fastbp.kernels.simd.vectors import (
     fma,
     lanes_of,
@@ -37,6 +42,10 @@ from fastbp.kernels.simd.vectors import (
 )
 
 __all__ = ["Outputs", "regions"]
+
+
+# Farther apart than any two outputs need to be told: from -infinity, 0 times it would be NaN.
+_lowest = constant(-float(np.finfo(np.float32).max), -float(np.finfo(np.float64).max))
 
 
 class Outputs(NamedTuple):
@@ -73,8 +82,8 @@ def _outputs_apart(it, dtype):
             right *= one - wrong * wrong
         else:
             if it.code == f.POISSON:
-                a = exp(x, dtype)
-                loss += a - y * x
+                a = f.poisson_mean(x, dtype)
+                loss += f.poisson(x, y, a, dtype)
                 slope = a - y
                 error = slope
             elif it.code == f.ABSOLUTE_ERROR:
@@ -110,21 +119,25 @@ def _softmax(it, dtype):
         first = select_less(most, x, number, first)
         wanted = select_less(top, y, number, wanted)
         most, top = maximum(x, most), maximum(y, top)
-    total, mean, mass = zero, zero, zero
+    # The largest output's exp is 1: the others are added up by themselves, so that an answer that
+    # is sure and right keeps its tiny loss.
+    others, mean, mass = zero, zero, zero
     for o in range(it.outputs):
-        x, y = load(z, o * lanes, dtype) - most, load(delta, o * lanes, dtype)
-        e = exp(x, dtype)
-        total += e
+        y = load(delta, o * lanes, dtype)
+        x = maximum(_lowest(dtype), load(z, o * lanes, dtype) - most)
+        e = exp_of_negative(x, dtype)
+        distance = first - splat(float64(o), dtype)
+        others += select_less(zero, distance * distance, e, zero)
         mean = fma(y, x, mean)
         mass += y
         store(z, o * lanes, e)
-    inverse = one / total
+    inverse = one / (one + others)
     for o in range(it.outputs):
         a = load(z, o * lanes, dtype) * inverse
         store(delta, o * lanes, fma(a, mass, zero - load(delta, o * lanes, dtype)))
     distance = first - wanted
     right = select_less(zero, distance * distance, zero, one)
-    return fma(mass, log_of_sum(total, dtype), zero - mean), right
+    return fma(mass, log1p(others, dtype), zero - mean), right
 
 
 @jit
@@ -153,9 +166,10 @@ def _clear_outside(vectors, count, it, dtype):
     """Zero the lanes that are no rows, whatever has become of them."""
     lanes = lanes_of(dtype)
     for k in range(count):
-        for i in range(lanes):
-            if i < it.lane or i >= it.lane + it.rows:
-                vectors[k * lanes + i] = dtype(0)
+        for i in range(it.lane):
+            vectors[k * lanes + i] = dtype(0)
+        for i in range(it.lane + it.rows, lanes):
+            vectors[k * lanes + i] = dtype(0)
 
 
 @region

@@ -14,7 +14,13 @@ from numba import float32, float64, int64
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_at, words_of
 from fastbp.kernels.compile.jit import jit, region
-from fastbp.kernels.narrow.layers import backward_above, layers_above, output_delta, units
+from fastbp.kernels.narrow.layers import (
+    RowsOfStep,
+    backward_above,
+    layers_above,
+    output_delta,
+    units,
+)
 from fastbp.kernels.narrow.update import update_above
 from fastbp.kernels.plan import layer_word
 from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer
@@ -26,7 +32,7 @@ UPDATE = 2  # change b1 and all parameters above by the tallies
 ROWS_AND_UPDATE = 3
 
 
-_Units = namedtuple("_Units", ["act", "delta"])  # of all layers, see `Scratch`
+_Units = namedtuple("_Units", ["act", "delta", "slopes", "judged"])  # see `Scratch`
 
 
 class _Above(NamedTuple):
@@ -35,21 +41,27 @@ class _Above(NamedTuple):
     plan: int
     act: int  # addresses: see `Scratch`
     delta: int
-    start: int  # the rows start ... start + rows of the epoch
+    slopes: int
+    judged: int
+    step: int
+    start: int  # its rows start ... start + rows of the epoch
     rows: int
     lane: int  # the lanes of theirs begin with this one
-    batch: int  # rows of the step
     tallies: int  # where ROWS adds to; where UPDATE finds so many tallies, `size` elements apart
     size: int
     tally_count: int
 
 
 @jit
-def go_above(plan, own, what, start, rows, lane, batch, tallies, size, count):
-    """Have the region do ROWS, UPDATE or both; ``plan`` and ``tallies`` are pointers."""
+def go_above(plan, own, what, tile, tallies, size, count):
+    """Have the region do ROWS, UPDATE or both; ``plan`` and ``tallies`` are pointers.
+
+    ``tile`` has the fields of a `RowsOfStep`; of UPDATE, only its step counts.
+    """
     work = _Above(
-        address_of(plan), address_of(own.act), address_of(own.delta), start, rows, lane, batch,
-        address_of(tallies), size, count,
+        address_of(plan), address_of(own.act), address_of(own.delta), address_of(own.slopes),
+        address_of(own.judged), tile.step, tile.start, tile.rows, tile.lane, address_of(tallies),
+        size, count,
     )  # fmt: skip
     call_region(plan[w.ABOVE_REGION], words_of(work), what)
 
@@ -59,16 +71,20 @@ def _run(context, what, dtype):
     it = words_at(context, _Above)
     plan = pointer(it.plan, int64)
     tallies = pointer(it.tallies, dtype)
+    own = _Units(
+        pointer(it.act, dtype), pointer(it.delta, dtype), pointer(it.slopes, dtype),
+        pointer(it.judged, dtype),
+    )  # fmt: skip
     if what & ROWS:
         lanes = lanes_of(dtype)
-        own = _Units(pointer(it.act, dtype), pointer(it.delta, dtype))
+        tile = RowsOfStep(it.step, it.start, it.rows, it.lane)
         outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
-        z = layers_above(plan, own, dtype)
+        z = layers_above(plan, own, tile, dtype)
         last = moved(own.delta, (units(plan) - outputs) * lanes)
-        output_delta(plan, z, last, it.start, it.rows, it.lane, it.batch, tallies, dtype)
+        output_delta(plan, own, z, last, tile, tallies, dtype)
         backward_above(plan, own, moved(tallies, 2 * lanes), dtype)
     if what & UPDATE:
-        update_above(plan, tallies, it.size, it.tally_count, dtype)
+        update_above(plan, it.step, tallies, it.size, it.tally_count, own.act, dtype)
 
 
 @region

@@ -14,9 +14,9 @@ with the tile before. Where a step begins, the last step has to be finished firs
     back with tile t - 1             forward with tile t
                                      publish its partial products
 
-A step of one tile has no gradient of W1: products go straight from registers into the weights. In
-steps of several tiles, a share that is alone goes back with tile t at once, while it lies in the
-cache.
+A step of one tile has no gradient of W1: products go straight from registers into the weights,
+unless an optimizer needs it (`narrow.optimize`). In steps of several tiles, a share that is alone
+goes back with tile t at once, while it lies in the cache.
 
 A gradient is added up row by row, partial products as `narrow.exchange` tells. So the bits do not
 depend on the number of shares.
@@ -49,6 +49,7 @@ from fastbp.kernels.narrow.exchange import (
     partial_of,
 )
 from fastbp.kernels.narrow.layers import clear_outside, row_number
+from fastbp.kernels.narrow.optimize import needs_gradient
 from fastbp.kernels.narrow.prefetch import list_prefetch
 from fastbp.kernels.narrow.rows import PRODUCTS, TileBack, multiply_rows
 from fastbp.kernels.narrow.scratch import return_parameters, scratch, take_parameters
@@ -76,7 +77,7 @@ __all__ = ["regions"]
 
 _BYTES = DTYPE_CODES["uint8"]
 
-_Tile = namedtuple("_Tile", ["start", "rows", "lane", "batch", "first", "last"])
+_Tile = namedtuple("_Tile", ["step", "start", "rows", "lane", "first", "last"])
 
 
 @jit
@@ -88,12 +89,13 @@ def _tiles_of(plan, rows):
 def _tile(plan, number, dtype):
     """Rows start ... start + rows of the epoch; the first lies in lane ``lane`` of the vectors."""
     tiles = _tiles_of(plan, plan[w.BATCH])
-    first = (plan[w.FIRST] + number // tiles) * plan[w.BATCH]
+    step = plan[w.FIRST] + number // tiles
+    first = step * plan[w.BATCH]
     batch = min(plan[w.BATCH], plan[w.ROWS] - first)
     begin = number % tiles * plan[w.TILE]
     rows = min(plan[w.TILE], batch - begin)
     return _Tile(
-        first + begin, rows, begin % lanes_of(dtype), batch, begin == 0, begin + rows == batch
+        step, first + begin, rows, begin % lanes_of(dtype), begin == 0, begin + rows == batch
     )
 
 
@@ -152,24 +154,22 @@ def _between(plan, own, common, tile, number, chunks, dtype):
             z += load(partial_of(plan, common, number, chunks, c, dtype), o * lanes, dtype)
         store(own.act, o * lanes, z)
         clear_outside(own.act, o * lanes, tile.lane, tile.rows, dtype)
-    go_above(
-        plan, own, int64(ROWS_AND_UPDATE if tile.last else ROWS), tile.start, tile.rows,
-        tile.lane, tile.batch, own.tally, int64(0), int64(1),
-    )  # fmt: skip
+    what = int64(ROWS_AND_UPDATE if tile.last else ROWS)
+    go_above(plan, own, what, tile, own.tally, int64(0), int64(1))
     for i in range(tile.rows):
         own.offsets[i] = row_number(plan, tile.start + i) * plan[w.X_ROW]
     if tile.last:
-        bias_steps(plan, own.tally, int64(0), 1, own.totals, dtype)
+        bias_steps(plan, tile.step, own.tally, int64(0), 1, own.totals, dtype)
 
 
 @jit
 def _back(plan, own, common, tile, later, chunk, j0, count, dtype):
     """Back with a tile in a chunk of columns; after a step's last tile, the update of W1."""
     lanes = lanes_of(dtype)
-    straight = tile.first and tile.last
+    straight = tile.first and tile.last and not needs_gradient(plan)
     if straight:
         target = layer_pointer(plan, 0, w.WEIGHT, dtype)
-        keep, factor = keep_and_factor(plan, dtype)
+        keep, factor = keep_and_factor(plan, tile.step, dtype)
     else:
         target = common.gradient
         keep, factor = dtype(0.0 if tile.first else 1.0), dtype(1)
@@ -178,7 +178,9 @@ def _back(plan, own, common, tile, later, chunk, j0, count, dtype):
     change_weights(plan, target, back, j0, count, keep, factor, straight, own.totals, dtype)
     if tile.last:
         if not straight:
-            update_first(plan, common.gradient, int64(0), 1, own.totals, j0, count, dtype)
+            update_first(
+                plan, tile.step, common.gradient, int64(0), 1, own.totals, j0, count, dtype
+            )
         if folds_sums(plan):
             _fold(plan, own, common, chunk, j0, count, dtype)
 

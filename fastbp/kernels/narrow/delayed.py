@@ -26,7 +26,7 @@ from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.row_ir import GROUP
 from fastbp.kernels.narrow.above import ROWS_AND_UPDATE, go_above
 from fastbp.kernels.narrow.exchange import chunk_width, common_of, partial_of
-from fastbp.kernels.narrow.layers import row_number
+from fastbp.kernels.narrow.layers import RowsOfStep, row_number
 from fastbp.kernels.narrow.prefetch import list_prefetch
 from fastbp.kernels.narrow.rows import GROUP_OF_STEPS, TileBack, multiply_rows
 from fastbp.kernels.narrow.scratch import return_parameters, scratch, take_parameters
@@ -113,18 +113,17 @@ def _make_steps(plan, own, common, number, chunks, dtype):
         for c in range(1, chunks):
             total += load(partial_of(plan, common, number, chunks, c, dtype), k, dtype)
         store(products, k, total)
-    keep, factor = keep_and_factor(plan, dtype)
     power = dtype(1)
     for step in range(group.steps):
+        number_of_step = plan[w.FIRST] + number * plan[w.GROUP] + step
+        keep, factor = keep_and_factor(plan, number_of_step, dtype)
         first = step * plan[w.BATCH]
         rows = min(plan[w.BATCH], group.rows - first)
         doubt = _first_layer(plan, own, products, first, rows, power, dtype)
         clear_tally(plan, own.tally, dtype)
         own.tally[0] = doubt
-        go_above(
-            plan, own, int64(ROWS_AND_UPDATE), group.start + first, rows, int64(0), rows,
-            own.tally, int64(0), int64(1),
-        )  # fmt: skip
+        tile = RowsOfStep(number_of_step, group.start + first, rows, int64(0))
+        go_above(plan, own, int64(ROWS_AND_UPDATE), tile, own.tally, int64(0), int64(1))
         for o in range(n1):
             for u in range(first):
                 own.changes[o * GROUP + u] *= keep

@@ -9,7 +9,7 @@ from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.activations import sigmoid
 from fastbp.kernels.linalg.row_ir import GROUP, PREFETCHED
 from fastbp.kernels.narrow.first_layer import first_layer, fold_all, list_rows
-from fastbp.kernels.narrow.layers import layers_above
+from fastbp.kernels.narrow.layers import RowsOfStep, layers_above
 from fastbp.kernels.narrow.scratch import scratch
 from fastbp.kernels.plan import layer_word
 from fastbp.kernels.simd.vectors import lanes_of, load, pointer, store
@@ -41,7 +41,7 @@ def _run(context, worker, dtype):
     team = pointer(plan[w.TEAM], int64)
     out = pointer(plan[w.OUT], dtype)
     outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
-    n = plan[w.ROWS]
+    n, zero = plan[w.ROWS], int64(0)
     tasks = (n + lanes - 1) // lanes
     phase = fold_all(plan, team, own, dtype) + 1
     task = next_task(team, phase, tasks, False)
@@ -52,7 +52,7 @@ def _run(context, worker, dtype):
         list_rows(plan, start, rows, likely * lanes if likely >= 0 else n, own)
         _shift_prefetch(own, rows)
         first_layer(plan, rows, own, dtype)
-        z = layers_above(plan, own, dtype)
+        z = layers_above(plan, own, RowsOfStep(zero, start, rows, zero), dtype)
         for o in range(outputs):
             if plan[w.SIGMOID_OUT] != 0:
                 store(z, o * lanes, sigmoid(load(z, o * lanes, dtype), dtype))

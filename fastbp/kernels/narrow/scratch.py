@@ -7,9 +7,12 @@ In elements of ``dtype``, lanes = L and tile <= L rows:
     sums              (n1, _ROWS, L)
     act, delta        (units, L), layer 1 first
     tally             see `narrow.update`
+    slopes            (units, L), of layers whose slopes do not follow from act
+    judged            (3, L): weight, loss and metric of rows
     totals            n1, with room for _ROWS
     changes           (n1, GROUP): what W1 is changed by times each row, see `narrow.delayed`
-    plan              a copy of the plan, with a copy of what is above W1 and of the settings
+    plan              a copy of the plan, with a copy of what is above W1, of what the optimizer
+                      keeps of that, and of the settings
 """
 
 from __future__ import annotations
@@ -25,12 +28,13 @@ from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.row_ir import GROUP
 from fastbp.kernels.narrow.layers import units
 from fastbp.kernels.narrow.update import tally_size
-from fastbp.kernels.plan import layer_pointer, layer_word, plan_words
+from fastbp.kernels.plan import layer_word, plan_words
 from fastbp.kernels.simd.vectors import address_of, lanes_of, moved, pointer, recast
 
 __all__ = ["private_bytes", "return_parameters", "scratch", "take_parameters"]
 
 _ROWS = 32  # of a tile and of what is prefetched: twice the lanes of the widest vector
+_JUDGED = 3  # vectors: see `Scratch.judged`
 
 Scratch = namedtuple(
     "Scratch",
@@ -41,6 +45,8 @@ Scratch = namedtuple(
         "sums",
         "act",
         "delta",
+        "slopes",
+        "judged",
         "totals",
         "changes",
         "tally",
@@ -52,13 +58,17 @@ _plan_words = jit(plan_words)
 
 
 @functools.cache
-def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> int:
-    """Bytes of scratch memory that one thread needs."""
+def private_bytes(layer_sizes: tuple[int, ...], lanes: int, itemsize: int, kept: int = 0) -> int:
+    """Bytes of scratch memory that one thread needs.
+
+    ``kept`` is how many numbers an optimizer keeps of each parameter, at most.
+    """
     n1, units = layer_sizes[1], sum(layer_sizes[1:])
     above = sum((a + 1) * b for a, b in pairwise(layer_sizes[1:]))
-    vectors = n1 * _ROWS + 2 * units + (n1 + above + 2)
+    vectors = n1 * _ROWS + 3 * units + (n1 + above + 2) + _JUDGED
     words = 3 * _ROWS + plan_words(len(layer_sizes) - 1) + w.SETTING_COUNT
-    return words * 8 + (vectors * lanes + _ROWS + n1 * GROUP + n1 + above) * itemsize
+    copies = (1 + kept) * (n1 + above)
+    return words * 8 + (vectors * lanes + _ROWS + n1 * GROUP + copies) * itemsize
 
 
 @jit
@@ -73,12 +83,15 @@ def scratch(plan, worker, dtype):
     act = moved(sums, n1 * _ROWS * lanes)
     delta = moved(act, units(plan) * lanes)
     tally = moved(delta, units(plan) * lanes)
-    totals = moved(tally, tally_size(plan, dtype))
+    slopes = moved(tally, tally_size(plan, dtype))
+    judged = moved(slopes, units(plan) * lanes)
+    totals = moved(judged, _JUDGED * lanes)
     changes = moved(totals, _ROWS)
     own_plan = recast(moved(changes, n1 * GROUP), int64)
     return Scratch(
-        offsets, next_offsets, prefetch, sums, act, delta, totals, changes, tally, own_plan
-    )
+        offsets, next_offsets, prefetch, sums, act, delta, slopes, judged, totals, changes, tally,
+        own_plan,
+    )  # fmt: skip
 
 
 @jit
@@ -88,8 +101,39 @@ def _copy(source, target, count):
 
 
 @jit
+def _field(kind, number):
+    """The word of W or b of a layer (``kind``), or of the first or second that is kept of it."""
+    if number == 0:
+        return kind
+    return (w.WEIGHT_1 if kind == w.WEIGHT else w.BIAS_1) + number - 1
+
+
+@jit
+def _take(plan, own, layer, kind, count, copy, dtype):
+    """Copy W or b of a layer, and what is kept of it; where the next copy may begin."""
+    for number in range(3):
+        word = w.LAYER + layer * w.LAYER_WORDS + _field(kind, number)
+        if plan[word] != 0:
+            _copy(pointer(plan[word], dtype), copy, count)
+            own[word] = address_of(copy)
+            copy = moved(copy, count)
+    return copy
+
+
+@jit
+def _return(plan, own, layer, kind, count, dtype):
+    for number in range(3):
+        word = w.LAYER + layer * w.LAYER_WORDS + _field(kind, number)
+        if plan[word] != 0:
+            _copy(pointer(own[word], dtype), pointer(plan[word], dtype), count)
+
+
+@jit
 def take_parameters(plan, own, dtype):
-    """Make ``own`` a copy of the plan with settings, b1 and parameters above of its own."""
+    """Make ``own`` a copy of the plan with settings, b1 and parameters above of its own.
+
+    What an optimizer keeps of these is copied too.
+    """
     words = _plan_words(plan[w.LAYERS])
     _copy(plan, own, words)
     settings = recast(moved(own, words), float64)
@@ -98,15 +142,10 @@ def take_parameters(plan, own, dtype):
     copy = recast(moved(settings, w.SETTING_COUNT), dtype)
     for layer in range(plan[w.LAYERS]):
         outputs = layer_word(plan, layer, w.OUTPUTS)
-        at = w.LAYER + layer * w.LAYER_WORDS
-        _copy(layer_pointer(plan, layer, w.BIAS, dtype), copy, outputs)
-        own[at + w.BIAS] = address_of(copy)
-        copy = moved(copy, outputs)
+        copy = _take(plan, own, layer, int64(w.BIAS), outputs, copy, dtype)
         if layer > 0:
             count = outputs * layer_word(plan, layer, w.INPUTS)
-            _copy(layer_pointer(plan, layer, w.WEIGHT, dtype), copy, count)
-            own[at + w.WEIGHT] = address_of(copy)
-            copy = moved(copy, count)
+            copy = _take(plan, own, layer, int64(w.WEIGHT), count, copy, dtype)
 
 
 @jit
@@ -115,12 +154,7 @@ def return_parameters(plan, own, dtype):
     _copy(pointer(own[w.SETTINGS], float64), pointer(plan[w.SETTINGS], float64), w.SETTING_COUNT)
     for layer in range(plan[w.LAYERS]):
         outputs = layer_word(plan, layer, w.OUTPUTS)
-        bias, own_bias = (
-            layer_pointer(plan, layer, w.BIAS, dtype),
-            layer_pointer(own, layer, w.BIAS, dtype),
-        )
-        _copy(own_bias, bias, outputs)
+        _return(plan, own, layer, int64(w.BIAS), outputs, dtype)
         if layer > 0:
-            weight = layer_pointer(plan, layer, w.WEIGHT, dtype)
-            own_weight = layer_pointer(own, layer, w.WEIGHT, dtype)
-            _copy(own_weight, weight, outputs * layer_word(plan, layer, w.INPUTS))
+            count = outputs * layer_word(plan, layer, w.INPUTS)
+            _return(plan, own, layer, int64(w.WEIGHT), count, dtype)

@@ -4,7 +4,8 @@ A batch is cut into shards by its size, and by how many cores the machine has. A
 it adds up its share of the gradient, tile by tile, in a buffer of its own (a narrow layer's, small
 enough for the level-2 cache); a second phase adds the shards in order and updates the weights.
 Threads begin with the tasks that they had in the step before. A batch of one tile needs no shards:
-its gradient goes straight from registers into the weights. The twin is `tests.twins.shard_steps`.
+its gradient goes straight from registers into the weights, unless an optimizer needs it. The twin
+is `tests.twins.shard_steps`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from fastbp.kernels.compile.machine import CORES
 from fastbp.kernels.narrow.above import ROWS, UPDATE, go_above
 from fastbp.kernels.narrow.bytes import folds_sums
 from fastbp.kernels.narrow.first_layer import CHUNK, first_layer, fold_all, fold_chunk, list_rows
+from fastbp.kernels.narrow.layers import RowsOfStep
+from fastbp.kernels.narrow.optimize import needs_gradient
 from fastbp.kernels.narrow.rows import TileBack
 from fastbp.kernels.narrow.scratch import scratch
 from fastbp.kernels.narrow.update import (
     bias_steps,
     change_weights,
     clear_tally,
+    keep_and_factor,
     tally_size,
     update_first,
 )
@@ -60,8 +64,8 @@ _shard_count = jit(shard_count)
 
 
 @jit
-def _tile(plan, worker, start, rows, batch_rows, then, shard, target, keep, factor, dtype):
-    """Forward and back for one tile: target <- keep * target + factor * its gradient of W1.
+def _tile(plan, worker, tile, then, shard, target, keep, factor, dtype):
+    """Forward and back for a `RowsOfStep`: target <- keep * target + factor * its gradient of W1.
 
     ``then`` is the row that the next tile begins with; there may be no such row. ``target`` is
     the shard or W1; in a shard, the gradient of bytes is left as it is before preprocessing.
@@ -70,17 +74,15 @@ def _tile(plan, worker, start, rows, batch_rows, then, shard, target, keep, fact
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, w.INPUTS)
     n1 = layer_word(plan, 0, w.OUTPUTS)
-    later = list_rows(plan, start, rows, then, own)
-    first_layer(plan, rows, own, dtype)
+    later = list_rows(plan, tile.start, tile.rows, then, own)
+    first_layer(plan, tile.rows, own, dtype)
     tally = moved(shard, n1 * n0)
-    go_above(plan, own, int64(ROWS), start, rows, int64(0), batch_rows, tally, int64(0), int64(1))
+    go_above(plan, own, int64(ROWS), tile, tally, int64(0), int64(1))
     of_weights = address_of(target) != address_of(shard)
     if of_weights:
-        bias_steps(plan, tally, int64(0), 1, own.totals, dtype)
-    back = TileBack(own.offsets, rows, later, own.delta, lanes)
-    change_weights(
-        plan, target, back, int64(0), n0, dtype(keep), dtype(factor), of_weights, own.totals, dtype
-    )
+        bias_steps(plan, tile.step, tally, int64(0), 1, own.totals, dtype)
+    back = TileBack(own.offsets, tile.rows, later, own.delta, lanes)
+    change_weights(plan, target, back, int64(0), n0, keep, factor, of_weights, own.totals, dtype)
 
 
 @jit
@@ -95,27 +97,22 @@ def _run(context, worker, dtype):
     n0 = layer_word(plan, 0, w.INPUTS)
     n1 = layer_word(plan, 0, w.OUTPUTS)
     size = n1 * n0 + tally_size(plan, dtype)
-    numbers = pointer(plan[w.STEPS], float64)
-    rate, keep = numbers[w.RATE], numbers[w.KEEP]
     phase = fold_all(plan, team, own, dtype)
     chunks = (n0 + CHUNK - 1) // CHUNK
     for step in range(plan[w.FIRST], plan[w.LAST]):
         first = step * plan[w.BATCH]
         rows = min(plan[w.BATCH], plan[w.ROWS] - first)
-        if rows <= lanes:
+        whole = RowsOfStep(step, first, rows, zero)
+        if rows <= lanes and not needs_gradient(plan):
+            keep, factor = keep_and_factor(plan, step, dtype)
             phase += 1
             task = next_task(team, phase, 1, False)
             while task >= 0:
                 weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
                 clear_tally(plan, moved(shards, n1 * n0), dtype)
-                _tile(
-                    plan, worker, first, rows, rows, plan[w.ROWS], shards, weight, keep, -rate,
-                    dtype,
-                )  # fmt: skip
-                go_above(
-                    plan, own, int64(UPDATE), zero, zero, zero, zero, moved(shards, n1 * n0),
-                    size, int64(1),
-                )  # fmt: skip
+                _tile(plan, worker, whole, plan[w.ROWS], shards, weight, keep, factor, dtype)
+                tally = moved(shards, n1 * n0)
+                go_above(plan, own, int64(UPDATE), whole, tally, size, int64(1))
                 if folds_sums(plan):
                     for chunk in range(chunks):
                         fold_chunk(plan, chunk, own, dtype)
@@ -141,26 +138,21 @@ def _run(context, worker, dtype):
                     likely = unclaimed_near(team, phase, count, home)
                     # With none left, this thread's part of the next step, as like as not.
                     then = first + (likely * each if likely >= 0 else rows + home * each)
-                _tile(
-                    plan, worker, first + i, height, rows, then, shard, shard,
-                    old, 1.0, dtype,
-                )  # fmt: skip
+                part = RowsOfStep(step, first + i, height, zero)
+                _tile(plan, worker, part, then, shard, shard, dtype(old), dtype(1), dtype)
             task = following_task(team, phase, count, claim_near(team, phase, count, home))
         phase += 1
         home = worker * (chunks + 1) // plan[w.WORKERS] % (chunks + 1)
         task = first_near_task(team, phase, chunks + 1, home)
         while task >= 0:
             if task == chunks:
-                go_above(
-                    plan, own, int64(UPDATE), zero, zero, zero, zero, moved(shards, n1 * n0),
-                    size, count,
-                )  # fmt: skip
+                go_above(plan, own, int64(UPDATE), whole, moved(shards, n1 * n0), size, count)
             else:
                 j0 = task * CHUNK
                 tallies = moved(shards, n1 * n0)
-                bias_steps(plan, tallies, size, count, own.totals, dtype)
+                bias_steps(plan, step, tallies, size, count, own.totals, dtype)
                 columns = min(CHUNK, n0 - j0)
-                update_first(plan, shards, size, count, own.totals, j0, columns, dtype)
+                update_first(plan, step, shards, size, count, own.totals, j0, columns, dtype)
                 if folds_sums(plan):
                     fold_chunk(plan, task, own, dtype)
             upcoming = claim_near(team, phase, chunks + 1, home)

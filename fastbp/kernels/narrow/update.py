@@ -1,9 +1,12 @@
 """What a step with a narrow first layer adds up, and the update that it makes of it.
 
 The tally of a step, or of a shard of its rows, is a list of vectors whose lanes add up to one
-number each: the log loss, the right answers and, for each layer from the last to the first, the
+number each: the loss, the metric and, for each layer from the last to the first, the
 gradients of b (outputs) and, above the first layer, of W (outputs, inputs). That of W1 is too
 large for lanes of its own; in a shard it lies before the tally.
+
+Plain descent changes parameters by these sums as they are read. Other optimizers are given them as
+arrays, see `narrow.optimize`: that of W1 is completed where it lies.
 """
 
 from __future__ import annotations
@@ -12,15 +15,23 @@ from numba import float64, int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.narrow.bytes import factor_of_sums, scale_of_sums, shift_of_sums
+from fastbp.kernels.narrow.bytes import (
+    factor_of_sums,
+    folds_sums,
+    scale_of_sums,
+    shift_of_sums,
+)
+from fastbp.kernels.narrow.layers import units
+from fastbp.kernels.narrow.optimize import needs_gradient, optimize
 from fastbp.kernels.narrow.rows import Change, add_gradient
-from fastbp.kernels.plan import layer_pointer, layer_word
+from fastbp.kernels.plan import layer_pointer, layer_word, step_numbers
 from fastbp.kernels.simd.vectors import (
     address_of,
     fma,
     lanes_of,
     load,
     load_part,
+    moved,
     pointer,
     reduce_add,
     splat,
@@ -57,9 +68,9 @@ def clear_tally(plan, tally, dtype):
 
 
 @jit
-def keep_and_factor(plan, dtype):
-    """W <- keep * W + factor * dW."""
-    numbers = pointer(plan[w.STEPS], float64)
+def keep_and_factor(plan, step, dtype):
+    """W <- keep * W + factor * dW, in plain descent."""
+    numbers = step_numbers(plan, step)
     return dtype(numbers[w.KEEP]), dtype(-numbers[w.RATE])
 
 
@@ -76,9 +87,14 @@ def _added(shards, size, at, count, dtype):
 
 
 @jit
-def bias_steps(plan, tallies, size, count, steps, dtype):
-    """steps[o] <- what is to be added to b1[o], from ``count`` tallies, ``size`` elements apart."""
-    _, factor = keep_and_factor(plan, dtype)
+def bias_steps(plan, step, tallies, size, count, steps, dtype):
+    """steps[o] <- what is to be added to b1[o], from ``count`` tallies, ``size`` elements apart.
+
+    Where W1 is updated by its gradient, steps[o] is that of b1[o].
+    """
+    _, factor = keep_and_factor(plan, step, dtype)
+    if needs_gradient(plan):
+        factor = dtype(1)
     lanes = lanes_of(dtype)
     n1 = layer_word(plan, 0, w.OUTPUTS)
     first = tally_size(plan, dtype) - n1 * lanes
@@ -87,18 +103,53 @@ def bias_steps(plan, tallies, size, count, steps, dtype):
 
 
 @jit
-def update_first(plan, shards, size, count, steps, j0, columns, dtype):
+def _complete_gradient(plan, shards, size, count, slopes, o, j0, columns, dtype):
+    """The first shard <- the sum of the shards, in columns j0 ... j0 + columns of row o of W1.
+
+    ``slopes`` is the gradient of b1. That of W1 from bytes is preprocessed here (`narrow.bytes`).
+    """
+    lanes = lanes_of(dtype)
+    n0 = layer_word(plan, 0, w.INPUTS)
+    shift, scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
+    factor, slope_of_bias = splat(factor_of_sums(plan, dtype), dtype), splat(slopes[o], dtype)
+    for j in range(j0, j0 + columns, lanes):
+        at = o * n0 + j
+        rest = min(lanes, j0 + columns - j)
+        slope = _added(shards, size, at, count, dtype) * factor
+        if address_of(scale) != 0:
+            slope *= load_part(scale, j, rest, dtype)
+        if address_of(shift) != 0:
+            slope = fma(load_part(shift, j, rest, dtype), slope_of_bias, slope)
+        store_part(shards, at, rest, slope)
+
+
+@jit
+def _optimize_first(plan, step, shards, size, count, slopes, j0, columns, dtype):
+    """`update_first` by an optimizer that needs the gradient."""
+    n0 = layer_word(plan, 0, w.INPUTS)
+    for o in range(layer_word(plan, 0, w.OUTPUTS)):
+        at = o * n0 + j0
+        if count > 1 or folds_sums(plan):
+            _complete_gradient(plan, shards, size, count, slopes, o, j0, columns, dtype)
+        optimize(plan, step, int64(0), int64(w.WEIGHT), at, moved(shards, at), columns, dtype)
+
+
+@jit
+def update_first(plan, step, shards, size, count, steps, j0, columns, dtype):
     """Update columns j0 ... j0 + columns of W1 with the sum of the shards.
 
     ``steps`` is of `bias_steps`: the gradient of bytes is left as it is before preprocessing, which
     is done here (`narrow.bytes`). The bits are those of `add_outer_products`.
     """
+    if needs_gradient(plan):
+        _optimize_first(plan, step, shards, size, count, steps, j0, columns, dtype)
+        return
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, w.INPUTS)
     n1 = layer_word(plan, 0, w.OUTPUTS)
     shift, scale = shift_of_sums(plan, dtype), scale_of_sums(plan, dtype)
     weight = layer_pointer(plan, 0, w.WEIGHT, dtype)
-    keep, factor = keep_and_factor(plan, dtype)
+    keep, factor = keep_and_factor(plan, step, dtype)
     keeps, factors = splat(keep, dtype), splat(factor * factor_of_sums(plan, dtype), dtype)
     for o in range(n1):
         step = splat(steps[o], dtype)
@@ -133,16 +184,54 @@ def change_weights(plan, target, tile, j0, count, keep, factor, of_weights, tota
 
 
 @jit
-def update_above(plan, tallies, size, count, dtype):
-    """Update b1 and all parameters above the first layer; add up loss and right answers."""
+def _optimize_tensor(plan, step, layer, kind, n, tallies, at, size, count, buffer, dtype):
+    """Update W or b of a layer, of n elements, by sums at ``at`` of the tallies; where they end."""
+    lanes = lanes_of(dtype)
+    room = units(plan) * lanes
+    for begin in range(0, n, room):
+        piece = min(room, n - begin)
+        for i in range(piece):
+            buffer[i] = reduce_add(_added(tallies, size, at, count, dtype))
+            at += lanes
+        optimize(plan, step, layer, kind, begin, buffer, piece, dtype)
+    return at
+
+
+@jit
+def _optimize_above(plan, step, tallies, size, count, buffer, dtype):
+    """The updates of `update_above`, by an optimizer that needs the gradient."""
+    at = 2 * lanes_of(dtype)
+    layer = plan[w.LAYERS] - 1
+    while layer >= 0:
+        outputs = layer_word(plan, layer, w.OUTPUTS)
+        at = _optimize_tensor(
+            plan, step, layer, int64(w.BIAS), outputs, tallies, at, size, count, buffer, dtype
+        )
+        if layer > 0:
+            n = outputs * layer_word(plan, layer, w.INPUTS)
+            at = _optimize_tensor(
+                plan, step, layer, int64(w.WEIGHT), n, tallies, at, size, count, buffer, dtype
+            )
+        layer -= 1
+
+
+@jit
+def update_above(plan, step, tallies, size, count, buffer, dtype):
+    """Update b1 and all parameters above the first layer; add up loss and metric.
+
+    ``buffer`` has room for a vector for each unit.
+    """
     lanes = lanes_of(dtype)
     settings = pointer(plan[w.SETTINGS], float64)
-    keep, factor = keep_and_factor(plan, dtype)
+    keep, factor = keep_and_factor(plan, step, dtype)
     rate = -factor
     at = int64(0)
     settings[w.LOSS] += reduce_add(_added(tallies, size, at, count, dtype))
     settings[w.METRIC] += reduce_add(_added(tallies, size, at + lanes, count, dtype))
     at += 2 * lanes
+    if needs_gradient(plan):
+        _optimize_above(plan, step, tallies, size, count, buffer, dtype)
+        return
     layer = plan[w.LAYERS] - 1
     while layer >= 0:
         outputs = layer_word(plan, layer, w.OUTPUTS)

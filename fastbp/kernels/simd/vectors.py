@@ -37,7 +37,6 @@ __all__ = [
     "Vector",
     "absolute",
     "address_of",
-    "bits_shift_left",
     "element_of",
     "fma",
     "folded_element",
@@ -52,6 +51,7 @@ __all__ = [
     "pointer",
     "recast",
     "reduce_add",
+    "room",
     "select_less",
     "splat",
     "square_root",
@@ -273,6 +273,26 @@ def zeros(typingctx: Any, dtype: Any) -> Any:
 
 
 @intrinsic
+def room(typingctx: Any, count: Any, dtype: Any) -> Any:
+    """``room(count, dtype)``: a pointer to so many vectors on the stack, a literal number.
+
+    They stay there until the function that it is written in returns.
+    """
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    target = vector_of(element_of(dtype))
+    kind = types.CPointer(target.element)
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vectors = ir.ArrayType(ctx.get_value_type(target), count.literal_value)
+        with builder.goto_entry_block():  # so that the stack does not grow in a loop
+            place = builder.alloca(vectors)
+        return builder.bitcast(place, ctx.get_value_type(kind))
+
+    return kind(count, dtype), codegen
+
+
+@intrinsic
 def lanes_of(typingctx: Any, dtype: Any) -> Any:
     """``lanes_of(dtype)``: how many values of dtype a vector holds, a compile-time constant."""
     count = vector_of(element_of(dtype)).lanes
@@ -348,23 +368,6 @@ def absolute(typingctx: Any, a: Any) -> Any:
         return builder.bitcast(cleared, args[0].type)
 
     return a(a), codegen
-
-
-@intrinsic
-def bits_shift_left(typingctx: Any, a: Any, count: Any) -> Any:
-    """``bits_shift_left(a, literal)``: the bit pattern of each lane moved left."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    places = count.literal_value
-
-    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
-        integers = _bits(args[0].type)
-        shifted = builder.shl(
-            builder.bitcast(args[0], integers), ir.Constant(integers, [places] * integers.count)
-        )
-        return builder.bitcast(shifted, args[0].type)
-
-    return a(a, count), codegen
 
 
 @intrinsic
