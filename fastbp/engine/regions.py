@@ -13,7 +13,7 @@ from fastbp.kernels.linalg import epilogue, macrokernel, product, reader, split_
 from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
 from fastbp.kernels.narrow import forward as narrow_forward
-from fastbp.kernels.wide import delayed, forward, layers, plain, sweep
+from fastbp.kernels.wide import delayed, forward, gather, layers, optimize, plain, sweep
 
 __all__ = ["NOTHING", "Needs", "called_regions", "has_region", "region_of"]
 
@@ -65,6 +65,8 @@ def called_regions(
             (w.LAYER_REGION, function_layers.regions, needs.layers),
             (w.OUTPUT_REGION, outputs.regions, needs.outputs),
             (w.UPDATE_REGION, updates.regions, needs.updates),
+            (w.DROP_REGION, gather.regions, choice.case.drops_input),
+            (w.OPTIMIZE_REGION, optimize.regions, needs.updates and not choice.is_narrow),
         )
         if needed
     }
