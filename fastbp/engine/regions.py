@@ -10,10 +10,11 @@ from fastbp.kernels.compile.jit import Region
 from fastbp.kernels.functions import layers as function_layers
 from fastbp.kernels.functions import outputs, updates
 from fastbp.kernels.linalg import epilogue, macrokernel, product, reader, split_k
-from fastbp.kernels.narrow import above, columns, optimize, rows, shards
+from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
 from fastbp.kernels.narrow import forward as narrow_forward
-from fastbp.kernels.wide import delayed, forward, layers, plain, sweep
+from fastbp.kernels.narrow import optimize as narrow_optimize
+from fastbp.kernels.wide import delayed, forward, gather, layers, optimize, plain, sweep
 
 __all__ = ["NOTHING", "Needs", "called_regions", "has_region", "region_of"]
 
@@ -65,7 +66,12 @@ def called_regions(
             (w.LAYER_REGION, function_layers.regions, needs.layers),
             (w.OUTPUT_REGION, outputs.regions, needs.outputs),
             (w.UPDATE_REGION, updates.regions, needs.updates),
-            (w.GRADIENT_REGION, optimize.regions, needs.updates and choice.is_narrow),
+            (w.DROP_REGION, gather.regions, choice.case.drops_input),
+            (
+                w.OPTIMIZE_REGION,
+                narrow_optimize.regions if choice.is_narrow else optimize.regions,
+                needs.updates,
+            ),
         )
         if needed
     }

@@ -14,14 +14,16 @@ from fastbp.kernels.linalg import epilogue, macrokernel, product, reader, split_
 from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
 from fastbp.kernels.narrow import forward as narrow_forward
+from fastbp.kernels.narrow import optimize as narrow_optimize
 from fastbp.kernels.threads import standby
-from fastbp.kernels.wide import delayed, forward, layers, plain, sweep
+from fastbp.kernels.wide import delayed, forward, gather, layers, optimize, plain, sweep
 
 __all__ = ["every_kernel", "kernels_of_dtypes", "kernels_of_network", "make_ready"]
 
 _BY_DTYPE = (
     product, macrokernel, split_k, epilogue, above, columns, shards, narrow_delayed,
     narrow_forward, delayed, forward, layers, sweep, function_layers, outputs, updates,
+    gather, optimize, narrow_optimize,
 )  # fmt: skip
 """Modules with a region for each dtype of a network."""
 

@@ -95,7 +95,8 @@ METRIC_SCALE = 49  # address of a number for each output, see functions.outputs;
 GRADIENT = 50  # address of scratch memory for a gradient, or 0: see wide.optimize
 GRADIENT_WIDTH = 51  # columns of a layer's W that are held there at most; 0: all of all layers
 INPUT_DROPOUT = 52  # as DROPOUT of a layer, of the input
-GRADIENT_REGION = 53  # address of the region of narrow.optimize, or 0: as UPDATE_REGION
+OPTIMIZE_REGION = 53  # address of wide.optimize or narrow.optimize, where UPDATE_REGION is called
+DROP_REGION = 54  # address of that of wide.gather, where INPUT_DROPOUT is not 0
 LAYER = 56
 
 TRAIN, FORWARD = 0, 1

@@ -62,7 +62,7 @@ def optimize_first(plan, step, shards, size, count, slopes, j0, columns):
     work = _Sums(
         address_of(plan), step, address_of(shards), size, count, address_of(slopes), j0, columns
     )
-    call_region(plan[w.GRADIENT_REGION], words_of(work), _FIRST)
+    call_region(plan[w.OPTIMIZE_REGION], words_of(work), _FIRST)
 
 
 @jit
@@ -75,7 +75,7 @@ def optimize_above(plan, step, tallies, size, count, buffer):
     work = _Sums(
         address_of(plan), step, address_of(tallies), size, count, address_of(buffer), zero, zero
     )
-    call_region(plan[w.GRADIENT_REGION], words_of(work), _ABOVE)
+    call_region(plan[w.OPTIMIZE_REGION], words_of(work), _ABOVE)
 
 
 @jit

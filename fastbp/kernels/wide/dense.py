@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from numba import int64
 
+from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import words_of
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.activations import SIGMOID
@@ -25,13 +26,23 @@ from fastbp.kernels.linalg.epilogue import (
 from fastbp.kernels.linalg.macrokernel import whole
 from fastbp.kernels.linalg.operand import Product, matrix
 from fastbp.kernels.linalg.product import multiply
+from fastbp.kernels.plan import layer_word
 from fastbp.kernels.simd.vectors import lanes_of, load_part, pointer, splat, store_part, zeros
 from fastbp.kernels.threads.team import next_task
 from fastbp.kernels.wide.functions import backward_strip, forward_strip, is_called
 
-__all__ = ["COLUMNS_OF_TASK", "backward", "column_sums", "forward", "update"]
+__all__ = ["COLUMNS_OF_TASK", "backward", "column_sums", "forward", "input_of", "update"]
 
 COLUMNS_OF_TASK = 256  # columns of delta that one task sums
+
+
+@jit
+def input_of(plan, layer, x, dtype):
+    """What a layer multiplies, as an Operand: ``x``, or the activations below."""
+    if layer > 0:
+        inputs = layer_word(plan, layer, w.INPUTS)
+        return matrix(layer_word(plan, layer - 1, w.ACTIVATION), inputs, int64(1), dtype)
+    return x
 
 
 @jit

@@ -1,21 +1,35 @@
-"""Rows of a batch, copied to a buffer as the network sees them: widened, folded, and dropped."""
+"""Rows of a batch, copied to a buffer as the network sees them: widened and folded.
+
+Where values of the input are dropped, they are so in the buffer: by a region, as that is rare.
+"""
 
 from __future__ import annotations
 
-from numba import int64
+from typing import NamedTuple
+
+from numba import float32, float64, int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
-from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.compile.calls import call_region, words_at, words_of
+from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.layers import keep_factor
 from fastbp.kernels.linalg.macrokernel import round_up
 from fastbp.kernels.linalg.packing import copy_rows
 from fastbp.kernels.plan import dropout_key, layer_word, operand_of_x
 from fastbp.kernels.simd.random import kept
-from fastbp.kernels.simd.vectors import lanes_of, load_part, moved, store_part
+from fastbp.kernels.simd.vectors import (
+    address_of,
+    lanes_of,
+    load_part,
+    moved,
+    pointer,
+    store_part,
+)
+from fastbp.kernels.threads.context import Phase, workspace
 from fastbp.kernels.threads.team import claim_near, first_near_task, following_task, next_task
 
-__all__ = ["drop_input", "gather", "gathered_bytes", "row_step"]
+__all__ = ["gather", "gather_dropped", "gathered_bytes", "regions", "row_step"]
 
 _PADDING = 4  # vectors
 _LEAST_PIECE = 256  # columns of a batch that is gathered
@@ -68,7 +82,7 @@ def gather(plan, worker, start, rows, batch, team, phase, dtype):
 
 
 @jit
-def drop_input(plan, step, rows, batch, space, phase, dtype):
+def _drop(plan, step, rows, batch, space, phase, dtype):
     """Multiply the values of gathered rows by dropout, INPUT_DROPOUT."""
     lanes = lanes_of(dtype)
     n0 = layer_word(plan, 0, w.INPUTS)
@@ -85,3 +99,47 @@ def drop_input(plan, step, rows, batch, space, phase, dtype):
             store_part(row, j, count, load_part(row, j, count, dtype) * mask)
         task = next_task(space.team, phase, rows, True)
     return phase
+
+
+class _Batch(NamedTuple):
+    """What the region is told."""
+
+    plan: int
+    step: int
+    rows: int
+    phase: int
+    phase_out: int  # address for the number of the last phase
+
+
+@jit
+def gather_dropped(plan, step, rows, worker, phase):
+    """Gather the rows of a step in GATHERED, and drop some of their values, by the region."""
+    last = words_of(Phase(phase))
+    told = _Batch(address_of(plan), step, rows, phase, last)
+    call_region(plan[w.DROP_REGION], words_of(told), worker)
+    return pointer(last, int64)[0]
+
+
+@jit
+def _run(context, worker, dtype):
+    it = words_at(context, _Batch)
+    plan = pointer(it.plan, int64)
+    space = workspace(plan, worker, dtype)
+    batch = pointer(plan[w.GATHERED], dtype)
+    start, rows = it.step * plan[w.BATCH], it.rows
+    phase = gather(plan, worker, start, rows, batch, space.team, it.phase, dtype)
+    pointer(it.phase_out, int64)[0] = _drop(plan, it.step, rows, batch, space, phase, dtype)
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, worker, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, worker, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the network."""

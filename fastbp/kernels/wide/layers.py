@@ -18,10 +18,10 @@ from fastbp.kernels.linalg.operand import matrix
 from fastbp.kernels.plan import layer_pointer, layer_word, operand_of_x, step_numbers
 from fastbp.kernels.simd.vectors import address_of, pointer
 from fastbp.kernels.threads.context import Phase, workspace
-from fastbp.kernels.wide.dense import backward, forward, update
+from fastbp.kernels.wide.dense import backward, forward, input_of, update
 from fastbp.kernels.wide.functions import function_of, output_function
-from fastbp.kernels.wide.gather import drop_input, gather, row_step
-from fastbp.kernels.wide.optimize import update_clipped, update_in_parts
+from fastbp.kernels.wide.gather import gather_dropped, row_step
+from fastbp.kernels.wide.optimize import optimize_layers
 from fastbp.kernels.wide.output import output_delta
 
 __all__ = ["forward_layers", "regions", "rows_of_step", "step_of_layers"]
@@ -59,15 +59,6 @@ def _shape_of(plan, layer, rows):
 
 
 @jit
-def _input_of(plan, layer, x, dtype):
-    """What a layer multiplies: ``x`` if it is the first, or the activations below."""
-    if layer > 0:
-        inputs = layer_word(plan, layer, w.INPUTS)
-        return matrix(layer_word(plan, layer - 1, w.ACTIVATION), inputs, int64(1), dtype)
-    return x
-
-
-@jit
 def forward_layers(plan, x, first, shape, last, linear, space, phase, dtype):
     """Forward through layers ``first`` and on: activations of each, the last one's in ``last``.
 
@@ -81,7 +72,7 @@ def forward_layers(plan, x, first, shape, last, linear, space, phase, dtype):
             z = layer_pointer(plan, layer, w.ACTIVATION, dtype)
             function = function_of(plan, layer, step)
         phase = forward(
-            z, _input_of(plan, layer, x, dtype), layer_word(plan, layer, w.WEIGHT),
+            z, input_of(plan, layer, x, dtype), layer_word(plan, layer, w.WEIGHT),
             layer_pointer(plan, layer, w.BIAS, dtype), _shape_of(plan, layer, rows), function,
             space, phase, dtype,
         )  # fmt: skip
@@ -108,21 +99,16 @@ def _backward_layers(plan, step, rows, space, phase, dtype):
 def _update_layers(plan, x, first, shape, space, phase, dtype):
     """Update the parameters of layers ``first`` and on; ``shape`` has the rows and the step."""
     rows, step = shape
+    if plan[w.OPTIMIZE_REGION] != 0:
+        return optimize_layers(plan, x, first, shape, space.worker, phase)
     numbers = step_numbers(plan, step)
     rate, keep = numbers[w.RATE], numbers[w.KEEP]
-    if plan[w.UPDATE_REGION] != 0 and plan[w.GRADIENT_WIDTH] == 0:
-        return update_clipped(plan, x, rows, step, space, phase, dtype)
     for layer in range(first, plan[w.LAYERS]):
-        below = _input_of(plan, layer, x, dtype)
-        if plan[w.UPDATE_REGION] != 0:
-            phase = update_in_parts(plan, layer, below, rows, step, space, phase, dtype)
-        else:
-            phase = update(
-                layer_pointer(plan, layer, w.WEIGHT, dtype),
-                layer_pointer(plan, layer, w.BIAS, dtype), below,
-                layer_word(plan, layer, w.DELTA), _shape_of(plan, layer, rows), dtype(rate),
-                dtype(keep), space, phase, dtype,
-            )  # fmt: skip
+        phase = update(
+            layer_pointer(plan, layer, w.WEIGHT, dtype), layer_pointer(plan, layer, w.BIAS, dtype),
+            input_of(plan, layer, x, dtype), layer_word(plan, layer, w.DELTA),
+            _shape_of(plan, layer, rows), dtype(rate), dtype(keep), space, phase, dtype,
+        )  # fmt: skip
     return phase
 
 
@@ -132,12 +118,10 @@ def _run(context, worker, dtype):
     plan = pointer(it.plan, int64)
     space = workspace(plan, worker, dtype)
     step, phase = it.step, it.phase
-    start, rows = step * plan[w.BATCH], rows_of_step(plan, step)
-    x = operand_of_x(plan, start)
-    if plan[w.INPUT_DROPOUT] != 0:
-        batch = pointer(plan[w.GATHERED], dtype)
-        phase = gather(plan, worker, start, rows, batch, space.team, phase, dtype)
-        phase = drop_input(plan, step, rows, batch, space, phase, dtype)
+    rows = rows_of_step(plan, step)
+    x = operand_of_x(plan, step * plan[w.BATCH])
+    if plan[w.DROP_REGION] != 0:
+        phase = gather_dropped(plan, step, rows, worker, phase)
         x = matrix(plan[w.GATHERED], row_step(plan, dtype), int64(1), dtype)
     z = layer_pointer(plan, plan[w.LAYERS] - 1, w.ACTIVATION, dtype)
     phase = forward_layers(plan, x, it.first, (rows, step), z, True, space, phase, dtype)

@@ -1,4 +1,4 @@
-"""The update of a layer by any optimizer: UPDATE_REGION on strips of its gradient.
+"""The update of layers by any optimizer, a region: UPDATE_REGION on strips of their gradients.
 
 A gradient is as large as the weights, and what an optimizer keeps of them is once or twice as
 large. So a gradient is computed for some columns of W at a time, at most GRADIENT_WIDTH, and each
@@ -12,16 +12,17 @@ layer W's and then b's, one layer after another.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-from numba import float64, int64
+from numba import float32, float64, int64
 
 from fastbp.kernels import plan as w
-from fastbp.kernels.compile.calls import call_region, words_of
-from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.compile.calls import call_region, words_at, words_of
+from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.strip import Strip, no_dropout, part_of
 from fastbp.kernels.linalg.epilogue import CALL, NOTHING, Call, Epilogue
 from fastbp.kernels.linalg.macrokernel import even_share, whole
-from fastbp.kernels.linalg.operand import Product, from_column, matrix
+from fastbp.kernels.linalg.operand import Operand, Product, from_column, matrix
 from fastbp.kernels.linalg.product import multiply
 from fastbp.kernels.plan import layer_pointer, layer_word, numbers_of
 from fastbp.kernels.simd.vectors import (
@@ -32,16 +33,11 @@ from fastbp.kernels.simd.vectors import (
     recast,
     store_part,
 )
+from fastbp.kernels.threads.context import Phase, workspace
 from fastbp.kernels.threads.team import next_task
-from fastbp.kernels.wide.dense import COLUMNS_OF_TASK, column_sums
+from fastbp.kernels.wide.dense import COLUMNS_OF_TASK, column_sums, input_of
 
-__all__ = [
-    "itemsize_of",
-    "strip_of_biases",
-    "strip_of_weights",
-    "update_clipped",
-    "update_in_parts",
-]
+__all__ = ["itemsize_of", "optimize_layers", "regions", "strip_of_biases", "strip_of_weights"]
 
 _MOST_SUMS = 1024  # of squares, of a layer
 _LEAST_SQUARES = 4096  # that are added up at a time
@@ -112,7 +108,7 @@ def _update_biases(plan, layer, rows, step, space, phase, dtype):
 
 
 @jit
-def update_in_parts(plan, layer, x, rows, step, space, phase, dtype):
+def _update_in_parts(plan, layer, x, rows, step, space, phase, dtype):
     """Update a layer's W and b, some columns of W at a time; ``x`` is its input, an Operand."""
     zero, lanes = int64(0), lanes_of(dtype)
     outputs, inputs = layer_word(plan, layer, w.OUTPUTS), layer_word(plan, layer, w.INPUTS)
@@ -168,13 +164,11 @@ def _gradients(plan, x, rows, space, phase, dtype):
     gradient = pointer(plan[w.GRADIENT], dtype)
     for layer in range(plan[w.LAYERS]):
         outputs, inputs = layer_word(plan, layer, w.OUTPUTS), layer_word(plan, layer, w.INPUTS)
-        if layer > 0:
-            x = matrix(layer_word(plan, layer - 1, w.ACTIVATION), inputs, int64(1), dtype)
         delta = matrix(layer_word(plan, layer, w.DELTA), int64(1), outputs, dtype)
         epilogue = Epilogue(int64(NOTHING), gradient, gradient, int64(0))
         product = Product(
-            gradient, inputs, outputs, inputs, rows, delta, x, dtype(1), dtype(0), epilogue,
-            whole(),
+            gradient, inputs, outputs, inputs, rows, delta, input_of(plan, layer, x, dtype),
+            dtype(1), dtype(0), epilogue, whole(),
         )  # fmt: skip
         phase = multiply(product, space, phase, dtype)
         biases = moved(gradient, outputs * inputs)
@@ -221,7 +215,7 @@ def _add_squares(plan, layer, gradient, space, phase, dtype):
 
 
 @jit
-def update_clipped(plan, x, rows, step, space, phase, dtype):
+def _update_clipped(plan, x, rows, step, space, phase, dtype):
     """Update all layers by gradients whose norm, the penalty in it, is CLIP_NORM at the most."""
     phase = _gradients(plan, x, rows, space, phase, dtype)
     gradient = pointer(plan[w.GRADIENT], dtype)
@@ -257,3 +251,57 @@ def update_clipped(plan, x, rows, step, space, phase, dtype):
             task = next_task(space.team, phase, blocks + 1, True)
         gradient = moved(gradient, outputs * (inputs + 1))
     return phase
+
+
+# ------------------------------------------------------------------ the region
+
+
+class _Layers(NamedTuple):
+    """What the region is told."""
+
+    plan: int
+    x: Operand
+    first: int  # the layer to begin with
+    rows: int
+    step: int
+    phase: int
+    phase_out: int  # address for the number of the last phase
+
+
+@jit
+def optimize_layers(plan, x, first, shape, worker, phase):
+    """Update layers ``first`` and on, by the region; ``shape`` has the rows and the step."""
+    rows, step = shape
+    last = words_of(Phase(phase))
+    told = _Layers(address_of(plan), x, first, rows, step, phase, last)
+    call_region(plan[w.OPTIMIZE_REGION], words_of(told), worker)
+    return pointer(last, int64)[0]
+
+
+@jit
+def _run(context, worker, dtype):
+    it = words_at(context, _Layers)
+    plan = pointer(it.plan, int64)
+    space = workspace(plan, worker, dtype)
+    rows, step, phase = it.rows, it.step, it.phase
+    if plan[w.GRADIENT_WIDTH] == 0:
+        phase = _update_clipped(plan, it.x, rows, step, space, phase, dtype)
+    else:
+        for layer in range(it.first, plan[w.LAYERS]):
+            x = input_of(plan, layer, it.x, dtype)
+            phase = _update_in_parts(plan, layer, x, rows, step, space, phase, dtype)
+    pointer(it.phase_out, int64)[0] = phase
+
+
+@region
+def _float32(context: int, worker: int) -> None:
+    _run(context, worker, float32)
+
+
+@region
+def _float64(context: int, worker: int) -> None:
+    _run(context, worker, float64)
+
+
+regions = {"float32": _float32, "float64": _float64}
+"""The region for each dtype of the network."""
