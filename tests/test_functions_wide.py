@@ -250,6 +250,15 @@ def test_outputs_of_every_activation(activation, rows, dtype, data_dtype, fold):
     assert_within(z, problem.forward().Z[-1], problem.bounds().Z[-1], "Z")
 
 
+def test_each_plan_drops_what_it_is_told():
+    # Addresses of regions are kept for the next plan of the same method and types.
+    problem = problem_of(KINDS[0])
+    for dropout in (None, (0.5, 0, 0), None, (0, 0.5, 0), (0.5, 0.5, 0)):
+        rule = Rule(clip_norm=1.0)
+        training = Training(problem, 22, rule=rule, dropout=dropout)
+        training.assert_follows_the_oracle("dense")
+
+
 def test_a_plan_follows_a_network_whose_functions_change():
     problem = problem_of(KINDS[1], activation="tanh")
     network = problem.network()

@@ -236,6 +236,7 @@ class NetworkPlan:
             outputs=self._training
             and (self._names[1] != "log_loss" or self.recipe.row_weights is not None),
             updates=self._training and self.recipe.update is not Update.DIRECT,
+            drops=self._training and self.recipe.drops_input,
         )
 
     def _choose(self, X: Array) -> Choice:

@@ -47,6 +47,7 @@ class Needs(NamedTuple):
     layers: bool = False  # activations other than the sigmoid, or dropout
     outputs: bool = False  # losses other than log loss
     updates: bool = False  # optimizers other than plain descent, or clipping
+    drops: bool = False  # dropout of the input
 
 
 NOTHING = Needs()
@@ -66,7 +67,7 @@ def called_regions(
             (w.LAYER_REGION, function_layers.regions, needs.layers),
             (w.OUTPUT_REGION, outputs.regions, needs.outputs),
             (w.UPDATE_REGION, updates.regions, needs.updates),
-            (w.DROP_REGION, gather.regions, choice.case.drops_input),
+            (w.DROP_REGION, gather.regions, needs.drops),
             (
                 w.OPTIMIZE_REGION,
                 narrow_optimize.regions if choice.is_narrow else optimize.regions,
