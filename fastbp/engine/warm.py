@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastbp.engine import threads
 from fastbp.engine.layout import FORWARD_ROWS
 from fastbp.engine.method import Case, choose
-from fastbp.engine.regions import called_regions, has_region, region_of
+from fastbp.engine.recipe import Update
+from fastbp.engine.regions import Needs, called_regions, has_region, region_of
 from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import Function, Kernel, prepare
 from fastbp.kernels.functions import elementwise, outputs, softmax, updates
@@ -57,10 +58,18 @@ def kernels_of_network(
 ) -> list[Kernel]:
     """What a network of these sizes needs for training with a batch size, and for outputs.
 
+    Whatever its activations, loss and optimizer, but for dropout of the input and clipping.
     ``itemsizes`` are those of ``dtype`` and of ``data``, that of X.
     """
     needed: list[Region] = []
-    for training, batch in ((True, batch_size), (False, 1), (False, FORWARD_ROWS)):
+    for training, batch, update in (
+        (True, batch_size, Update.DIRECT),
+        (True, batch_size, Update.PARTS),
+        (False, 1, Update.DIRECT),
+        (False, FORWARD_ROWS, Update.DIRECT),
+    ):
+        of_optimizer = update is Update.PARTS
+        needs = Needs(layers=True, outputs=training, updates=of_optimizer)
         choice = choose(
             Case(
                 sizes=sizes,
@@ -71,12 +80,15 @@ def kernels_of_network(
                 batch=batch,
                 rows=1000 * batch if training else batch,
                 training=training,
+                delays=not of_optimizer,
+                update=update,
             )
         )
         needed.append(region_of(choice, dtype))
         for folded in (False, True):
             if not choice.is_narrow or has_region(dtype, data, folded=folded):
-                needed += called_regions(choice, dtype, data, folded=folded).values()
+                called = called_regions(choice, dtype, data, folded=folded, needs=needs)
+                needed += called.values()
     return list(dict.fromkeys(needed))
 
 

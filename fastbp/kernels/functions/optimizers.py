@@ -19,7 +19,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastbp.kernels.compile.jit import jit
-from fastbp.kernels.simd.vectors import fma, splat, square_root, zeros
+from fastbp.kernels.simd.numbers import constant
+from fastbp.kernels.simd.vectors import (
+    absolute,
+    fma,
+    select_less,
+    splat,
+    square_root,
+    zeros,
+)
 
 __all__ = [
     "ADAM",
@@ -57,10 +65,24 @@ def sgd(w, g, m, v, it, dtype):
     return fma(splat(-it.rate, dtype), g, splat(it.keep, dtype) * w), m, v
 
 
+_tiny = constant(2.0**-126, 2.0**-1022)  # the smallest normal numbers
+
+
+@jit
+def _flushed(x, dtype):
+    """The value x, or 0 where it is below the normal numbers.
+
+    What is kept of a unit that gets no gradient any more decays until it is, and rounding to the
+    nearest number would then keep it there for good, where an operation takes a hundred times as
+    long.
+    """
+    return select_less(absolute(x), _tiny(dtype), zeros(dtype), x)
+
+
 @jit
 def momentum(w, g, m, v, it, dtype):
     """Heavy ball."""
-    m = fma(splat(it.beta_1, dtype), m, splat(-it.rate, dtype) * g)
+    m = _flushed(fma(splat(it.beta_1, dtype), m, splat(-it.rate, dtype) * g), dtype)
     return w + m, m, v
 
 
@@ -68,7 +90,7 @@ def momentum(w, g, m, v, it, dtype):
 def nesterov(w, g, m, v, it, dtype):
     """Nesterov's momentum, looking ahead."""
     step = splat(-it.rate, dtype) * g
-    m = fma(splat(it.beta_1, dtype), m, step)
+    m = _flushed(fma(splat(it.beta_1, dtype), m, step), dtype)
     return w + fma(splat(it.beta_1, dtype), m, step), m, v
 
 
@@ -77,6 +99,7 @@ def adam(w, g, m, v, it, dtype):
     """Adam and AdamW."""
     m = fma(splat(it.beta_1, dtype), m, splat(1.0 - it.beta_1, dtype) * g)
     v = fma(splat(it.beta_2, dtype), v, splat(1.0 - it.beta_2, dtype) * (g * g))
+    m, v = _flushed(m, dtype), _flushed(v, dtype)
     root = fma(splat(it.correction, dtype), square_root(v), splat(it.epsilon, dtype))
     step = splat(it.rate, dtype) * (m / root)
     return fma(splat(it.keep, dtype), w, zeros(dtype) - step), m, v
