@@ -14,7 +14,10 @@ from fastbp.engine import peaks, threads
 from fastbp.engine.inputs import as_input
 from fastbp.engine.layout import FORWARD_ROWS, crew, lay_out, tile_of
 from fastbp.engine.method import Case, Choice, Method, choose
+from fastbp.engine.recipe import Update
 from fastbp.kernels.compile import machine
+from fastbp.kernels.functions.activations import ACTIVATION_CODES, STORED_SLOPES
+from fastbp.optimizers import KINDS
 from fastbp.parameters import Parameters, folding_of, is_centred
 from fastbp.roofline import Work, inference_work, least_seconds, training_work
 
@@ -169,6 +172,7 @@ def explain(
     rows: Any,
     dtype: npt.DTypeLike | None,
     training: bool,
+    optimizer: str,
     gflops: float | None,
     gbytes: float | None,
 ) -> Explanation:
@@ -176,6 +180,10 @@ def explain(
     sizes, weights = parameters.layer_sizes, parameters.dtype
     whole = np.empty((0, sizes[0]), weights if dtype is None else dtype)
     data = as_input(whole, sizes[0], weights, exact=is_centred(parameters)).dtype
+    if optimizer not in KINDS:
+        known = ", ".join(map(repr, KINDS))
+        raise ValueError(f"optimizer must be one of: {known}, got {optimizer!r}")
+    kept = KINDS[optimizer].kept if training else 0
     batch, count = _rows(batch_size, rows, training=training)
     limits = [_check_limit(gflops, "gflops"), _check_limit(gbytes, "gbytes")]
     choice = choose(
@@ -188,13 +196,20 @@ def explain(
             batch=batch if training else min(batch, FORWARD_ROWS),
             rows=count,
             training=training,
+            delays=kept == 0,
+            update=Update.PARTS if kept else Update.DIRECT,
+            slopes=tuple(
+                ACTIVATION_CODES[name] in STORED_SLOPES for name in parameters.layer_activations
+            )
+            if training
+            else (),
         )
     )
     folds_bytes = data == np.uint8 and folding_of(parameters, data) is not None
     layout = lay_out(choice, threads.get_num_threads(), folds_bytes=folds_bytes)
     steps = min(-(-count // batch), layout.steps_at_once) if training else 1
     workers = crew(choice, layout, steps, threads.get_num_threads())
-    work = _work(choice, batch, workers)
+    work = _work(choice, batch, workers, kept)
     tiles = machine.tiles(weights.itemsize)
     data_bytes = batch * sizes[0] * data.itemsize
     return Explanation(
@@ -252,11 +267,12 @@ def _check_limit(value: Any, name: str) -> float | None:
     return number
 
 
-def _work(choice: Choice, batch: int, workers: int) -> Work:
+def _work(choice: Choice, batch: int, workers: int, kept: int) -> Work:
     case = choice.case
     caches = machine.CACHES.l2 * workers
     if not case.training:
         return inference_work(case.sizes, batch, case.data_itemsize, caches, itemsize=case.itemsize)
     return training_work(
-        case.sizes, batch, case.data_itemsize, caches, itemsize=case.itemsize, group=choice.group
-    )
+        case.sizes, batch, case.data_itemsize, caches, itemsize=case.itemsize, group=choice.group,
+        kept=kept,
+    )  # fmt: skip

@@ -140,6 +140,7 @@ class Network(Learner):
         rows: int | None = None,
         dtype: npt.DTypeLike | None = None,
         training: bool = True,
+        optimizer: str = "sgd",
         gflops: float | None = None,
         gbytes: float | None = None,
     ) -> Explanation:
@@ -155,6 +156,9 @@ class Network(Learner):
             Of X, whose rows are taken to be contiguous. By default the network's.
         training : bool, default True
             Whether to explain `fit` or `predict_proba`.
+        optimizer : {"sgd", "momentum", "nesterov", "adam", "adamw"}, default "sgd"
+            Of `fit`: what it keeps of each weight is read and written too, and plain "sgd" alone
+            lets steps share a pass over the weights.
         gflops, gbytes : float, optional
             What the machine can do in a second: 1e9 operations, and bytes read from memory. What
             is not given is measured, once in a process, in some 0.3 s.
@@ -177,7 +181,8 @@ class Network(Learner):
         * flops of a step: 2 B P forward, 2 B P for the gradients, and 2 B (P - P1) for the deltas
           of hidden layers; of a prediction 2 B P. Activations and biases are not counted.
         * data_bytes: B n0 values of X, each read once.
-        * weight_bytes: P - P1 + P1 / group weights, read and written; in a prediction P weights,
+        * weight_bytes: P - P1 + P1 / group weights, read and written, with once (momentum) or
+          twice (Adam) as many numbers that the optimizer keeps; in a prediction P weights,
           read. None, if all weights fit in the level-2 caches of the cores at work.
         * the limit: max(flops / gflops, bytes / gbytes) / 1e9 seconds.
         """
@@ -187,6 +192,7 @@ class Network(Learner):
             rows=rows,
             dtype=dtype,
             training=training,
+            optimizer=optimizer,
             gflops=gflops,
             gbytes=gbytes,
         )

@@ -14,6 +14,7 @@ from fastbp.engine import peaks
 from fastbp.engine.plan import NetworkPlan
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
+from fastbp.optimizers import Optimizer
 
 LIMITS = {"gflops": 100.0, "gbytes": 10.0}
 SIZES = [
@@ -178,3 +179,28 @@ def test_what_is_measured_is_what_a_machine_can_do():
 def test_what_cannot_be_explained(settings, error, message):
     with pytest.raises(error, match=message):
         Network((40, 3, 1)).explain(**{**LIMITS, **settings})
+
+
+@pytest.mark.parametrize(("optimizer", "kept"), [("momentum", 1), ("nesterov", 1), ("adam", 2)])
+def test_what_optimizers_keep_counts_as_bytes_and_decides_the_method(optimizer, kept):
+    sizes = (12_288, 128, 64, 5)
+    network = Network(sizes, activation="gelu", loss="cross_entropy", init="zeros")
+    assert network.explain(batch_size=8, **LIMITS).method == "delayed"
+
+    found = network.explain(batch_size=8, optimizer=optimizer, **LIMITS)
+
+    weights = sum(a * b for a, b in itertools.pairwise(sizes))
+    assert found.method == "sweep"
+    assert found.weight_bytes == 2 * 4 * (1 + kept) * weights
+    recipe = Optimizer(optimizer, momentum=0.9).to_recipe(
+        [[np.zeros_like(p) for p in (*network.weights, *network.biases)]] * kept
+    )
+    X, y = np.zeros((80, sizes[0]), np.float32), np.zeros((80, sizes[-1]), np.float32)
+    plan = NetworkPlan(network, X, y, batch_size=8, recipe=recipe)
+    explained = network.explain(batch_size=8, rows=80, optimizer=optimizer, **LIMITS)
+    assert (explained.method, explained.scratch_bytes) == (plan.method.value, plan._bytes)
+
+
+def test_an_unknown_optimizer_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"optimizer must be one of: 'sgd', .* got 'lion'"):
+        Network((5, 3, 1)).explain(optimizer="lion", **LIMITS)
