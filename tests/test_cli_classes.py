@@ -118,8 +118,8 @@ def test_predict_gives_the_probability_of_the_class_that_it_names(folder, model,
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_model_of_two_classes_in_its_own_order_is_read(version, folder, capsys):
     network = fastbp.Network((12288, 1), init=0.001, input_mean=110.0, input_scale=1 / 255)
-    network.weights[0].reshape(-1, 3)[:] = [0.1, 0, -0.1]  # what is red is red
-    record = {"class_names": ["blue", "red"], "picture_size": [64, 64]}
+    network.weights[0].reshape(-1, 3)[:] = [-0.1, 0, 0.1]  # what is blue is the second
+    record = {"class_names": ["red", "blue"], "picture_size": [64, 64]}
     if version == 1:
         network.training_settings = record
     else:
@@ -134,7 +134,7 @@ def test_a_model_of_two_classes_in_its_own_order_is_read(version, folder, capsys
     said = capsys.readouterr().out
     assert "beginning anew with the model's weights" in said
     assert "train accuracy 1.0000" in said
-    assert fastbp.load("n").metadata["class_names"] == ["blue", "red"]
+    assert fastbp.load("n").metadata["class_names"] == ["red", "blue"]
 
 
 def test_a_class_is_called_by_its_label_if_the_network_has_learned_one(folder, model, capsys):
@@ -323,12 +323,17 @@ def test_options_count_more_than_the_settings_of_the_training_before(folder, mod
     assert (settings["batch_size"], settings["optimizer"]) == (5, "adam")
 
 
-@pytest.mark.parametrize("arguments", [["--optimizer", "sgd"], ["--seed", "9"]], ids=" ".join)
-def test_another_optimizer_or_seed_begins_anew(arguments, folder, model, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "rate"), [(["--optimizer", "sgd"], 0.1), (["--seed", "9"], 0.001)], ids=str
+)
+def test_another_optimizer_or_seed_begins_anew(arguments, rate, folder, model, capsys):
     command = ["train", "train", "--from", str(model), "--epochs", "1", "--out", "m"]
     assert run([*command, *arguments]) == 0
     assert "beginning anew with the model's weights" in capsys.readouterr().out
-    assert fastbp.load("m").training_state.epochs == 1
+    network = fastbp.load("m")
+    assert network.training_state.epochs == 1
+    assert network.training_settings["learning_rate"] == rate
+    assert network.training_settings["dropout"] == 0.1
 
 
 def test_a_schedule_goes_on(folder, model):
@@ -341,6 +346,24 @@ def test_a_schedule_goes_on(folder, model):
     network.save("m", training_state=True)
     assert run(["train", "train", "--from", "m", "--epochs", "1", "--out", "n"]) == 0
     assert_same_training(fastbp.load("n"), longer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "phrases"),
+    [
+        ({"class_weight": "balanced"}, ["class weights", "Python"]),
+        ({"learning_rate": lambda step: 0.01}, ["a function gave", "--learning-rate"]),
+    ],
+    ids=["class weights", "a function"],
+)
+def test_what_options_cannot_tell_is_refused(settings, phrases, folder, model, capsys):
+    network = fastbp.load(model)
+    X, y, _ = fastbp.datasets.load_image_folder("train")
+    network.fit(X, y, epochs=1, **settings)
+    network.save("m")
+    line = refusal(capsys, "train", "train", "--from", "m", "--out", "n")
+    for phrase in phrases:
+        assert phrase in line
 
 
 @pytest.mark.parametrize(
