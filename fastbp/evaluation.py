@@ -23,6 +23,7 @@ __all__ = [
     "log_loss",
     "mean_loss",
     "metric",
+    "most_likely",
     "output_of",
     "output_slope",
     "row_losses",
@@ -224,6 +225,18 @@ def hits(z: Array) -> Array:
     if (labels != (z > -_CLOSE)).any():
         return np.asarray(sigmoid(z) >= 0.5)
     return labels
+
+
+def most_likely(probabilities: Array) -> tuple[list[int], list[float]]:
+    """Number and probability of the likeliest class of each row of ``predict_proba``.
+
+    One output is the probability of the second of two classes, which it is from 0.5 on.
+    """
+    if probabilities.shape[1] == 1:
+        second = probabilities[:, 0].tolist()
+        return [int(p >= 0.5) for p in second], [max(p, 1 - p) for p in second]
+    labels = probabilities.argmax(axis=1)
+    return labels.tolist(), probabilities.max(axis=1).tolist()
 
 
 @quietly

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastbp.evaluation import most_likely
 from fastbp.history import History, draw_curve
 
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ def draw_report(
     X : array_like of uint8, shape (n, height * width * 3)
         Pictures, some of which are shown with what the last run's network says of them.
     y : array_like of int, shape (n,)
-        Their labels, 0 or 1.
+        Numbers of their classes.
     class_names : sequence of str
-        Names of the labels 0 and 1.
+        Names of the classes 0, 1, ...
     size : (int, int)
         Height and width of a picture, in pixels.
 
@@ -115,7 +116,7 @@ def draw_report(
         first_layer_pictures(run.network, size)[_neurons_that_count(run.network)] for run in runs
     ]
     pictures, labels = np.asarray(X), np.asarray(y)
-    # Folders come sorted by class: samples from everywhere show both.
+    # Folders come sorted by class: samples from everywhere show all.
     samples = np.linspace(0, len(labels) - 1, min(len(labels), _SAMPLES)).astype(int)
     pictures, labels = pictures[samples], labels[samples]
 
@@ -129,8 +130,8 @@ def draw_report(
         _draw_curves(band, run)
     for band, run, run_weights in zip(bands[len(runs) :], runs, weights, strict=False):
         _draw_weights(band, run, run_weights)
-    probabilities = runs[-1].network.predict_proba(pictures)[:, 0]
-    _draw_predictions(bands[-1], pictures.reshape(-1, *size, 3), labels, probabilities, class_names)
+    guesses = most_likely(runs[-1].network.predict_proba(pictures))
+    _draw_predictions(bands[-1], pictures.reshape(-1, *size, 3), labels, guesses, class_names)
     return figure
 
 
@@ -186,7 +187,8 @@ def _draw_curves(band: SubFigure, run: Run) -> None:
     band.suptitle(f"{run.name} {shape}".strip())
     loss, accuracy = band.subplots(1, 2)
     history = run.history
-    draw_curve(loss, "log loss", history.loss, history.val_loss, "test")
+    name = run.network.loss_function.replace("_", " ")
+    draw_curve(loss, name, history.loss, history.val_loss, "test")
     draw_curve(accuracy, "accuracy", history.accuracy, history.val_accuracy, "test")
     loss.set_ylim(bottom=0)
     accuracy.set_ylim(min(0.5, *history.accuracy, *history.val_accuracy), 1)
@@ -211,19 +213,18 @@ def _draw_predictions(
     band: SubFigure,
     pictures: NDArray[Any],
     labels: NDArray[Any],
-    probabilities: NDArray[Any],
+    guesses: tuple[Sequence[int], Sequence[float]],
     class_names: Sequence[str],
 ) -> None:
     band.suptitle("predictions (class and its probability; red: wrong)")
     axes = band.subplots(_rows(len(labels)), _COLUMNS, squeeze=False).ravel()
     for cell in axes:
         cell.set_axis_off()
-    for cell, picture, label, p in zip(axes, pictures, labels, probabilities, strict=False):
-        predicted = int(p >= 0.5)
+    for cell, picture, label, guess, p in zip(axes, pictures, labels, *guesses, strict=False):
         cell.imshow(picture)
         cell.set_title(
-            f"{class_names[predicted]} {p if predicted else 1 - p:.2f}",
-            color="black" if predicted == label else "red",
+            f"{class_names[guess]} {p:.2f}",
+            color="black" if guess == label else "red",
             fontsize=8,
             parse_math=False,  # a dollar in a name is one
         )

@@ -87,6 +87,20 @@ def test_predictions_name_the_class_and_mark_what_is_wrong(data):
         assert cell.title.get_color() == "red"
 
 
+def test_of_several_classes_the_likeliest_is_named(data):
+    X, _ = data
+    network = fastbp.Network((FEATURES, 3), loss="cross_entropy", seed=0, input_scale=1 / 255)
+    run = Run("", network, network.fit(X, np.arange(30) % 3, epochs=1, seed=0))
+    labels = network.predict(X)
+    figure = draw_report([run], X, labels, class_names=["a", "b", "c"], size=SIZE)
+    assert figure.subfigs[0].axes[0].get_ylabel() == "cross entropy"
+    cells = [axes for axes in figure.subfigs[-1].axes if axes.images]
+    rows = [int(29 * i / 23) for i in range(24)]
+    for cell, label, p in zip(cells, labels[rows], network.predict_proba(X[rows]), strict=True):
+        assert cell.get_title() == f"{'abc'[label]} {p.max():.2f}"
+        assert cell.title.get_color() == "black"
+
+
 def test_weights_become_pictures_around_grey(data):
     network = trained(data, (3,)).network
     network.weights[0][1] = 0

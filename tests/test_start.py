@@ -55,6 +55,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wide = fastbp.Network((12288, 20, 1), seed=0, input_scale=1 / 255)
     wide.metadata = network.metadata
     wide.save(top / "wide")
+    classes = fastbp.Network(
+        (12288, 3, 2), activation="relu", loss="cross_entropy", seed=0, input_scale=1 / 255
+    )
+    classes.metadata = network.metadata
+    classes.save(top / "classes")
     for name in ("no", "yes"):
         (top / "pictures" / name).mkdir(parents=True)
         PIL_Image.fromarray(pixels).save(top / "pictures" / name / "picture.png")
@@ -74,6 +79,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["train", "pictures", "--learning-rate", "nan"], 2),
         (["train", "pictures", "--hidden", "3,x"], 2),
         (["train", "pictures", "--init", "nan"], 2),
+        (["train", "pictures", "--activation", "swish"], 2),
+        (["train", "pictures", "--optimizer", "lbfgs"], 2),
+        (["train", "pictures", "--patience", "3"], 2),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -103,6 +111,11 @@ def test_predict_imports_pillow_but_nothing_that_draws_trains_or_compiles(folder
     ("model", "loaded"),
     [
         ("model", "narrow.forward:_float32 narrow.rows:_forward_float32_of_uint8"),
+        (
+            "classes",
+            "functions.layers:_float32 narrow.forward:_float32"
+            " narrow.rows:_forward_float32_of_uint8",
+        ),
         (
             "wide",
             "linalg.epilogue:_float32 linalg.macrokernel:_float32 linalg.product:_float32"

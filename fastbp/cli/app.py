@@ -16,15 +16,33 @@ import typer
 
 from fastbp.cli.console import UserError, report_error
 from fastbp.cli.options import (
+    RATES,
+    Activation,
     BatchSize,
+    Dropout,
     Epochs,
+    FirstWeights,
     Hidden,
+    LearningRate,
+    LossName,
     MaxPixels,
+    Momentum,
+    Nesterov,
+    OptimizerName,
+    Patience,
+    Seconds,
     Seed,
+    Start,
+    WeightDecay,
+    check_decay,
+    check_optimizer,
     check_rate,
     countable,
+    parse_activation,
+    parse_dropout,
     parse_hidden,
     parse_init,
+    parse_loss,
     parse_sizes,
     picture_count,
 )
@@ -73,7 +91,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Train dense sigmoid networks on pictures, on the CPU, at the machine's speed."""
+    """Train dense networks on pictures, on the CPU, at the machine's speed."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -101,6 +119,7 @@ def run(arguments: Sequence[str]) -> int:
         # of a plot lacks.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.showwarning = _report_warning
         code = _run_command(arguments)
         if code == _INTERRUPTED:
             number = received[0] if received else signal.SIGINT
@@ -111,6 +130,11 @@ def run(arguments: Sequence[str]) -> int:
             report_error(f"cannot write to standard output: {lost.strerror}")
             code = code or 1
     return code
+
+
+def _report_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Say what a training warns of as the command says all else: in one line."""
+    report_error(f"warning: {message}")
 
 
 def _run_command(arguments: Sequence[str]) -> int:
@@ -175,33 +199,35 @@ def demo(
 @app.command(
     epilog=_examples(
         "fastbp train photos/train --test photos/test --hidden 64",
-        "fastbp train photos --hidden 128,64 --weight-decay 0.01 --out net.safetensors",
+        "fastbp train photos --hidden 128,64 --activation relu --optimizer adam",
+        "fastbp train photos --test others --epochs 500 --patience 20 --seconds 600",
+        "fastbp train photos --from model.safetensors --epochs 20 --out better.safetensors",
     )
 )
 def train(
+    context: typer.Context,
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="One subfolder of pictures for each class.")
     ],
     test: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Pictures to test on after each epoch.")
     ] = None,
+    start: Start = None,
     hidden: Hidden = "3,2",
+    activation: Activation = "sigmoid",
+    loss: LossName = None,
     batch_size: BatchSize = 32,
     epochs: Epochs = 60,
-    learning_rate: Annotated[
-        float, typer.Option(metavar="X", help="Step along the gradient, more than 0.")
-    ] = 0.1,
-    weight_decay: Annotated[
-        float, typer.Option(metavar="X", help="lambda of the L2 term lambda/2 |W|^2, 0 or more.")
-    ] = 0.003,
-    init: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|NUMBER",
-            help="First weights: xavier, he, normal, zeros, or a number for all of them.",
-        ),
-    ] = "xavier",
+    optimizer: OptimizerName = "sgd",
+    momentum: Momentum = 0.0,
+    nesterov: Nesterov = False,
+    learning_rate: LearningRate = None,
+    weight_decay: WeightDecay = 0.003,
+    dropout: Dropout = "0",
+    init: FirstWeights = "auto",
     seed: Seed = 0,
+    patience: Patience = None,
+    seconds: Seconds = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the model.")] = Path(
         "model.safetensors"
     ),
@@ -213,30 +239,58 @@ def train(
 ) -> None:
     """Train a network on a folder of pictures.
 
-    The network learns to tell two classes apart, and is saved. FOLDER has one subfolder for each
-    of the two classes. Pictures are resized to 64x64 RGB.
+    The network learns to tell classes apart, and is saved with what its training goes on from.
+    FOLDER has one subfolder for each of two classes or more. Pictures are resized to 64x64 RGB.
     """
-    check_rate("--learning-rate", learning_rate, zero=False)
+    given = _given(context)
+    sizes, first_weights, loss = parse_hidden(hidden), parse_init(init), parse_loss(loss)
+    layers = len(sizes) if start is None or "hidden" in given else None
+    activations, shares = parse_activation(activation, layers), parse_dropout(dropout, layers)
+    check_optimizer(optimizer, momentum, nesterov=nesterov, alone=start is None)
+    if learning_rate is not None:
+        check_rate("--learning-rate", learning_rate, zero=False)
     check_rate("--weight-decay", weight_decay, zero=True)
-    if learning_rate * weight_decay >= 1:
-        raise typer.BadParameter(
-            "--learning-rate times --weight-decay must be less than 1, "
-            f"got {learning_rate} * {weight_decay}"
-        )
-    sizes, first_weights = parse_hidden(hidden), parse_init(init)
+    if start is None:
+        rate = RATES[optimizer] if learning_rate is None else learning_rate
+        check_decay(optimizer, momentum, rate, weight_decay)
+    if seconds is not None:
+        check_rate("--seconds", seconds, zero=False)
+    if patience is not None and test is None:
+        raise typer.BadParameter("--patience needs --test: pictures to watch the loss on")
 
-    from fastbp.cli.training import TrainingPlan, run_training
+    from fastbp.cli.plan import TrainingPlan
+    from fastbp.cli.training import run_training
 
     plan = TrainingPlan(
         hidden=sizes,
+        activation=activations,
+        loss=loss,
+        init=first_weights,
         batch_size=batch_size,
         epochs=epochs,
+        optimizer=optimizer,
+        momentum=momentum,
+        nesterov=nesterov,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
-        init=first_weights,
+        dropout=shares,
+        patience=patience,
+        seconds=seconds,
         seed=seed,
     )
-    run_training(folder, test, plan, out=out, plot=plot, max_pixels=max_pixels)
+    run_training(
+        folder, test, plan, out=out, plot=plot, max_pixels=max_pixels, start=start, given=given
+    )
+
+
+def _given(context: typer.Context) -> frozenset[str]:
+    """The names of the parameters that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(
+        name
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    )
 
 
 @app.command(epilog=_examples("fastbp evaluate model.safetensors photos/test"))
@@ -334,13 +388,22 @@ def bench(
     )
 
 
-@app.command(epilog=_examples("fastbp info"))
-def info() -> None:
-    """Describe this installation and machine.
+@app.command(epilog=_examples("fastbp info", "fastbp info model.safetensors"))
+def info(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="MODEL", help="What 'fastbp train' wrote.")
+    ] = None,
+) -> None:
+    """Describe this installation and machine, or a model.
 
     Prints versions, CPU, vector width, tiles, threading layer, cache folder, and the kernels that
-    lie compiled there with their sizes.
+    lie compiled there with their sizes. Of a model: its network, classes and training.
     """
+    if model is not None:
+        from fastbp.cli.inference import run_info
+
+        run_info(model)
+        return
     import fastbp
 
     typer.echo(str(fastbp.show_config()))

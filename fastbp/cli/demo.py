@@ -8,9 +8,10 @@ from pathlib import Path
 from fastbp.cli.comparison import Comparison, compare
 from fastbp.cli.console import UserError, print_table, say, working
 from fastbp.cli.pictures import PICTURE_SIZE, PictureModel, Pictures
+from fastbp.cli.plan import TrainingPlan
 from fastbp.cli.signals import postponed
 from fastbp.cli.targets import check_targets
-from fastbp.cli.training import TrainingPlan, train_network, write_plot
+from fastbp.cli.training import train_network, write_plot
 from fastbp.report import Run
 
 __all__ = ["run_demo"]

@@ -1,17 +1,15 @@
-"""`fastbp evaluate` and `fastbp predict`."""
+"""`fastbp evaluate`, `fastbp predict` and `fastbp info MODEL`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.cli.console import (
-    UserError,
     compiling,
     print_table,
     report_error,
@@ -19,47 +17,77 @@ from fastbp.cli.console import (
     say_fields,
 )
 from fastbp.cli.pictures import (
-    PictureModel,
+    COMPILED_FOR,
     UnreadableError,
     load_model,
     load_picture,
     load_pictures,
 )
 from fastbp.cli.streams import check_output
+from fastbp.evaluation import most_likely
 
-__all__ = ["run_evaluate", "run_predict"]
+__all__ = ["run_evaluate", "run_info", "run_predict"]
 
-_COMPILED_FOR = 1024  # pictures: as many as take the way that any more of them take
+_SETTINGS = (
+    "optimizer",
+    "momentum",
+    "nesterov",
+    "learning_rate",
+    "weight_decay",
+    "batch_size",
+    "dropout",
+)  # of the last training
+_MOST_COLUMNS = 12  # of a table that has one for each class
 _AT_ONCE = 256  # pictures: some megabytes, and a line for each appears before the next are read
 
 
 def run_evaluate(model_path: Path, folder: Path, *, max_pixels: int | None = None) -> None:
     """Print loss, accuracy and confusion of a model on a folder of labelled pictures."""
     model = load_model(model_path)
-    pictures = load_pictures(folder, size=model.size, max_pixels=max_pixels)
-    if sorted(pictures.class_names) != sorted(model.class_names):
-        raise UserError(
-            f"{folder} has the classes {', '.join(pictures.class_names)}, "
-            f"but {model_path} was trained on {', '.join(model.class_names)}"
-        )
-    # The folder's labels count its sorted names; the model's may count in another order.
-    to_model = np.array([model.class_names.index(name) for name in pictures.class_names])
-    y = to_model[pictures.y]
+    loaded = load_pictures(folder, size=model.size, max_pixels=max_pixels)
+    pictures = model.in_its_order(loaded, folder, model_path)
     with compiling():
-        model.network.predict_proba(pictures.X[:_COMPILED_FOR])
+        model.network.predict_proba(pictures.X[:COMPILED_FOR])
     predicted = model.network.predict(pictures.X)
-    loss = model.network.loss(pictures.X, y)
-    say(f"{len(y)} pictures: loss {loss:.4f}, accuracy {np.mean(predicted == y):.4f}")
+    loss = model.network.loss(pictures.X, pictures.y)
+    accuracy = np.mean(predicted == pictures.y)
+    say(f"{len(pictures.y)} pictures: loss {loss:.4f}, accuracy {accuracy:.4f}")
+    classes = len(model.class_names)
+    counts = np.zeros((classes, classes), np.int64)  # what it is, what it is taken for
+    np.add.at(counts, (pictures.y, predicted), 1)
+    if classes <= _MOST_COLUMNS:
+        _print_all(counts, model.class_names)
+    else:
+        _print_most(counts, model.class_names)
+
+
+def _print_all(counts: NDArray[np.int64], names: Sequence[str]) -> None:
+    """Print how often each class is taken for each."""
     print_table(
-        ["it is", *(f"taken for {name}" for name in model.class_names)],
-        [
+        ["it is", *(f"taken for {name}" for name in names)],
+        [[name, *map(str, row)] for name, row in zip(names, counts.tolist(), strict=True)],
+        whole=True,
+    )
+
+
+def _print_most(counts: NDArray[np.int64], names: Sequence[str]) -> None:
+    """Print for each class how often it is right, and what else it is taken for most."""
+    rows = []
+    for label, name in enumerate(names):
+        total, right = counts[label].sum(), counts[label, label]
+        others = counts[label].copy()
+        others[label] = 0
+        guess = int(others.argmax())
+        rows.append(
             [
                 name,
-                *(str(np.count_nonzero((y == label) & (predicted == guess))) for guess in (0, 1)),
+                str(total),
+                str(right),
+                f"{right / total:.4f}" if total else "",
+                f"{names[guess]} ({others[guess]})" if others[guess] else "",
             ]
-            for label, name in enumerate(model.class_names)
-        ],
-    )
+        )
+    print_table(["it is", "pictures", "right", "accuracy", "taken for most"], rows, whole=True)
 
 
 def run_predict(model_path: Path, files: Sequence[Path], *, max_pixels: int | None = None) -> int:
@@ -83,18 +111,34 @@ def run_predict(model_path: Path, files: Sequence[Path], *, max_pixels: int | No
                 unreadable += 1
         if rows:
             with nullcontext() if compiled else compiling():
-                second = model.network.predict_proba(np.stack(rows))[:, 0]
+                probabilities = model.network.predict_proba(np.stack(rows))
             compiled = True
-            _say_classes(model, read, second)
+            for file, label, certainty in zip(read, *most_likely(probabilities), strict=True):
+                say_fields(str(file), model.class_names[label], f"{certainty:.4f}")
         check_output()
     return unreadable
 
 
-def _say_classes(
-    model: PictureModel, files: Sequence[Path], second: NDArray[np.floating[Any]]
-) -> None:
-    """Print a line for each file, by its probability of the second class."""
-    for file, probability in zip(files, second.tolist(), strict=True):
-        label = int(probability >= 0.5)
-        certainty = probability if label else 1 - probability
-        say_fields(str(file), model.class_names[label], f"{certainty:.4f}")
+def run_info(model_path: Path) -> None:
+    """Print what there is to know of a model: a name and its value in a line."""
+    model = load_model(model_path)
+    network, state = model.network, model.network.training_state
+    activation = network.activation
+    height, width = model.size
+    facts = {
+        "network": f"{'-'.join(map(str, network.layer_sizes))}, {network.dtype}",
+        "parameters": f"{network.parameter_count:,}",
+        "activation": activation if isinstance(activation, str) else ", ".join(activation),
+        "loss": network.loss_function,
+        "classes": ", ".join(model.class_names),
+        "pictures": f"{height}x{width} RGB",
+        "epochs": "unknown" if state is None else str(state.epochs),
+        **{
+            name.replace("_", " "): str(network.training_settings[name])
+            for name in _SETTINGS
+            if name in network.training_settings
+        },
+    }
+    width_of_names = max(map(len, facts))
+    for name, value in facts.items():
+        say(f"{name:{width_of_names}}  {value}")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fastbp import Network
 
 __all__ = [
+    "COMPILED_FOR",
+    "LOSSES_OF_CLASSES",
     "PICTURE_SIZE",
     "PictureModel",
     "Pictures",
@@ -27,9 +29,14 @@ __all__ = [
     "load_model",
     "load_picture",
     "load_pictures",
+    "output_count",
 ]
 
 PICTURE_SIZE = (64, 64)
+COMPILED_FOR = 1024
+"""Pictures that are evaluated in the way that any more of them are."""
+LOSSES_OF_CLASSES = ("log_loss", "cross_entropy")
+"""Those of which each picture has one class."""
 
 
 class UnreadableError(UserError):
@@ -57,43 +64,87 @@ class Pictures:
 
 @dataclass(frozen=True)
 class PictureModel:
-    """A network with what it needs to be told about pictures and to name their classes."""
+    """A network with what it needs to be told about pictures and to name their classes.
+
+    Attributes
+    ----------
+    network : Network
+        Its labels are the numbers of the classes here.
+    class_names : list of str
+        In the order of the outputs; of one output the second is what it is 1 for.
+    size : (int, int)
+        Height and width of a picture.
+    labels : ndarray or None
+        The network's own labels in its file.
+    """
 
     network: Network
     class_names: list[str]
     size: tuple[int, int]
+    labels: NDArray[Any] | None = None
 
     def save(self, path: Path) -> None:
-        """Save the network, with its classes and picture size in its metadata."""
-        self.network.metadata = {
-            **self.network.metadata,
+        """Save the network, its training state too, with classes and picture size as metadata."""
+        network = self.network
+        network.metadata = {
+            **network.metadata,
             "class_names": self.class_names,
             "picture_size": list(self.size),
         }
+        network.classes_ = self.labels
         try:
-            self.network.save(path)
+            network.save(path, training_state=True)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        finally:
+            network.classes_ = None
+
+    def in_its_order(self, pictures: Pictures, folder: Path, path: Path) -> Pictures:
+        """The pictures of a folder, with the labels of this model, which was read from `path`.
+
+        The folder's labels count its sorted names; a model's may count in another order.
+
+        Raises
+        ------
+        UserError
+            If the classes are others.
+        """
+        if sorted(pictures.class_names) != sorted(self.class_names):
+            raise UserError(
+                f"{folder} has the classes {', '.join(pictures.class_names)}, "
+                f"but {path} was trained on {', '.join(self.class_names)}"
+            )
+        import numpy as np
+
+        numbers = np.array([self.class_names.index(name) for name in pictures.class_names])
+        return Pictures(pictures.X, numbers[pictures.y], self.class_names)
+
+
+def output_count(loss: str, classes: int) -> int | None:
+    """How many outputs tell so many classes apart; None if a loss cannot."""
+    if loss == "cross_entropy":
+        return classes
+    return 1 if loss == "log_loss" and classes == 2 else None
 
 
 def load_pictures(
     folder: Path, *, size: tuple[int, int] = PICTURE_SIZE, max_pixels: int | None = None
 ) -> Pictures:
-    """Read a folder that has one subfolder for each of two classes.
+    """Read a folder that has one subfolder for each of two classes or more.
 
     Raises
     ------
     UserError
-        If the folder or one of its pictures cannot be read, or there are not exactly two classes.
+        If the folder or one of its pictures cannot be read, or there is one class only.
     """
     from fastbp.datasets import load_image_folder
 
     with working(f"reading {folder}"), _as_user_errors(folder):
         X, y, class_names = load_image_folder(folder, size=size, max_pixels=max_pixels)
-    if len(class_names) != 2:
+    if len(class_names) < 2:
         raise UserError(
-            f"{folder} has {len(class_names)} class folders ({', '.join(class_names)}), "
-            "but a network with one output tells exactly 2 classes apart"
+            f"{folder} has one class folder only ({', '.join(class_names)}): "
+            "there must be two or more to tell apart"
         )
     return Pictures(X, y, list(class_names))
 
@@ -139,15 +190,20 @@ def load_model(path: Path) -> PictureModel:
             f"{path} holds a network, but not the class names and picture size "
             "that 'fastbp train' saves with it"
         ) from error
-    expected = (math.prod((height, width, 3)), 1)
+    labels, network.classes_ = network.classes_, None
+    if labels is not None and labels.dtype.kind == "U":  # `fit` has learned them since
+        class_names = [str(label) for label in labels]
+    inputs, classes = math.prod((height, width, 3)), len(class_names)
+    outputs = output_count(network.loss_function, classes)
     got = (network.layer_sizes[0], network.layer_sizes[-1])
-    if got != expected or len(class_names) != 2:
+    if got != (inputs, outputs) or len(set(class_names)) < max(classes, 2):
+        needed = "are none that it tells apart" if outputs is None else f"need {outputs} outputs"
         raise UserError(
-            f"{path} holds a network of {got[0]} inputs and {got[1]} outputs with "
-            f"{len(class_names)} class names, but its pictures of {height}x{width} need "
-            f"{expected[0]} inputs, 1 output and 2 names"
+            f"{path} holds a network of {got[0]} inputs, {got[1]} outputs and "
+            f"{network.loss_function}, but its pictures of {height}x{width} need {inputs} inputs, "
+            f"and its {classes} class names {needed}"
         )
-    return PictureModel(network, class_names, (height, width))
+    return PictureModel(network, class_names, (height, width), labels)
 
 
 @contextmanager

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from fastbp.cli.console import UserError, compiling, progress_bar, say, shown, working
-from fastbp.cli.pictures import PICTURE_SIZE, PictureModel, Pictures, load_pictures
+from fastbp.cli.pictures import (
+    COMPILED_FOR,
+    PICTURE_SIZE,
+    PictureModel,
+    Pictures,
+    load_pictures,
+    output_count,
+)
+from fastbp.cli.plan import TrainingPlan, resume
 from fastbp.cli.signals import postponed
 from fastbp.cli.targets import check_targets, write_file
 from fastbp.report import Run, save_report
@@ -18,27 +28,10 @@ from fastbp.report import Run, save_report
 if TYPE_CHECKING:
     from fastbp import History, Network
 
-__all__ = ["TrainingPlan", "run_training", "train_network", "write_plot"]
+__all__ = ["compile_training", "run_training", "train_network", "write_plot"]
 
 # About so many lines tell of a training at most, whatever its epochs.
 _LINES = 20
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """Everything that decides what is trained and how, but the pictures.
-
-    The defaults are in the middle of a wide range that trains networks of both 3-2 and 64 hidden
-    units well on photographs and on generated pictures.
-    """
-
-    hidden: tuple[int, ...] = (3, 2)
-    batch_size: int = 32
-    epochs: int = 60
-    learning_rate: float = 0.1
-    weight_decay: float = 0.003
-    init: str | float = "xavier"
-    seed: int = 0
 
 
 class EpochLines:
@@ -84,47 +77,68 @@ class TrainedNetwork:
     completed_epochs: int
 
 
-def train_network(
-    plan: TrainingPlan, pictures: Pictures, test: Pictures | None, *, title: str = "training"
-) -> TrainedNetwork:
-    """Train a network on pictures, with a line for each epoch and a bar.
-
-    The network sees (pixel - mean of that pixel over the training pictures) / 255.
+def make_network(plan: TrainingPlan, pictures: Pictures) -> Network:
+    """Make a network for pictures: it sees (pixel - mean of that pixel over them) / 255.
 
     Raises
     ------
     UserError
-        If the training diverges.
+        If the plan's loss does not tell so many classes apart.
     """
     import fastbp
 
-    network = fastbp.Network(
-        (pictures.X.shape[1], *plan.hidden, 1),
+    classes = len(pictures.class_names)
+    loss = plan.loss or ("log_loss" if classes == 2 else "cross_entropy")
+    outputs = output_count(loss, classes)
+    if outputs is None:
+        raise UserError(
+            f"--loss {loss} tells 2 classes apart, and there are {classes} "
+            f"({', '.join(pictures.class_names)}): --loss cross_entropy would fit"
+        )
+    return fastbp.Network(
+        (pictures.X.shape[1], *plan.hidden, outputs),
+        activation=plan.activation,
+        loss=loss,
         init=plan.init,
         seed=plan.seed,
         input_mean=pictures.X.mean(axis=0).astype(np.float32),
         input_scale=1 / 255,
     )
-    shape = "-".join(map(str, network.layer_sizes))
-    say(f"{title} {shape}: {network.parameter_count:,} parameters")
-    with compiling():
-        fastbp.warmup(
-            network.dtype, "uint8", layer_sizes=network.layer_sizes, batch_size=plan.batch_size
-        )
+
+
+def train_network(
+    plan: TrainingPlan,
+    pictures: Pictures,
+    test: Pictures | None,
+    *,
+    title: str = "training",
+    start: PictureModel | None = None,
+) -> TrainedNetwork:
+    """Train a network on pictures, with a line for each epoch and a bar.
+
+    It is that of `start`, or a new one, see `make_network`.
+
+    Raises
+    ------
+    UserError
+        If the training diverges, or a setting is not possible.
+    """
+    import fastbp
+
+    network = make_network(plan, pictures) if start is None else start.network
+    say(f"{title} {_described(network)}, {plan.optimizer}")
+    settings = plan.settings()
+    settings["validation_data"] = None if test is None else (test.X, test.y)
+    compile_training(network, pictures, test, settings)
+    state = network.training_state
+    begun = 0 if state is None else state.epochs
+    if start is not None:
+        say(f"going on after epoch {begun}" if begun else "beginning anew with the model's weights")
     lines = EpochLines(plan.epochs)
     with progress_bar(title) as update:
         try:
             history = network.fit(
-                pictures.X,
-                pictures.y,
-                batch_size=plan.batch_size,
-                epochs=plan.epochs,
-                learning_rate=plan.learning_rate,
-                weight_decay=plan.weight_decay,
-                seed=plan.seed,
-                validation_data=None if test is None else (test.X, test.y),
-                callbacks=(lines,),
-                progress=update,
+                pictures.X, pictures.y, **settings, callbacks=(lines,), progress=update
             )
         except KeyboardInterrupt:
             # fit leaves the network as it was after its last whole step: worth keeping.
@@ -132,9 +146,31 @@ def train_network(
         except fastbp.DivergenceError as error:
             raise UserError(
                 f"training diverged in epoch {error.epoch}, step {error.step}: "
-                f"use a smaller --learning-rate than {plan.learning_rate}; nothing was saved"
+                f"use a smaller --learning-rate than {plan.rate}; nothing was saved"
             ) from error
     return TrainedNetwork(network, history, history.epochs)
+
+
+def compile_training(
+    network: Network, pictures: Pictures, test: Pictures | None, settings: dict[str, Any]
+) -> None:
+    """Have all kernels ready that a training needs, and say so where that takes time.
+
+    Raises
+    ------
+    UserError
+        If a setting is not possible.
+    """
+    try:
+        with compiling(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the training itself will say what there is to say
+            network.fit(pictures.X, pictures.y, **{**settings, "epochs": 0})
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+    for part in (pictures, test):
+        if part is not None:
+            with compiling():
+                network.predict(part.X[:COMPILED_FOR])
 
 
 def run_training(
@@ -145,18 +181,29 @@ def run_training(
     out: Path,
     plot: Path | None,
     max_pixels: int | None = None,
+    start: Path | None = None,
+    given: AbstractSet[str] = frozenset(),
 ) -> None:
     """Train on a folder of pictures, say how well the network does, and save it.
+
+    `start` is the model to go on with, if any, and `given` what the user has asked for, see
+    `resume`.
 
     Raises
     ------
     UserError
-        If a folder cannot be read or its pictures used, if `out` or `plot` cannot be written, or
-        if the training diverges.
+        If a folder or `start` cannot be read or used, if `out` or `plot` cannot be written, or if
+        the training diverges.
     """
     check_targets(out, plot)
-    pictures = load_pictures(folder, max_pixels=max_pixels)
-    test = None if test_folder is None else load_pictures(test_folder, max_pixels=max_pixels)
+    model = None
+    if start is not None:
+        model, plan = resume(start, plan, given)
+    size = PICTURE_SIZE if model is None else model.size
+    pictures = load_pictures(folder, size=size, max_pixels=max_pixels)
+    test = None
+    if test_folder is not None:
+        test = load_pictures(test_folder, size=size, max_pixels=max_pixels)
     if test is not None and test.class_names != pictures.class_names:
         raise UserError(
             f"{test_folder} has the classes {', '.join(test.class_names)}, "
@@ -166,8 +213,12 @@ def run_training(
     for label, name in enumerate(pictures.class_names):
         if not np.any(pictures.y == label):
             raise UserError(f"{folder / name} holds no pictures: there must be some of each class")
-    trained = train_network(plan, pictures, test)
-    model = PictureModel(trained.network, pictures.class_names, PICTURE_SIZE)
+    if model is not None and start is not None:
+        pictures = model.in_its_order(pictures, folder, start)
+        test = None if test is None else model.in_its_order(test, folder, start)
+    trained = train_network(plan, pictures, test, start=model)
+    labels = None if model is None else model.labels
+    model = PictureModel(trained.network, pictures.class_names, size, labels)
     with postponed():
         model.save(out)
     say(_describe_result(trained, pictures, test))
@@ -200,15 +251,30 @@ def write_plot(path: Path, runs: Sequence[Run], model: PictureModel, pictures: P
 
 
 def _describe(folder: Path, pictures: Pictures) -> str:
-    counts = np.bincount(pictures.y, minlength=2)
+    counts = np.bincount(pictures.y, minlength=len(pictures.class_names))
     classes = ", ".join(
         f"{count} {name}" for count, name in zip(counts, pictures.class_names, strict=True)
     )
     return f"{folder}: {len(pictures.y)} pictures ({classes})"
 
 
+def _described(network: Network) -> str:
+    shape = "-".join(map(str, network.layer_sizes))
+    activation = network.activation
+    names = activation if isinstance(activation, str) else "-".join(activation)
+    return (
+        f"{shape}: {network.parameter_count:,} parameters, {names or 'no hidden layer'}, "
+        f"{network.loss_function}"
+    )
+
+
 def _describe_result(trained: TrainedNetwork, pictures: Pictures, test: Pictures | None) -> str:
     text = f"after {trained.completed_epochs} epochs"
+    history = trained.history
+    if history is not None and history.stopped_by == "max_seconds":
+        text += ", as --seconds are over"
+    if history is not None and history.best_epoch not in (None, history.epochs):
+        text += f", back to epoch {history.best_epoch}"
     for name, part in (("train", pictures), ("test", test)):
         if part is not None:
             text += f"  {name} accuracy {trained.network.score(part.X, part.y):.4f}"
