@@ -206,9 +206,9 @@ def test_fit_makes_whole_groups_in_each_call(grouped, monkeypatch, work, first_s
     calls = []
     train = NetworkPlan.train
 
-    def spy(plan, order, first, last):
+    def spy(plan, order, first, last, *numbers):
         calls.append((first, last))
-        train(plan, order, first, last)
+        train(plan, order, first, last, *numbers)
 
     monkeypatch.setattr(NetworkPlan, "train", spy)
     problem.network().fit(problem.X, problem.y, batch_size=3, epochs=2, seed=1)

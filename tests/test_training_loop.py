@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from fastbp import History, Network
+from fastbp.backup import Backup
 from fastbp.engine import threads
-from fastbp.training import batch_indices
+from fastbp.guard import Guard
+from fastbp.training import Training, batch_indices
 from tests.problems import ONE_OF_EACH, make_problem
 from tests.tolerance import assert_within
 from tests.training import (
@@ -199,10 +201,10 @@ def test_nothing_of_a_training_waits_for_the_garbage_collector():
     gc.disable()
     try:
         network.fit(X, X[:, 0], epochs=1, validation_data=(X, X[:, 0]))
-        kept = {type(found).__name__ for found in gc.get_objects()}
+        kept = {type(found) for found in gc.get_objects()}
     finally:
         gc.enable()
-    assert not kept & {"Training", "Guard", "Backup"}
+    assert not kept & {Training, Guard, Backup}
 
 
 def test_training_settings_are_remembered():
