@@ -411,6 +411,36 @@ def test_other_classes_than_the_models_are_refused(folder, model, capsys):
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ("evaluate", "broken", "test"),
+        ("predict", "broken", "test/red/0.png"),
+        ("train", "train", "--from", "broken", "--out", "m"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_model_whose_weights_are_no_numbers_is_refused(command, folder, model, capsys):
+    network = fastbp.load(model)
+    network.biases[0][1] = np.nan
+    network.save("broken")
+    assert "biases[0]" in refusal(capsys, *command)
+
+
+@pytest.mark.parametrize("overflows", ["in the test pictures", "at last"])
+def test_outputs_that_become_nan_are_told_in_one_line(overflows, folder, monkeypatch, capsys):
+    def refuse(*arguments: Any, **settings: Any) -> None:
+        if settings.get("epochs") != 0:
+            raise ValueError("validation X makes an output NaN")
+
+    name = "fit" if overflows == "in the test pictures" else "score"
+    monkeypatch.setattr(fastbp.Network, name, refuse)
+    assert run(["train", "train", *QUICK, "--epochs", "1", "--out", "m"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[-1].startswith("fastbp: validation X makes an output NaN")
+    assert len([line for line in errors if "(first run only)" not in line]) == 1
+
+
+@pytest.mark.parametrize(
     ("size", "names", "loss", "phrases"),
     [
         ((32, 32), NAMES, "cross_entropy", ["12288 inputs", "32x32", "need 3072 inputs"]),

@@ -1,8 +1,9 @@
 """The `fastbp` command.
 
 `app` holds the commands, `options` what they take, `console` everything they say, `streams` where
-it goes, `signals` what stops them, `pictures` what they read, `targets` what they write, `training`
-and `demo` the long work, `comparison` the timing against pure NumPy, one process a system.
+it goes, `signals` what stops them, `pictures` what they read, `targets` what they write, `plan`
+what is to be trained and how, `training` and `demo` the long work, `comparison` the timing against
+pure NumPy, one process a system.
 Only this file may be imported without the extra ``cli``.
 """
 

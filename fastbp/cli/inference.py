@@ -19,6 +19,7 @@ from fastbp.cli.console import (
 from fastbp.cli.pictures import (
     COMPILED_FOR,
     UnreadableError,
+    as_user_errors,
     load_model,
     load_picture,
     load_pictures,
@@ -46,10 +47,11 @@ def run_evaluate(model_path: Path, folder: Path, *, max_pixels: int | None = Non
     model = load_model(model_path)
     loaded = load_pictures(folder, size=model.size, max_pixels=max_pixels)
     pictures = model.in_its_order(loaded, folder, model_path)
-    with compiling():
-        model.network.predict_proba(pictures.X[:COMPILED_FOR])
-    predicted = model.network.predict(pictures.X)
-    loss = model.network.loss(pictures.X, pictures.y)
+    with as_user_errors(model_path):
+        with compiling():
+            model.network.predict_proba(pictures.X[:COMPILED_FOR])
+        predicted = model.network.predict(pictures.X)
+        loss = model.network.loss(pictures.X, pictures.y)
     accuracy = np.mean(predicted == pictures.y)
     say(f"{len(pictures.y)} pictures: loss {loss:.4f}, accuracy {accuracy:.4f}")
     classes = len(model.class_names)
@@ -110,7 +112,7 @@ def run_predict(model_path: Path, files: Sequence[Path], *, max_pixels: int | No
                 report_error(str(error))
                 unreadable += 1
         if rows:
-            with nullcontext() if compiled else compiling():
+            with as_user_errors(model_path), nullcontext() if compiled else compiling():
                 probabilities = model.network.predict_proba(np.stack(rows))
             compiled = True
             for file, label, certainty in zip(read, *most_likely(probabilities), strict=True):

@@ -26,6 +26,7 @@ __all__ = [
     "PictureModel",
     "Pictures",
     "UnreadableError",
+    "as_user_errors",
     "load_model",
     "load_picture",
     "load_pictures",
@@ -139,7 +140,7 @@ def load_pictures(
     """
     from fastbp.datasets import load_image_folder
 
-    with working(f"reading {folder}"), _as_user_errors(folder):
+    with working(f"reading {folder}"), as_user_errors(folder):
         X, y, class_names = load_image_folder(folder, size=size, max_pixels=max_pixels)
     if len(class_names) < 2:
         raise UserError(
@@ -163,7 +164,7 @@ def load_picture(
     """
     from fastbp.datasets import load_image
 
-    with _as_user_errors(path):
+    with as_user_errors(path):
         return load_image(path, size=size, max_pixels=max_pixels)
 
 
@@ -177,7 +178,7 @@ def load_model(path: Path) -> PictureModel:
     """
     import fastbp
 
-    with _as_user_errors(path):
+    with as_user_errors(path):
         network = fastbp.load(path)
     # In files of format version 1 they are among the training settings.
     settings = {**network.training_settings, **network.metadata}
@@ -207,8 +208,8 @@ def load_model(path: Path) -> PictureModel:
 
 
 @contextmanager
-def _as_user_errors(path: Path) -> Iterator[None]:
-    """Turn what reading `path` raises into one line for the user."""
+def as_user_errors(path: Path) -> Iterator[None]:
+    """Turn what reading `path`, or computing with what it holds, raises into one line."""
     from fastbp.datasets.decoding import PictureTooLargeError
 
     try:

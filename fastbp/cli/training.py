@@ -17,6 +17,7 @@ from fastbp.cli.pictures import (
     PICTURE_SIZE,
     PictureModel,
     Pictures,
+    as_user_errors,
     load_pictures,
     output_count,
 )
@@ -121,7 +122,7 @@ def train_network(
     Raises
     ------
     UserError
-        If the training diverges, or a setting is not possible.
+        If the training diverges, or a setting or the network of `start` is not possible.
     """
     import fastbp
 
@@ -148,6 +149,8 @@ def train_network(
                 f"training diverged in epoch {error.epoch}, step {error.step}: "
                 f"use a smaller --learning-rate than {plan.rate}; nothing was saved"
             ) from error
+        except ValueError as error:  # an output for a test picture is NaN
+            raise UserError(f"{error}; nothing was saved") from error
     return TrainedNetwork(network, history, history.epochs)
 
 
@@ -159,18 +162,18 @@ def compile_training(
     Raises
     ------
     UserError
-        If a setting is not possible.
+        If a setting is not possible, or an output NaN.
     """
     try:
         with compiling(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the training itself will say what there is to say
             network.fit(pictures.X, pictures.y, **{**settings, "epochs": 0})
+        for part in (pictures, test):
+            if part is not None:
+                with compiling():
+                    network.predict(part.X[:COMPILED_FOR])
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from error
-    for part in (pictures, test):
-        if part is not None:
-            with compiling():
-                network.predict(part.X[:COMPILED_FOR])
 
 
 def run_training(
@@ -221,7 +224,7 @@ def run_training(
     model = PictureModel(trained.network, pictures.class_names, size, labels)
     with postponed():
         model.save(out)
-    say(_describe_result(trained, pictures, test))
+    say(_describe_result(trained, pictures, test, out))
     say(f"model: {out}")
     if trained.history is None:
         raise KeyboardInterrupt
@@ -268,7 +271,9 @@ def _described(network: Network) -> str:
     )
 
 
-def _describe_result(trained: TrainedNetwork, pictures: Pictures, test: Pictures | None) -> str:
+def _describe_result(
+    trained: TrainedNetwork, pictures: Pictures, test: Pictures | None, out: Path
+) -> str:
     text = f"after {trained.completed_epochs} epochs"
     history = trained.history
     if history is not None and history.stopped_by == "max_seconds":
@@ -277,5 +282,6 @@ def _describe_result(trained: TrainedNetwork, pictures: Pictures, test: Pictures
         text += f", back to epoch {history.best_epoch}"
     for name, part in (("train", pictures), ("test", test)):
         if part is not None:
-            text += f"  {name} accuracy {trained.network.score(part.X, part.y):.4f}"
+            with as_user_errors(out):
+                text += f"  {name} accuracy {trained.network.score(part.X, part.y):.4f}"
     return text
