@@ -266,13 +266,13 @@ def _r2(z: Array, y: Array, loss: str, weights: Array | None) -> float:
     outputs = y.shape[1]
     sums, errors, spread = (np.zeros(outputs) for _ in range(3))
     for part in _parts(len(y), outputs):
-        sums += weight[part] @ y[part].astype(np.float64)
+        sums += np.einsum("i,ij->j", weight[part], y[part].astype(np.float64))
     centre = sums / total
     for part in _parts(len(y), outputs):
         wide, a = y[part].astype(np.float64), z[part].astype(np.float64)
         if LOSSES[loss].output == "exp":
             np.exp(a, out=a)
-        errors += weight[part] @ np.square(a - wide)
-        spread += weight[part] @ np.square(wide - centre)
+        errors += np.einsum("i,ij->j", weight[part], np.square(a - wide))
+        spread += np.einsum("i,ij->j", weight[part], np.square(wide - centre))
     ratio = np.divide(errors, spread, out=np.where(errors > 0, 1.0, 0.0), where=spread > 0)
     return float(np.mean(1 - ratio))

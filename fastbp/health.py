@@ -16,7 +16,9 @@ import numpy.typing as npt
 from fastbp.engine.functions import activate
 from fastbp.engine.inputs import quietly
 from fastbp.engine.layout import multiply_adds
-from fastbp.parameters import Parameters
+from fastbp.engine.products import product
+from fastbp.kernels.linalg import epilogue
+from fastbp.parameters import Parameters, arrays_of
 from fastbp.preprocessing import warn_of_pixels
 
 __all__ = ["warn_of_dead_layers", "warn_of_input"]
@@ -110,11 +112,11 @@ def warn_of_dead_layers(parameters: Parameters, X: Array) -> None:
 def _dead_layer(parameters: Parameters, X: Array) -> int | None:
     """The first layer, counted from 1, of relu units that are all 0 for all rows."""
     below = _seen(parameters, X).astype(parameters.dtype)
-    layers = zip(
-        parameters.layer_activations, parameters.weights, parameters.biases, strict=False
-    )  # fmt: skip
+    layers = zip(parameters.layer_activations, *arrays_of(parameters), strict=False)
     for layer, (name, weight, bias) in enumerate(layers, 1):
-        z = np.ascontiguousarray(below @ np.asarray(weight).T + np.asarray(bias))
+        # Nor here by BLAS: its threads took a core from the next epoch, which lasted twice as long.
+        z = np.empty((len(below), len(weight)), parameters.dtype)
+        product(below, weight.T, z, kind=epilogue.BIAS, bias=bias)
         if name == "relu" and not (z > 0).any() and np.isfinite(z).all():
             return layer
         activate(z, name)
