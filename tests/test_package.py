@@ -141,13 +141,13 @@ def test_nothing_is_pickled():
     assert "allow_pickle=True" not in text
 
 
-def test_the_readmes_example_runs(tmp_path):
+def test_the_readmes_examples_run(tmp_path):
     readme = SOURCE.parent / "README.md"
     if not readme.is_file():
         pytest.skip("there is no README beside an installed package")
-    (example,) = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example],
+        [sys.executable, "-W", "error", "-c", "\n".join(examples)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -158,6 +158,9 @@ def test_the_readmes_example_runs(tmp_path):
     assert loss < 0.6
     assert accuracy > 0.7
     assert (tmp_path / "ball.safetensors").is_file()
+    score, best_epoch = done.stdout.splitlines()[-1].split()
+    assert float(score) > 0.96
+    assert int(best_epoch) > 10
 
 
 @pytest.mark.parametrize(
