@@ -173,7 +173,7 @@ print(*sorted(warm))
     ("sizes", "batch_size", "without"),
     [
         ((1200, 3, 1), 32, "wide|shards|delayed|product"),
-        ((1200, 3, 1), 2, "wide|shards|columns|product"),
+        ((1200, 3, 1), 2, "wide|shards|product"),  # by columns with other optimizers
         ((300, 3, 1), 32, "wide|columns|delayed|product"),
         ((700, 40, 1), 100, "narrow|sweep|delayed"),
     ],
