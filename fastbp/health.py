@@ -16,8 +16,6 @@ import numpy.typing as npt
 from fastbp.engine.functions import activate
 from fastbp.engine.inputs import quietly
 from fastbp.engine.layout import multiply_adds
-from fastbp.engine.products import product
-from fastbp.kernels.linalg import epilogue
 from fastbp.parameters import Parameters, arrays_of
 from fastbp.preprocessing import warn_of_pixels
 
@@ -32,7 +30,7 @@ _NEARLY_ALL = 0.95
 # Xavier's weights make a pre-activation of some 1.4 times the input's size, zeros none: what is
 # below it saturates nothing but layers that were made to.
 _HARMLESS = 4.0
-_MOST_ROWS, _LEAST_ROWS, _MOST_WORK = 256, 16, 1 << 24  # multiply-adds of a look at all layers
+_MOST_ROWS, _LEAST_ROWS, _MOST_WORK = 256, 16, 1 << 22  # multiply-adds of a look at all layers
 
 
 def warn_of_input(parameters: Parameters, X: Array) -> None:
@@ -115,8 +113,9 @@ def _dead_layer(parameters: Parameters, X: Array) -> int | None:
     layers = zip(parameters.layer_activations, *arrays_of(parameters), strict=False)
     for layer, (name, weight, bias) in enumerate(layers, 1):
         # Nor here by BLAS: its threads took a core from the next epoch, which lasted twice as long.
-        z = np.empty((len(below), len(weight)), parameters.dtype)
-        product(below, weight.T, z, kind=epilogue.BIAS, bias=bias)
+        # Nor by kernels of products, which a narrow network compiles for nothing else.
+        z = np.einsum("ij,kj->ik", below, weight)
+        z += bias
         if name == "relu" and not (z > 0).any() and np.isfinite(z).all():
             return layer
         activate(z, name)
