@@ -9,6 +9,7 @@ many rates at a time.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -47,19 +48,17 @@ def in_blocks(function: Callable[[Rates], Rates], first: int, last: int) -> Rate
     return function(np.arange(start, end, dtype=np.float64))[first - start : last - start]
 
 
-class Schedule:
+class Schedule(ABC):
     """A learning rate for each step: what those of this module have in common."""
 
     name: ClassVar[str]
 
     @property
+    @abstractmethod
     def largest(self) -> float:
         """No rate is greater."""
-        raise NotImplementedError
 
-    def _rates(self, steps: Rates) -> Rates:
-        raise NotImplementedError
-
+    @abstractmethod
     def rates(self, first: int, last: int) -> Rates:
         """The learning rates of steps ``first`` ... ``last`` - 1.
 
@@ -68,7 +67,6 @@ class Schedule:
         ndarray of shape (last - first,)
             float64.
         """
-        return in_blocks(self._rates, first, last)
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -77,6 +75,18 @@ class Schedule:
     def describe(self) -> Any:
         """What JSON can store; `from_description` makes the schedule of it again."""
         return {"schedule": self.name, **vars(self)}
+
+
+class _Formula(Schedule):
+    """A schedule that is a function of the step alone."""
+
+    @abstractmethod
+    def _rates(self, steps: Rates) -> Rates:
+        """The learning rates of steps, given as an array of their numbers."""
+
+    def rates(self, first: int, last: int) -> Rates:
+        """The learning rates of steps ``first`` ... ``last`` - 1."""
+        return in_blocks(self._rates, first, last)
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True)
-class StepDecay(Schedule):
+class StepDecay(_Formula):
     """The learning rate times a factor, again after every so many steps.
 
     rate(t) = learning_rate * factor^floor(t / every)
@@ -151,7 +161,7 @@ class StepDecay(Schedule):
 
 
 @dataclass(frozen=True)
-class CosineDecay(Schedule):
+class CosineDecay(_Formula):
     """Half a wave of the cosine, from the first learning rate down to the last one [1]_.
 
     rate(t) = final + (learning_rate - final) (1 + cos(pi min(t, steps) / steps)) / 2
@@ -194,7 +204,7 @@ class CosineDecay(Schedule):
 
 
 @dataclass(frozen=True)
-class InverseScaling(Schedule):
+class InverseScaling(_Formula):
     """The learning rate over a power of the step.
 
     rate(t) = learning_rate / (t + 1)^power
