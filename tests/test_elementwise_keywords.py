@@ -17,6 +17,7 @@ import pytest
 import fastbp
 from fastbp.arrays.formulas import ANALYTIC
 from fastbp.kernels.functions.elementwise import CODES
+from tests.keywords import COMMON
 from tests.test_elementwise import FUNCTIONS, each_function, exact, normals
 
 
@@ -47,29 +48,9 @@ INPUTS = {
     "long double": X.astype(np.longdouble),
 }
 KEYWORDS = {
-    "none": {},
-    "out is None": {"out": None},
-    "a tuple": {"out": (None,)},
-    "float64": {"dtype": np.float64},
-    "float32": {"dtype": "f4"},
-    "float16": {"dtype": "e"},
-    "longdouble": {"dtype": np.longdouble},
-    "complex128": {"dtype": complex},
-    "safe": {"dtype": "f4", "casting": "safe"},
-    "no": {"dtype": "f8", "casting": "no"},
-    "unsafe": {"dtype": "f4", "casting": "unsafe"},
-    "C": {"order": "C"},
-    "F": {"order": "F"},
-    "A": {"order": "A"},
+    **COMMON,
     "K": {"order": "K"},
-    "no subclasses": {"subok": False},
-    "integers": {"dtype": "i4"},
     "strings": {"dtype": "U1"},
-    "unknown casting": {"casting": "maybe"},
-    "unknown order": {"order": "Z"},
-    "unknown": {"nonsense": 1},
-    "not an array": {"out": [1.0]},
-    "no entry": {"out": ()},
     "two entries": {"out": (X.copy(), X.copy())},
 }
 

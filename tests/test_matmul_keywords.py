@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from tests.keywords import COMMON
 from tests.test_elementwise_keywords import Plain, outcome
 from tests.test_matmul import DTYPES, assert_product, random_matrix
 
@@ -41,28 +42,8 @@ OPERANDS = {
     "no depth": (A[:, :0], B[:0]),
 }
 KEYWORDS = {
-    "none": {},
-    "out is None": {"out": None},
-    "a tuple": {"out": (None,)},
-    "float64": {"dtype": np.float64},
-    "float32": {"dtype": "f4"},
-    "float16": {"dtype": "e"},
-    "longdouble": {"dtype": np.longdouble},
-    "complex128": {"dtype": complex},
+    **COMMON,
     "object": {"dtype": object},
-    "integers": {"dtype": "i4"},
-    "safe": {"dtype": "f4", "casting": "safe"},
-    "no": {"dtype": "f8", "casting": "no"},
-    "unsafe": {"dtype": "f4", "casting": "unsafe"},
-    "C": {"order": "C"},
-    "F": {"order": "F"},
-    "A": {"order": "A"},
-    "no subclasses": {"subok": False},
-    "unknown casting": {"casting": "maybe"},
-    "unknown order": {"order": "Z"},
-    "unknown": {"nonsense": 1},
-    "not an array": {"out": [1.0]},
-    "no entry": {"out": ()},
     "two entries": {"out": (A, A)},
     "axes": {"axes": [(0, 1), (-2, -1), (1, 0)]},
     "axes of stacks": {"axes": [(0, 1), (-2, -1), (0, 2)]},
