@@ -47,6 +47,7 @@ __all__ = [
     "numbers_of",
     "operand_of_x",
     "plan_words",
+    "row_number",
     "step_numbers",
 ]
 
@@ -176,6 +177,14 @@ def layer_word(plan, layer, field):
 def layer_pointer(plan, layer, field, dtype):
     """A field of a layer that is an address, as a pointer."""
     return pointer(plan[LAYER + layer * LAYER_WORDS + field], dtype)
+
+
+@jit
+def row_number(plan, i):
+    """The row of X and Y that is row i of the epoch."""
+    if plan[ORDER] != 0:
+        return pointer(plan[ORDER], int64)[i]
+    return i
 
 
 @jit

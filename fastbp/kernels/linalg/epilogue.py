@@ -16,6 +16,7 @@ from fastbp.kernels.compile.calls import call_region, words_at, words_of
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.activations import sigmoid
 from fastbp.kernels.functions.strip import Strip, part_of
+from fastbp.kernels.linalg.operand import itemsize_of
 from fastbp.kernels.simd.vectors import (
     address_of,
     lanes_of,
@@ -115,7 +116,7 @@ def apply_epilogue(kind, c, ldc, rows, j0, columns, bias, other, ld_other, regio
 @jit
 def _call(it, dtype):
     call = words_at(it.bias, Call)
-    itemsize = int64(4) if lanes_of(dtype) > lanes_of(float64) else int64(8)
+    itemsize = itemsize_of(dtype)
     row = int64(0)
     if it.ld_other != 0:  # else there are no other matrices, and it does not matter
         row = (it.other - call.strip.other) // (it.ld_other * itemsize)

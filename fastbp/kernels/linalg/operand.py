@@ -24,6 +24,7 @@ __all__ = [
     "code_of",
     "from_column",
     "item_bytes",
+    "itemsize_of",
     "matrix",
     "tile_constant",
     "transposed",
@@ -84,6 +85,12 @@ def tile_constant(typingctx: Any, dtype: Any, name: Any) -> Any:
 def code_of(dtype):
     """The DTYPE_CODES of the type of the product."""
     return int64(FLOAT32) if lanes_of(dtype) > lanes_of(float64) else int64(FLOAT64)
+
+
+@jit
+def itemsize_of(dtype):
+    """Bytes of an element of the type of the product."""
+    return int64(4) if code_of(dtype) == FLOAT32 else int64(8)
 
 
 @jit

@@ -48,7 +48,7 @@ from fastbp.kernels.narrow.exchange import (
     common_of,
     partial_of,
 )
-from fastbp.kernels.narrow.layers import clear_outside, row_number
+from fastbp.kernels.narrow.layers import clear_outside
 from fastbp.kernels.narrow.optimize import needs_gradient
 from fastbp.kernels.narrow.prefetch import list_prefetch
 from fastbp.kernels.narrow.rows import PRODUCTS, TileBack, multiply_rows
@@ -60,7 +60,7 @@ from fastbp.kernels.narrow.update import (
     keep_and_factor,
     update_first,
 )
-from fastbp.kernels.plan import layer_pointer, layer_word
+from fastbp.kernels.plan import layer_pointer, layer_word, row_number
 from fastbp.kernels.simd.vectors import (
     lanes_of,
     load,

@@ -26,13 +26,13 @@ from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.row_ir import GROUP
 from fastbp.kernels.narrow.above import ROWS_AND_UPDATE, go_above
 from fastbp.kernels.narrow.exchange import chunk_width, common_of, partial_of
-from fastbp.kernels.narrow.layers import RowsOfStep, row_number
+from fastbp.kernels.narrow.layers import RowsOfStep
 from fastbp.kernels.narrow.prefetch import list_prefetch
 from fastbp.kernels.narrow.rows import GROUP_OF_STEPS, TileBack, multiply_rows
 from fastbp.kernels.narrow.scratch import return_parameters, scratch, take_parameters
 from fastbp.kernels.narrow.update import change_weights, clear_tally, keep_and_factor
 from fastbp.kernels.narrow.weights import PAIRS
-from fastbp.kernels.plan import layer_pointer, layer_word
+from fastbp.kernels.plan import layer_pointer, layer_word, row_number
 from fastbp.kernels.simd.vectors import lanes_of, load, moved, pointer, reduce_add, store, zeros
 from fastbp.kernels.threads.shares import finish, next_in_share, publish
 

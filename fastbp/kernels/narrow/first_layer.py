@@ -9,10 +9,9 @@ from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.operand import DTYPE_CODES
 from fastbp.kernels.linalg.row_ir import GROUP, PREFETCHED
 from fastbp.kernels.narrow.bytes import factor_of_sums, fold_weights, folded_weights, folds_sums
-from fastbp.kernels.narrow.layers import row_number
 from fastbp.kernels.narrow.prefetch import list_prefetch
 from fastbp.kernels.narrow.rows import PRODUCTS, ROW_OF_BYTES, multiply_rows
-from fastbp.kernels.plan import layer_pointer, layer_word
+from fastbp.kernels.plan import layer_pointer, layer_word, row_number
 from fastbp.kernels.simd.vectors import lanes_of, load, moved, pointer, reduce_add, store, zeros
 from fastbp.kernels.threads.team import next_task
 

@@ -22,7 +22,7 @@ from fastbp.kernels.functions.layers import BACK, FORWARD
 from fastbp.kernels.functions.losses import LOG_LOSS, log_loss
 from fastbp.kernels.functions.outputs import Outputs
 from fastbp.kernels.functions.strip import Dropout, Strip, no_dropout
-from fastbp.kernels.plan import dropout_key, layer_pointer, layer_word, step_numbers
+from fastbp.kernels.plan import dropout_key, layer_pointer, layer_word, row_number, step_numbers
 from fastbp.kernels.simd.vectors import (
     address_of,
     fma,
@@ -42,7 +42,6 @@ __all__ = [
     "clear_outside",
     "layers_above",
     "output_delta",
-    "row_number",
     "units",
 ]
 
@@ -57,14 +56,6 @@ def units(plan):
     for layer in range(plan[w.LAYERS]):
         total += layer_word(plan, layer, w.OUTPUTS)
     return total
-
-
-@jit
-def row_number(plan, i):
-    """The row of X and Y that is row i of the epoch."""
-    if plan[w.ORDER] != 0:
-        return pointer(plan[w.ORDER], int64)[i]
-    return i
 
 
 @jit

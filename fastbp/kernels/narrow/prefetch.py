@@ -13,7 +13,7 @@ from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.linalg.operand import DTYPE_CODES
 from fastbp.kernels.linalg.row_ir import GROUP, PREFETCHED
-from fastbp.kernels.narrow.layers import row_number
+from fastbp.kernels.plan import row_number
 
 __all__ = ["list_prefetch"]
 

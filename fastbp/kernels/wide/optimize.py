@@ -22,7 +22,7 @@ from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.strip import Strip, no_dropout, part_of
 from fastbp.kernels.linalg.epilogue import CALL, NOTHING, Call, Epilogue
 from fastbp.kernels.linalg.macrokernel import even_share, whole
-from fastbp.kernels.linalg.operand import Operand, Product, from_column, matrix
+from fastbp.kernels.linalg.operand import Operand, Product, from_column, itemsize_of, matrix
 from fastbp.kernels.linalg.product import multiply
 from fastbp.kernels.plan import layer_pointer, layer_word, numbers_of
 from fastbp.kernels.simd.vectors import (
@@ -37,7 +37,7 @@ from fastbp.kernels.threads.context import Phase, workspace
 from fastbp.kernels.threads.team import next_task
 from fastbp.kernels.wide.dense import COLUMNS_OF_TASK, column_sums, input_of
 
-__all__ = ["itemsize_of", "optimize_layers", "regions", "strip_of_biases", "strip_of_weights"]
+__all__ = ["optimize_layers", "regions", "strip_of_biases", "strip_of_weights"]
 
 _MOST_SUMS = 1024  # of squares, of a layer
 _LEAST_SQUARES = 4096  # that are added up at a time
@@ -66,12 +66,6 @@ def strip_of_biases(plan, layer, numbers):
         layer_word(plan, layer, w.BIAS_1), layer_word(plan, layer, w.BIAS_2), outputs,
         no_dropout(), numbers,
     )  # fmt: skip
-
-
-@jit
-def itemsize_of(dtype):
-    """Bytes of an element."""
-    return int64(4) if lanes_of(dtype) > lanes_of(float64) else int64(8)
 
 
 @jit

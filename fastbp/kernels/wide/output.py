@@ -14,7 +14,7 @@ from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.activations import sigmoid
 from fastbp.kernels.functions.losses import LOG_LOSS, log_loss
 from fastbp.kernels.functions.outputs import Outputs
-from fastbp.kernels.plan import layer_pointer, layer_word, step_numbers
+from fastbp.kernels.plan import layer_pointer, layer_word, row_number, step_numbers
 from fastbp.kernels.simd.vectors import (
     address_of,
     lanes_of,
@@ -38,12 +38,6 @@ _ROWS_OF_TASK = 64  # rows of the output layer that one task turns into delta
 def private_bytes(outputs: int, lanes: int, itemsize: int) -> int:
     """Bytes of scratch memory that one thread needs: Z, delta, weights and tally of some rows."""
     return (2 * outputs + 3) * lanes * itemsize
-
-
-@jit
-def _row_number(plan, at):
-    """Which row of X is row ``at`` of the epoch."""
-    return pointer(plan[w.ORDER], int64)[at] if plan[w.ORDER] != 0 else at
 
 
 @jit
@@ -97,7 +91,7 @@ def _delta_by_region(plan, start, z, delta, rows, share, tally, space, dtype):
         for i in range(lanes):
             # What is no row is a copy of the last one, and left out of what is written.
             at = first + min(i, count - 1)
-            row = _row_number(plan, start + at)
+            row = row_number(plan, start + at)
             for o in range(outputs):
                 own_z[o * lanes + i] = z[at * outputs + o]
                 own_delta[o * lanes + i] = y[row * outputs + o]
@@ -147,7 +141,7 @@ def output_delta(plan, step, rows, space, phase, dtype):
             _delta_by_region(plan, start + first, own_z, own, count, share, tally, space, dtype)
         else:
             for i in range(count):
-                row = _row_number(plan, start + first + i)
+                row = row_number(plan, start + first + i)
                 for o in range(outputs):
                     own[i * outputs + o] = y[row * outputs + o]
             _delta_of_rows(own_z, own, count, outputs, share, tally, dtype)

@@ -22,6 +22,7 @@ from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.activations import SIGMOID, sigmoid
 from fastbp.kernels.functions.layers import FORWARD
 from fastbp.kernels.functions.strip import Dropout, Strip, part_of
+from fastbp.kernels.linalg.operand import itemsize_of
 from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS
 from fastbp.kernels.linalg.row_products import add_outer_products, add_products
 from fastbp.kernels.plan import layer_pointer, layer_word, numbers_of, step_numbers
@@ -39,7 +40,7 @@ from fastbp.kernels.threads.team import next_task
 from fastbp.kernels.wide.functions import function_of, is_called
 from fastbp.kernels.wide.gather import gather, row_step
 from fastbp.kernels.wide.layers import rows_of_step, step_of_layers
-from fastbp.kernels.wide.optimize import itemsize_of, strip_of_biases, strip_of_weights
+from fastbp.kernels.wide.optimize import strip_of_biases, strip_of_weights
 
 __all__ = ["MOST_ROWS", "forward_few", "private_bytes", "regions"]
 
