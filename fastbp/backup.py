@@ -59,8 +59,8 @@ class Backup:
         first, *others = self.arrays
         self._free, self._memory = _memory(first.nbytes)
         copy = self._memory[: first.nbytes].view(first.dtype).reshape(first.shape)
-        self._copies = [copy, *map(np.empty_like, others)]
-        self.refresh()
+        np.copyto(copy, first)
+        self._copies = [copy, *(array.copy() for array in others)]
 
     def __del__(self) -> None:
         if not self._free and self._memory.nbytes <= _MOST_KEPT:

@@ -13,6 +13,8 @@ __all__ = ["check_integer", "check_real", "check_share"]
 
 def check_integer(value: Any, name: str, smallest: int) -> int:
     """A number that is given as an integer, or say what is wrong."""
+    if type(value) is int and value >= smallest:  # as nearly always: a good part of a short fit
+        return value
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
@@ -28,6 +30,8 @@ def check_real(
     value: Any, name: str, *, least: float = -math.inf, above: float = -math.inf
 ) -> float:
     """A finite number, not below ``least`` and greater than ``above``, or say what is wrong."""
+    if type(value) is float and above < value < math.inf and value >= least:
+        return value
     if isinstance(value, bool | np.bool_ | str | bytes | complex):
         raise TypeError(f"{name} must be a real number, got {value!r}")
     try:

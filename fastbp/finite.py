@@ -33,15 +33,19 @@ def holds_nan(out: Array) -> bool:
     return bool(sample != sample)
 
 
-@quietly
 def all_finite(arrays: Iterable[Array]) -> bool:
     """Whether no value of C-contiguous arrays is NaN or infinite, in one pass over most of them."""
     # Sums of finite values may overflow: then they say nothing.
     return all(
-        math.isfinite(np.vdot(array, array) if array.size <= _FEW else array.sum())
+        math.isfinite(np.vdot(array, array) if array.size <= _FEW else _sum(array))
         or bool(np.isfinite(array).all())
         for array in arrays
     )
+
+
+@quietly
+def _sum(array: Array) -> float:
+    return float(array.sum())
 
 
 @quietly

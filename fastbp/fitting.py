@@ -141,7 +141,9 @@ def _check(
         weights = of_classes if weights is None else weights * of_classes
         if not weights.any():
             raise ValueError("class_weight, with sample_weight, makes the weights of all rows 0")
-    return _Task(settings, state, data, validation, rounded(weights, network.dtype), classes)
+    if weights is not None:
+        weights = rounded(weights, network.dtype)
+    return _Task(settings, state, data, validation, weights, classes)
 
 
 def _rows(network: Predictor, X: npt.ArrayLike, name: str) -> Array:

@@ -137,7 +137,7 @@ class Guard:
         ValueError
             If the data were looked at, and one is NaN or infinite.
         """
-        size = sum(array.nbytes for array in self._arrays())
+        size = sum([array.nbytes for array in self._arrays()])
         few = _SMALL < size > self._X.nbytes
         if (few or size > _LARGE) and self._is_ordinary():
             self._price = size / 4e9
@@ -208,8 +208,7 @@ class Guard:
             self._sizes = sizes
         self.plan.follow(self._parameters)
         if self._backup is not None and not self._is_copied():
-            loss, metric = (float(value) for value in self.plan.totals)
-            self._save(_Place(epoch, step, loss, metric))
+            self._save(_Place(epoch, step, *self.plan.totals.tolist()))
 
     def renew(self, epoch: int) -> None:
         """Begin anew at the start of an epoch: the parameters may be others than training left."""
@@ -227,7 +226,7 @@ class Guard:
         DivergenceError, ValueError
             If it is not: parameters are those from before the first bad step.
         """
-        loss, metric = (float(value) for value in self.plan.totals)
+        loss, metric = self.plan.totals.tolist()
         if math.isfinite(loss):
             start = time.perf_counter()
             due = start >= self._due
@@ -274,7 +273,7 @@ class Guard:
             for first in range(start.step if now == start.epoch else 0, end, at_once):
                 last = min(end, first + at_once)
                 steps.make(plan, now, first, last)
-                loss, metric = (float(value) for value in plan.totals)
+                loss, metric = plan.totals.tolist()
                 if not math.isfinite(loss) or not all_finite(self._arrays()):
                     assert self._backup is not None
                     self._backup.restore()

@@ -42,16 +42,19 @@ def warn_of_input(parameters: Parameters, X: Array) -> None:
     X : ndarray of shape (n, n_0)
         As `fastbp.engine.inputs.as_input` gives it.
     """
-    activation = parameters.layer_activations[0] if parameters.layer_activations else "sigmoid"
-    if warn_of_pixels(X, parameters.input_scale, stacklevel=_stacklevel()):
+    if X.dtype == np.uint8 and warn_of_pixels(
+        X, parameters.input_scale, stacklevel=_stacklevel()
+    ):
         return
-    limit = _SATURATED.get(activation)
-    if limit is None or not parameters.layer_activations:
+    activations = parameters.layer_activations
+    limit = _SATURATED.get(activations[0]) if activations else None
+    if limit is None:
         return
     sample = X[:: -(-len(X) // _ROWS_OF_INPUT)]
-    mean, scale = (np.abs(part).max() for part in (parameters.input_mean, parameters.input_scale))
+    mean, scale = _largest(parameters.input_mean), _largest(parameters.input_scale)
     if (max(float(sample.max()), -float(sample.min())) + mean) * scale <= _HARMLESS:
         return
+    activation = activations[0]
     seen = _seen(parameters, sample)
     largest = float(np.abs(seen).max())
     if not _HARMLESS < largest < np.inf:
@@ -66,6 +69,11 @@ def warn_of_input(parameters: Parameters, X: Array) -> None:
             UserWarning,
             stacklevel=_stacklevel(),
         )
+
+
+def _largest(part: float | Array) -> float:
+    """The largest size of an input_mean or input_scale."""
+    return abs(part) if isinstance(part, float) else float(np.abs(part).max())
 
 
 @quietly

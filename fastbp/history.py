@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from fastbp.engine import peaks
-from fastbp.roofline import Work, least_seconds
+from fastbp.roofline import TrainingStep, Work, least_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,10 +24,15 @@ Progress = Callable[[int, int], None]
 class Cost(NamedTuple):
     """What a training takes by the model of `fastbp.roofline`, and on what it ran."""
 
-    row: Work  # of a row of X
-    step: Work  # of a step, besides its rows
+    kind: TrainingStep
     dtype: np.dtype[Any]  # of the arithmetic
     threads: int
+
+    def work(self, rows: int, steps: int) -> Work:
+        """Of so many rows, in so many steps."""
+        step, with_row = self.kind.work(0), self.kind.work(1)
+        nbytes = rows * (with_row.nbytes - step.nbytes) + steps * step.nbytes
+        return Work(rows * with_row.flops, nbytes)
 
 
 @dataclass
@@ -113,7 +118,7 @@ class History:
     @property
     def gflops(self) -> list[float]:
         """1e9 operations a second in each epoch, counted as in `Network.explain`."""
-        flops = 0 if self.cost is None else self.cost.row.flops
+        flops = 0 if self.cost is None else self.cost.work(1, 0).flops
         return [1e-9 * flops * rate for rate in self.samples_per_second]
 
     @property
@@ -125,15 +130,12 @@ class History:
         """
         if self.cost is None:
             return []
-        row, step, dtype, threads = self.cost
-        flops = peaks.measured_flops(dtype.name, threads)
-        bandwidth = peaks.measured_bandwidth(threads)
+        cost = self.cost
+        flops = peaks.measured_flops(cost.dtype.name, cost.threads)
+        bandwidth = peaks.measured_bandwidth(cost.threads)
         return [
-            least_seconds(
-                Work(rows * row.flops, rows * row.nbytes + steps * step.nbytes), flops, bandwidth
-            )
-            / max(seconds, 1e-9)
-            for (rows, steps), seconds in zip(self.counts, self.seconds, strict=True)
+            least_seconds(cost.work(*counts), flops, bandwidth) / max(seconds, 1e-9)
+            for counts, seconds in zip(self.counts, self.seconds, strict=True)
         ]
 
     def plot(self) -> Figure:

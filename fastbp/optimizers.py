@@ -209,10 +209,10 @@ def check_optimizer(
     TypeError, ValueError
         If a name is unknown, a parameter out of range, or one that the optimizer does not have.
     """
-    accepted = ", ".join(map(repr, OPTIMIZERS))
-    if not isinstance(name, str):
-        raise TypeError(f"optimizer must be a str (one of: {accepted}), got {name!r}")
-    if name not in OPTIMIZERS:
+    if not isinstance(name, str) or name not in OPTIMIZERS:
+        accepted = ", ".join(map(repr, OPTIMIZERS))
+        if not isinstance(name, str):
+            raise TypeError(f"optimizer must be a str (one of: {accepted}), got {name!r}")
         raise ValueError(f"optimizer must be one of: {accepted}, got {name!r}")
     if not isinstance(nesterov, bool | np.bool_):
         raise TypeError(f"nesterov must be a bool, got {nesterov!r}")

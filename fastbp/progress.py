@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from fastbp.history import Progress
 
@@ -16,18 +16,19 @@ def check_progress(progress: object) -> None:
         raise TypeError(f"progress must be a bool or a callable, got {progress!r}")
 
 
-@contextmanager
-def shown(progress: bool | Progress) -> Iterator[Progress | None]:
+def shown(progress: bool | Progress) -> AbstractContextManager[Progress | None]:
     """The callable to report to; for True, one that moves a bar of rich's."""
-    if not isinstance(progress, bool):
-        yield progress
-    elif not progress:
-        yield None
-    else:
-        try:
-            from rich.progress import Progress as Bars
-        except ImportError as error:
-            raise ImportError("progress=True needs rich: pip install 'fastbp[cli]'") from error
-        with Bars(transient=True) as bars:
-            task = bars.add_task("training", total=None)
-            yield lambda done, total: bars.update(task, completed=done, total=total)
+    if isinstance(progress, bool):
+        return _bar() if progress else nullcontext()
+    return nullcontext(progress)
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    try:
+        from rich.progress import Progress as Bars
+    except ImportError as error:
+        raise ImportError("progress=True needs rich: pip install 'fastbp[cli]'") from error
+    with Bars(transient=True) as bars:
+        task = bars.add_task("training", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

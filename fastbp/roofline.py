@@ -23,8 +23,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
-__all__ = ["Work", "inference_work", "least_seconds", "product_work", "training_work"]
+__all__ = [
+    "TrainingStep",
+    "Work",
+    "inference_work",
+    "least_seconds",
+    "product_work",
+    "training_work",
+]
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,24 @@ def training_work(
     if itemsize * weights * (1 + kept) <= cache_bytes:
         crossing = 0
     return Work(flops, batch * sizes[0] * data_itemsize + crossing)
+
+
+class TrainingStep(NamedTuple):
+    """What the work of a training step depends on besides its rows, see `training_work`."""
+
+    sizes: tuple[int, ...]
+    data_itemsize: int
+    cache_bytes: int
+    itemsize: int
+    group: int
+    kept: int
+
+    def work(self, rows: int) -> Work:
+        """Of a step on so many rows."""
+        return training_work(
+            self.sizes, rows, self.data_itemsize, self.cache_bytes,
+            itemsize=self.itemsize, group=self.group, kept=self.kept,
+        )  # fmt: skip
 
 
 def inference_work(

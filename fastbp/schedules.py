@@ -8,6 +8,7 @@ many rates at a time.
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -323,6 +324,11 @@ LearningRate = float | Callable[[int], float]
 """A number, or a function of the step: one of the schedules here, or any callable."""
 
 
+@functools.lru_cache(maxsize=64)
+def _constant(learning_rate: float) -> Constant:
+    return Constant(learning_rate)
+
+
 def as_schedule(learning_rate: Any) -> Schedule:
     """The schedule that a learning rate stands for.
 
@@ -336,6 +342,8 @@ def as_schedule(learning_rate: Any) -> Schedule:
     TypeError, ValueError
         If it is neither, or a number that is not finite or not greater than 0.
     """
+    if isinstance(learning_rate, float):  # as nearly always; to ask an abstract class takes longer
+        return _constant(learning_rate)
     if isinstance(learning_rate, Schedule):
         return learning_rate
     if callable(learning_rate):

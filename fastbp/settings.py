@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ __all__ = ["Settings", "check_settings", "new_seed", "spread_dropout"]
 Dropout = float | tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """Checked hyper-parameters, see `Network.fit`; ``batch_size=None`` is all rows."""
 
     batch_size: int | None
@@ -110,6 +108,8 @@ def _check_decay(optimizer: Optimizer, schedule: Schedule) -> None:
 
 
 def _check_dropout(dropout: Any) -> Dropout:
+    if isinstance(dropout, float):  # as nearly always; to ask an abstract class takes longer
+        return check_share(dropout, "dropout")
     if isinstance(dropout, str | bytes | Mapping) or not isinstance(dropout, Iterable):
         return check_share(dropout, "dropout")
     return tuple(check_share(share, f"dropout[{i}]") for i, share in enumerate(dropout))

@@ -86,7 +86,7 @@ class TrainingState:
     @property
     def arrays(self) -> list[Array]:
         """All that is kept."""
-        return [array for arrays in self.kept for array in arrays]
+        return [array for arrays in self.kept for array in arrays] if self.kept else []
 
     def as_record(self) -> dict[str, Any]:
         """All but the arrays, as JSON can store it."""

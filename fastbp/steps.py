@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.engine.plan import NetworkPlan
+from fastbp.optimizers import Optimizer
 from fastbp.row_weights import shares_of
 from fastbp.schedules import Constant
 from fastbp.settings import Settings
@@ -18,12 +20,25 @@ __all__ = ["Steps", "epoch_order"]
 
 Array = npt.NDArray[Any]
 
+_WORD = 2**32
+
 
 def epoch_order(n: int, shuffle: bool, seed: int, epoch: int) -> Array | None:
     """The order of rows in an epoch, counted from 0 over the whole training; None as they come."""
     if not shuffle:
         return None
-    return np.random.default_rng([seed, epoch]).permutation(n)
+    words: Any = [seed, epoch]
+    if seed < _WORD and epoch < _WORD:  # the same words, in two thirds of the time
+        words = np.array(words, np.uint32)
+    return np.random.default_rng(words).permutation(n)
+
+
+@functools.lru_cache(maxsize=64)
+def _constant_numbers(optimizer: Optimizer, rate: float) -> Array:
+    """What steps are told that are all the same; kept, as a short `fit` is called many times."""
+    numbers = optimizer.numbers(0, [rate])[0]
+    numbers.flags.writeable = False
+    return numbers
 
 
 class Steps:
@@ -38,6 +53,15 @@ class Steps:
         From which training goes on.
     weights : ndarray of shape (rows,), optional
         Of the rows, in the network's dtype.
+
+    Attributes
+    ----------
+    batch_size, in_epoch : int
+        Rows of a step, and steps of an epoch.
+    constant : ndarray of shape (STEP_COUNT,) or None
+        What compiled code is told of each step, if that is always the same.
+    last_rate : float
+        Of the last step that was made.
     """
 
     def __init__(
@@ -48,16 +72,14 @@ class Steps:
         self.in_epoch = -(-rows // self.batch_size)
         self._settings, self._state, self._weights = settings, state, weights
         self._first_epoch, self._first_step = state.epochs, state.steps
-        self._starts = np.arange(0, rows, self.batch_size)
-        self.last_rate = math.nan  # of the last step that was made
         self._epoch = -1  # of which order and shares are kept
         self._order: Array | None = None
         self._shares: Array | None = None
-        self.is_constant = (
-            isinstance(settings.schedule, Constant)
-            and weights is None
-            and not settings.optimizer.changes
-        )
+        self.constant: Array | None = None
+        schedule = settings.schedule
+        if isinstance(schedule, Constant) and weights is None and not settings.optimizer.changes:
+            self.constant = _constant_numbers(settings.optimizer, schedule.learning_rate)
+        self.last_rate = schedule(0) if self.constant is not None else math.nan
 
     def _turn_to(self, epoch: int) -> None:
         if epoch == self._epoch:
@@ -66,7 +88,8 @@ class Steps:
         self._order = epoch_order(self.rows, settings.shuffle, self._state.seed, now)
         if self._weights is not None:
             weights = self._weights if self._order is None else self._weights[self._order]
-            self._shares = shares_of(weights, self._starts, self._weights.dtype)
+            starts = np.arange(0, self.rows, self.batch_size)
+            self._shares = shares_of(weights, starts, self._weights.dtype)
         self._epoch = epoch
 
     def order(self, epoch: int) -> Array | None:
@@ -116,7 +139,7 @@ class Steps:
 
     def make(self, plan: NetworkPlan, epoch: int, first: int, last: int) -> None:
         """Make steps ``first`` ... ``last`` - 1 of an epoch."""
-        numbers = None if self.is_constant else self.numbers(epoch, first, last)
+        numbers = None if self.constant is not None else self.numbers(epoch, first, last)
         plan.train(self.order(epoch), first, last, numbers, self.number(epoch, first))
 
     def mass(self, epoch: int, samples: int) -> float:

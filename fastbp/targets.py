@@ -73,7 +73,6 @@ def as_targets(parameters: Parameters, y: npt.ArrayLike, n_rows: int, name: str 
     return _targets(parameters, y, n_rows, name, learns=False)[0]
 
 
-@quietly
 def as_weights(sample_weight: npt.ArrayLike | None, n_rows: int) -> Array | None:
     """Weights of rows in float64, or None where all weigh the same.
 
@@ -84,8 +83,11 @@ def as_weights(sample_weight: npt.ArrayLike | None, n_rows: int) -> Array | None
     ValueError
         If there is not one for each row, one is negative or not finite, or all are 0.
     """
-    if sample_weight is None:
-        return None
+    return None if sample_weight is None else _weights(sample_weight, n_rows)
+
+
+@quietly
+def _weights(sample_weight: npt.ArrayLike, n_rows: int) -> Array:
     given = as_array(sample_weight, "sample_weight")
     if given.dtype.kind not in "biuf":
         raise TypeError(f"sample_weight must hold real numbers, got dtype {given.dtype}")
@@ -114,15 +116,14 @@ def _targets(
         raise ValueError(f"{name} must have 1 or 2 dimensions, got an array of shape {given.shape}")
     if given.shape[0] != n_rows:
         raise ValueError(f"X has {n_rows} samples, but {name} has {given.shape[0]}")
-    _check_none_missing(given, name)
+    if given.dtype.kind == "O":
+        _check_none_missing(given, name)
     loss = parameters.loss_function
     targets_of = _TARGETS.get(loss, _values)
     return targets_of(parameters, given, name, learns)
 
 
 def _check_none_missing(y: Array, name: str) -> None:
-    if y.dtype.kind != "O":
-        return
     for place, label in np.ndenumerate(y):
         if is_missing(label):
             raise ValueError(f"{name} has a missing value in row {place[0]}")
@@ -147,12 +148,13 @@ def _check_unit_interval(y: Array, name: str, more: str = "") -> None:
     """That all values lie between 0 and 1."""
     if y.size and y.dtype.kind != "b":
         smallest, largest = y.min(), y.max()  # both NaN if any value is
+        if smallest >= 0 and largest <= 1:
+            return
         if np.isnan(smallest):
             raise ValueError(f"{name} contains NaN, first in row {_place_of(np.isnan(y))}")
-        if smallest < 0 or largest > 1:
-            raise ValueError(
-                f"{name} must lie in [0, 1], got values from {smallest} to {largest}{more}"
-            )
+        raise ValueError(
+            f"{name} must lie in [0, 1], got values from {smallest} to {largest}{more}"
+        )
 
 
 def _learned(labels: Array, outputs: int, n_classes: int, name: str, more: str) -> Array:
@@ -183,8 +185,7 @@ def _binary(
     kind = label_kind(y)
     if column is not None and classes is not None:
         return _finished(parameters, encode(column, classes, name), n), classes
-    if column is not None and learns and _are_labels(y, kind):
-        assert kind is not None
+    if column is not None and kind is not None and learns and _are_labels(y, kind):
         labels = taken(column, kind)
         found = _learned(
             labels, 1, 2, name,
@@ -214,9 +215,9 @@ def _binary(
     return _finished(parameters, y, n), None
 
 
-def _are_labels(y: Array, kind: str | None) -> bool:
+def _are_labels(y: Array, kind: str) -> bool:
     """Whether they are labels, and not 0 and 1 themselves."""
-    if kind is None or y.size == 0 or y.dtype.kind == "b":
+    if y.size == 0 or y.dtype.kind == "b":
         return False
     return kind == "U" or y.min() < 0 or y.max() > 1
 

@@ -23,7 +23,6 @@ from fastbp.history import Cost, History, Progress
 from fastbp.kernels import plan as w
 from fastbp.measure import Measure
 from fastbp.parameters import Parameters
-from fastbp.roofline import Work
 from fastbp.schedules import Constant
 from fastbp.settings import Settings, spread_dropout
 from fastbp.state import TrainingState
@@ -122,8 +121,8 @@ class Training:
         plan = NetworkPlan(
             parameters, X, y, batch_size=steps.batch_size, recipe=recipe_of()
         )  # fmt: skip
-        if steps.is_constant:
-            plan.settings[: w.STEP_COUNT] = steps.numbers(0, 0, 1)[0]
+        if steps.constant is not None:
+            plan.settings[: w.STEP_COUNT] = steps.constant
         self._guard = Guard(
             parameters, X, y, plan, steps=steps, state=state, recipe_of=recipe_of
         )  # fmt: skip
@@ -213,8 +212,7 @@ class Training:
     def _record(self, epoch: int, step: int, samples: int, seconds: float) -> None:
         """Write what an epoch has measured, up to a step, into the history."""
         history, steps, plan = self.history, self._steps, self._guard.plan
-        totals = float(plan.totals[0]), float(plan.totals[1])
-        loss, metric = self._measure.means(*totals, steps.mass(epoch, samples))
+        loss, metric = self._measure.means(*plan.totals.tolist(), steps.mass(epoch, samples))
         history.loss.append(loss)
         history.metric.append(metric)
         history.learning_rate.append(steps.last_rate)
@@ -222,9 +220,7 @@ class Training:
         history.samples_per_second.append(samples / max(seconds, 1e-9))
         history.counts.append((samples, step))
         if epoch == 0:
-            step_alone, with_row = plan.work(0), plan.work(1)
-            row = Work(with_row.flops, with_row.nbytes - step_alone.nbytes)
-            history.cost = Cost(row, step_alone, self._parameters.dtype, plan.workers)
+            history.cost = Cost(plan.step, self._parameters.dtype, plan.workers)
 
 
 def _recipe(

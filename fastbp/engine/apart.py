@@ -29,7 +29,8 @@ def check_apart(arrays: Sequence[Array], X: Array, y: Array) -> None:
         What is trained on.
     """
     layers = len(arrays) // 2
-    spans = [(*_span(array), i) for i, array in enumerate(arrays)]
+    starts = [*map(address_of, arrays)]
+    spans = [(start, start + arrays[i].nbytes, i) for i, start in enumerate(starts)]
     spans.sort()
     for (_, end, i), (following, _, j) in pairwise(spans):
         if end > following:

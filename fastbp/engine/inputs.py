@@ -10,12 +10,15 @@ import numpy.typing as npt
 
 from fastbp.kernels.linalg.operand import DTYPE_CODES
 
-__all__ = ["CODES", "as_array", "as_input", "check_width", "quietly"]
+__all__ = ["CODES", "NAMES", "as_array", "as_input", "check_width", "quietly"]
 
 Array = npt.NDArray[Any]
 
 CODES = {np.dtype(name): code for name, code in DTYPE_CODES.items()}
 """What compiled code calls the dtypes that it reads; looking up their names takes a microsecond."""
+
+NAMES = {dtype: dtype.name for dtype in CODES}
+"""Their names, for the same reason."""
 
 quietly = np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
 """Decorator: NumPy's arithmetic in a function is silent, whatever ``numpy.seterr`` says.
@@ -112,7 +115,8 @@ def as_input(
         kind = np.result_type(array.dtype, dtype) if exact else dtype
         return np.ascontiguousarray(array, dtype=kind)
     size = array.itemsize
-    whole_strides = all(stride % size == 0 for stride in array.strides)
+    row, column = array.strides
+    whole_strides = row % size == 0 and column % size == 0
     if array.dtype.isnative and array.flags.aligned and whole_strides:
         return array
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")

@@ -6,6 +6,7 @@ scratch memory that follows, and keeps every array that the plan points to alive
 
 from __future__ import annotations
 
+import functools
 import operator
 import threading
 from itertools import pairwise
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from fastbp.backup import Backup
 from fastbp.engine import scratch, threads
 from fastbp.engine.apart import check_apart
-from fastbp.engine.inputs import CODES, check_width
+from fastbp.engine.inputs import CODES, NAMES, check_width
 from fastbp.engine.layout import (
     FORWARD_ROWS,
     crew,
@@ -44,7 +45,7 @@ from fastbp.kernels.functions.activations import (
 from fastbp.kernels.functions.losses import LOSS_CODES
 from fastbp.parameters import Parameters, check_parameters, folding_of
 from fastbp.preprocessing import dtype_of_folding
-from fastbp.roofline import Work, training_work
+from fastbp.roofline import TrainingStep
 
 __all__ = ["NetworkPlan", "evaluate"]
 
@@ -58,6 +59,7 @@ _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time
 _LEAST_LONG_BATCH = 512
 _MOST_COPIED = 32 << 20
 _BYTES = CODES[np.dtype(np.uint8)]
+_INLINE = frozenset({IDENTITY, SIGMOID})  # functions that every region has
 _STATE_FIELDS = (w.WEIGHT_1, w.BIAS_1), (w.WEIGHT_2, w.BIAS_2)
 # Per method and types: the region, and the words of a plan that have addresses of others.
 _found: dict[tuple[Any, ...], tuple[Region, list[tuple[int, int]]]] = {}
@@ -85,6 +87,16 @@ def _same(one: tuple[Array, ...] | None, other: tuple[Array, ...] | None) -> boo
     if one is None or other is None:
         return one is other
     return all(map(np.array_equal, one, other))
+
+
+@functools.lru_cache(maxsize=256)
+def _slopes(activations: tuple[str, ...], dropout: tuple[float, ...]) -> tuple[bool, ...]:
+    """Of which hidden layers slopes are stored."""
+    drops = dropout[1:] or (0.0,) * len(activations)
+    return tuple(
+        ACTIVATION_CODES[name] in STORED_SLOPES or share > 0
+        for name, share in zip(activations, drops, strict=True)
+    )
 
 
 class NetworkPlan:
@@ -170,16 +182,17 @@ class NetworkPlan:
         self._one_scale = isinstance(parameters.input_scale, float)
         self._sizes, self._dtype = sizes, dtype
         self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
-        self._functions = [ACTIVATION_CODES[name] for name in parameters.layer_activations]
         self._names = parameters.layer_activations, parameters.loss_function
+        self._functions = [ACTIVATION_CODES[name] for name in self._names[0]]
         choice = self._choice = self._choose(X)
         self.method, self.group, self._narrow = choice.method, choice.group, choice.is_narrow
         words = [0] * w.plan_words(len(sizes) - 1)  # a list is filled several times faster
         words[w.LAYERS] = len(sizes) - 1
         words[w.BATCH], words[w.ROWS] = self.batch_size, self.rows
         words[w.X], words[w.X_DTYPE] = address_of(X), CODES[X.dtype]
-        row, column = (stride // X.itemsize for stride in X.strides)
-        words[w.X_ROW], words[w.X_COLUMN] = row, column if X.shape[1] > 1 else 1
+        row, column = X.strides
+        words[w.X_ROW] = row // X.itemsize
+        words[w.X_COLUMN] = column // X.itemsize if X.shape[1] > 1 else 1
         words[w.SETTINGS] = words[w.STEPS] = address_of(self.settings)
         words[w.LOSS_FUNCTION] = LOSS_CODES[parameters.loss_function]
         self._fill_recipe(words)
@@ -232,7 +245,7 @@ class NetworkPlan:
         """Which regions of functions are called."""
         drops = any(self.recipe.dropout[1:])
         return Needs(
-            layers=drops or not set(self._functions) <= {IDENTITY, SIGMOID},
+            layers=drops or not _INLINE.issuperset(self._functions),
             outputs=self._training
             and (self._names[1] != "log_loss" or self.recipe.row_weights is not None),
             updates=self._training and self.recipe.update is not Update.DIRECT,
@@ -254,7 +267,7 @@ class NetworkPlan:
         if (
             folding is None
             and self._narrow
-            and not has_region(self._dtype.name, X.dtype.name, folded=False)
+            and not has_region(NAMES[self._dtype], NAMES[X.dtype], folded=False)
         ):
             ones = np.ones(self._sizes[0], dtype_of_folding(self._dtype, X.dtype))
             folding = ones, 0 * ones
@@ -262,13 +275,7 @@ class NetworkPlan:
 
     def _stored_slopes(self) -> tuple[bool, ...]:
         """Of which layers slopes are stored, as they do not follow from the activations."""
-        if not self._training:
-            return ()
-        drops = self.recipe.dropout[1:] or (0.0,) * len(self._functions)
-        return tuple(
-            code in STORED_SLOPES or share > 0
-            for code, share in zip(self._functions, drops, strict=True)
-        )
+        return _slopes(self._names[0], self.recipe.dropout) if self._training else ()
 
     def _fill_recipe(self, words: list[int]) -> None:
         recipe = self.recipe
@@ -282,11 +289,12 @@ class NetworkPlan:
 
     def _fill_layers(self, words: list[int]) -> None:
         layers, recipe = len(self._sizes) - 1, self.recipe
+        slopes = self._stored_slopes()
         at = w.LAYER
         for layer, (inputs, outputs) in enumerate(pairwise(self._sizes)):
             if layer < layers - 1:
                 words[at + w.FUNCTION] = self._functions[layer]
-                words[at + w.SLOPE] = int(self._stored_slopes()[layer]) if self._training else 0
+                words[at + w.SLOPE] = int(slopes[layer]) if slopes else 0
                 if recipe.dropout:
                     words[at + w.DROPOUT] = threshold_of(recipe.dropout[layer + 1])
             for kept, fields in zip(recipe.state, _STATE_FIELDS, strict=False):
@@ -375,11 +383,14 @@ class NetworkPlan:
         added to `totals`. The bits do not depend on how an epoch is divided among calls that begin
         at multiples of ``group`` steps.
         """
-        self.words[w.ORDER] = 0 if order is None else address_of(order)
-        self.words[w.FIRST], self.words[w.LAST] = first, last
-        self.words[w.STEPS] = address_of(self.settings if numbers is None else numbers)
-        self.words[w.STEP_ROW] = 0 if numbers is None else w.STEP_COUNT
-        self.words[w.STEP_NUMBER] = number
+        words = self.words
+        words[w.ORDER] = 0 if order is None else address_of(order)
+        words[w.FIRST], words[w.LAST] = first, last
+        words[w.STEP_NUMBER] = number
+        if numbers is not None:
+            words[w.STEPS], words[w.STEP_ROW] = address_of(numbers), w.STEP_COUNT
+        elif words[w.STEP_ROW] != 0:
+            words[w.STEPS], words[w.STEP_ROW] = address_of(self.settings), 0
         if not self._long_steps:
             self._run(w.TRAIN, last - first)
             return
@@ -398,11 +409,12 @@ class NetworkPlan:
         """How many threads the last call was started on."""
         return int(self.words[w.WORKERS])
 
-    def work(self, rows: int) -> Work:
-        """Operations and bytes of a step of training on so many rows."""
-        return training_work(
-            self._sizes, rows, self._x_dtype.itemsize, machine.CACHES.l2 * self.workers,
-            itemsize=self._dtype.itemsize, group=self.group, kept=len(self.recipe.state),
+    @property
+    def step(self) -> TrainingStep:
+        """What operations and bytes of a step of training follow from."""
+        return TrainingStep(
+            self._sizes, self._x_dtype.itemsize, machine.CACHES.l2 * self.workers,
+            self._dtype.itemsize, self.group, len(self.recipe.state),
         )  # fmt: skip
 
     def forward(self, *, sigmoid_out: bool) -> Array:

@@ -25,6 +25,8 @@ class Update(enum.IntEnum):
     PARTS = 1  # some columns of a layer at a time, or a narrow first layer's
     WHOLE = 2  # all of them, as their norm is needed first
 
+    __hash__ = int.__hash__  # in a fifth of the time that hashing the name takes
+
 
 class Recipe(NamedTuple):
     """All but the numbers that change from step to step, see `kernels.plan.RATE`."""
