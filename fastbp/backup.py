@@ -58,7 +58,7 @@ class Backup:
         self.arrays = [*arrays]
         first, *others = self.arrays
         self._free, self._memory = _memory(first.nbytes)
-        copy = self._memory[: first.nbytes].view(first.dtype).reshape(first.shape)
+        copy: Array = np.ndarray(first.shape, first.dtype, self._memory)
         np.copyto(copy, first)
         self._copies = [copy, *(array.copy() for array in others)]
 

@@ -35,12 +35,13 @@ def holds_nan(out: Array) -> bool:
 
 def all_finite(arrays: Iterable[Array]) -> bool:
     """Whether no value of C-contiguous arrays is NaN or infinite, in one pass over most of them."""
-    # Sums of finite values may overflow: then they say nothing.
-    return all(
-        math.isfinite(np.vdot(array, array) if array.size <= _FEW else _sum(array))
-        or bool(np.isfinite(array).all())
-        for array in arrays
-    )
+    for array in arrays:
+        values = array.ravel()
+        total = values.dot(values) if values.size <= _FEW else _sum(values)
+        # Sums of finite values may overflow: then they say nothing.
+        if not math.isfinite(total) and not np.isfinite(values).all():
+            return False
+    return True
 
 
 @quietly

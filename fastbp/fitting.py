@@ -91,7 +91,8 @@ def fit(
                 network, rows, task.train.y, task.settings, task.state, task.weights
             )
             warn_of_input(network, rows)
-            network.classes_ = task.classes
+            if task.classes is not network.classes_:
+                network.classes_ = task.classes
             network.training_settings = task.settings.as_dict(task.state.seed)
             network.training_state = task.state
             return training.run(

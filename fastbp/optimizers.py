@@ -6,6 +6,7 @@ step to step is computed here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -155,7 +156,7 @@ class Optimizer:
             epsilon=self.epsilon if is_adam else 0.0,
             penalty=0.0 if about.decoupled else self.weight_decay,
             clip_norm=self.clip_norm or 0.0,
-            state=tuple(tuple(arrays) for arrays in state),
+            state=tuple(map(tuple, state)),
             dropout=dropout,
             seed=_word(seed),
             row_weights=row_weights,
@@ -209,6 +210,28 @@ def check_optimizer(
     TypeError, ValueError
         If a name is unknown, a parameter out of range, or one that the optimizer does not have.
     """
+    given = (
+        name, weight_decay, momentum, nesterov, beta_1, beta_2, epsilon, clip_norm
+    )  # fmt: skip
+    try:
+        return _checked(*given)
+    except TypeError:  # what cannot be hashed is not kept; or it is wrong
+        pass
+    return _checked.__wrapped__(*given)
+
+
+# Kept, as a short `fit` is called many times with the same numbers.
+@functools.lru_cache(maxsize=64, typed=True)
+def _checked(
+    name: Any,
+    weight_decay: Any,
+    momentum: Any,
+    nesterov: Any,
+    beta_1: Any,
+    beta_2: Any,
+    epsilon: Any,
+    clip_norm: Any,
+) -> Optimizer:
     if not isinstance(name, str) or name not in OPTIMIZERS:
         accepted = ", ".join(map(repr, OPTIMIZERS))
         if not isinstance(name, str):

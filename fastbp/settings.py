@@ -123,6 +123,8 @@ def spread_dropout(dropout: Dropout, hidden: int) -> tuple[float, ...]:
     ValueError
         If there is a share for each of another number of layers.
     """
+    if dropout == 0.0:
+        return ()
     shares = (0.0, *[dropout] * hidden) if isinstance(dropout, float) else dropout
     if len(shares) != hidden + 1:
         raise ValueError(

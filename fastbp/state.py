@@ -63,21 +63,21 @@ class TrainingState:
 
     def fits(self, optimizer: Optimizer, layer_sizes: Sequence[int], dtype: npt.DTypeLike) -> bool:
         """Whether a training of this kind can go on with it."""
-        return optimizer.kind == self.optimizer.kind and self._holds(layer_sizes, np.dtype(dtype))
+        return optimizer.kind == self.optimizer.kind and self._holds(layer_sizes, dtype)
 
-    def _holds(self, layer_sizes: Sequence[int], dtype: np.dtype[Any]) -> bool:
+    def _holds(self, layer_sizes: Sequence[int], dtype: npt.DTypeLike) -> bool:
         if not self.kept:
             return True
         shapes = [*_shapes(layer_sizes).values()]
         return all(
             [(array.shape, array.dtype, array.flags.carray) for array in arrays]
-            == [(shape, dtype, True) for shape in shapes]
+            == [(shape, np.dtype(dtype), True) for shape in shapes]
             for arrays in self.kept
         )
 
     def follow(self, layer_sizes: Sequence[int], dtype: npt.DTypeLike) -> bool:
         """Begin what is kept anew, if the sizes have changed: whether that was so."""
-        if self._holds(layer_sizes, np.dtype(dtype)):
+        if self._holds(layer_sizes, dtype):
             return False
         self.kept = _zeros(self.optimizer, layer_sizes, np.dtype(dtype))
         self.kept_since = self.steps

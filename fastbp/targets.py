@@ -23,7 +23,6 @@ Array = npt.NDArray[Any]
 _SUM_TOLERANCE = float(np.sqrt(np.finfo(np.float32).eps))
 
 
-@quietly
 def fit_targets(
     parameters: Parameters, y: npt.ArrayLike, n_rows: int, name: str = "y"
 ) -> tuple[Array, Array | None]:
@@ -67,7 +66,6 @@ def fit_targets(
     return _targets(parameters, y, n_rows, name, learns=True)
 
 
-@quietly
 def as_targets(parameters: Parameters, y: npt.ArrayLike, n_rows: int, name: str = "y") -> Array:
     """Targets by what the network knows of labels; parameters and errors as for `fit_targets`."""
     return _targets(parameters, y, n_rows, name, learns=False)[0]
@@ -130,8 +128,15 @@ def _check_none_missing(y: Array, name: str) -> None:
 
 
 def _finished(parameters: Parameters, y: Array, n_rows: int) -> Array:
-    shape = n_rows, parameters.layer_sizes[-1]
-    return np.ascontiguousarray(y.reshape(shape), dtype=parameters.dtype)
+    rows = y.reshape((n_rows, parameters.layer_sizes[-1]))
+    if rows.dtype == parameters.dtype:
+        return np.ascontiguousarray(rows)
+    return _converted(rows, parameters.dtype)
+
+
+@quietly
+def _converted(y: Array, dtype: np.dtype[Any]) -> Array:
+    return np.ascontiguousarray(y, dtype=dtype)
 
 
 def _place_of(bad: Array) -> str:
@@ -147,7 +152,8 @@ def _check_columns(parameters: Parameters, y: Array, name: str, more: str = "") 
 def _check_unit_interval(y: Array, name: str, more: str = "") -> None:
     """That all values lie between 0 and 1."""
     if y.size and y.dtype.kind != "b":
-        smallest, largest = y.min(), y.max()  # both NaN if any value is
+        # In four fifths of the time of the methods; both are NaN if any value is.
+        smallest, largest = np.minimum.reduce(y, axis=None), np.maximum.reduce(y, axis=None)
         if smallest >= 0 and largest <= 1:
             return
         if np.isnan(smallest):
@@ -286,6 +292,7 @@ def _numbers(
     return encode(labels, classes, name), classes
 
 
+@quietly
 def _probabilities(parameters: Parameters, y: Array, name: str) -> Array:
     if y.dtype.kind not in "biuf":
         raise TypeError(
@@ -307,6 +314,7 @@ def _probabilities(parameters: Parameters, y: Array, name: str) -> Array:
 # ------------------------------------------------------------------ regression
 
 
+@quietly
 def _values(
     parameters: Parameters, y: Array, name: str, learns: bool
 ) -> tuple[Array, Array | None]:

@@ -18,19 +18,20 @@ __all__ = ["check_apart"]
 Array = npt.NDArray[Any]
 
 
-def check_apart(arrays: Sequence[Array], X: Array, y: Array) -> None:
+def check_apart(arrays: Sequence[Array], addresses: Sequence[int], X: Array, y: Array) -> None:
     """That `fit` changes nothing but one parameter where it changes one, or say what is wrong.
 
     Parameters
     ----------
     arrays : list of ndarray
         As `check_parameters` gives them, `in_place`.
+    addresses : list of int
+        Where they lie.
     X, y : ndarray
         What is trained on.
     """
     layers = len(arrays) // 2
-    starts = [*map(address_of, arrays)]
-    spans = [(start, start + arrays[i].nbytes, i) for i, start in enumerate(starts)]
+    spans = [(start, start + arrays[i].nbytes, i) for i, start in enumerate(addresses)]
     spans.sort()
     for (_, end, i), (following, _, j) in pairwise(spans):
         if end > following:

@@ -173,15 +173,16 @@ class NetworkPlan:
         arrays = check_parameters(
             parameters.weights, parameters.biases, sizes, dtype, in_place=self._training
         )
+        addresses = [*map(address_of, arrays)]
         check_width(X, sizes[0])  # the network may have changed since `as_input`
         if y is not None:
             _check_outputs(y, sizes[-1], dtype)
-            check_apart(arrays, X, y)
+            check_apart(arrays, addresses, X, y)
         self._x_dtype = X.dtype
         self._preprocessing = folding_of(parameters, X.dtype)
         self._one_scale = isinstance(parameters.input_scale, float)
         self._sizes, self._dtype = sizes, dtype
-        self._arrays, self._addresses = arrays, [*map(address_of, arrays)]
+        self._arrays, self._addresses = arrays, addresses
         self._names = parameters.layer_activations, parameters.loss_function
         self._functions = [ACTIVATION_CODES[name] for name in self._names[0]]
         choice = self._choice = self._choose(X)
