@@ -219,6 +219,7 @@ class NetworkPlan:
         self.steps_at_once = self._layout.steps_at_once
         self._bytes = self._layout.nbytes
         self._prepared: tuple[int, ...] = ()
+        self._steps_differ = False  # whether the last call's steps had numbers of their own
         self._long_steps = (
             self.batch_size >= _LEAST_LONG_BATCH
             and self._work_of(self.batch_size) > 2 * threads.LONG_WORK
@@ -413,8 +414,10 @@ class NetworkPlan:
         words[w.STEP_NUMBER] = number
         if numbers is not None:
             words[w.STEPS], words[w.STEP_ROW] = address_of(numbers), w.STEP_COUNT
-        elif words[w.STEP_ROW] != 0:
+            self._steps_differ = True
+        elif self._steps_differ:
             words[w.STEPS], words[w.STEP_ROW] = address_of(self.settings), 0
+            self._steps_differ = False
         if not self._long_steps:
             self._run(w.TRAIN, last - first)
             return

@@ -48,7 +48,6 @@ from fastbp.kernels.narrow.exchange import (
     common_of,
     partial_of,
 )
-from fastbp.kernels.narrow.layers import clear_outside
 from fastbp.kernels.narrow.optimize import needs_gradient
 from fastbp.kernels.narrow.prefetch import list_prefetch
 from fastbp.kernels.narrow.rows import PRODUCTS, TileBack, multiply_rows
@@ -62,6 +61,7 @@ from fastbp.kernels.narrow.update import (
 )
 from fastbp.kernels.plan import layer_pointer, layer_word, row_number
 from fastbp.kernels.simd.vectors import (
+    between,
     lanes_of,
     load,
     moved,
@@ -152,8 +152,7 @@ def _between(plan, own, common, tile, number, chunks, dtype):
         z = splat(b[o], dtype)
         for c in range(chunks):
             z += load(partial_of(plan, common, number, chunks, c, dtype), o * lanes, dtype)
-        store(own.act, o * lanes, z)
-        clear_outside(own.act, o * lanes, tile.lane, tile.rows, dtype)
+        store(own.act, o * lanes, between(z, tile.lane, tile.lane + tile.rows))
     what = int64(ROWS_AND_UPDATE if tile.last else ROWS)
     go_above(plan, own, what, tile, own.tally, int64(0), int64(1))
     for i in range(tile.rows):

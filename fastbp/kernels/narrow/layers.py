@@ -32,6 +32,7 @@ from fastbp.kernels.plan import (
 )
 from fastbp.kernels.simd.vectors import (
     address_of,
+    between,
     fma,
     lanes_of,
     load,
@@ -46,7 +47,6 @@ from fastbp.kernels.simd.vectors import (
 __all__ = [
     "RowsOfStep",
     "backward_above",
-    "clear_outside",
     "layers_above",
     "output_delta",
     "units",
@@ -100,14 +100,9 @@ def _dropout(plan, layer, tile):
 
 @jit
 def _activate(plan, layer, tile, act, slopes, dtype):
-    """Z of a hidden layer to A, in place."""
-    lanes = lanes_of(dtype)
-    if not _is_inline(plan, layer):
-        strip = _strip(plan, layer, act, act, slopes, _dropout(plan, layer, tile), dtype)
-        call_region(plan[w.LAYER_REGION], words_of(strip), FORWARD)
-    elif layer_word(plan, layer, w.FUNCTION) == SIGMOID:
-        for i in range(layer_word(plan, layer, w.OUTPUTS)):
-            store(act, i * lanes, sigmoid(load(act, i * lanes, dtype), dtype))
+    """Z of a hidden layer to A, in place, by the region of functions."""
+    strip = _strip(plan, layer, act, act, slopes, _dropout(plan, layer, tile), dtype)
+    call_region(plan[w.LAYER_REGION], words_of(strip), FORWARD)
 
 
 @jit
@@ -125,7 +120,11 @@ def layers_above(plan, own, tile, dtype):
         weight = layer_pointer(plan, layer, w.WEIGHT, dtype)
         b = layer_pointer(plan, layer, w.BIAS, dtype)
         above = moved(below, inputs * lanes)
-        _activate(plan, layer - 1, tile, below, slopes, dtype)
+        if not _is_inline(plan, layer - 1):
+            _activate(plan, layer - 1, tile, below, slopes, dtype)
+        elif layer_word(plan, layer - 1, w.FUNCTION) == SIGMOID:
+            for i in range(inputs):
+                store(below, i * lanes, sigmoid(load(below, i * lanes, dtype), dtype))
         for o in range(outputs):
             z = splat(b[o], dtype)
             for i in range(inputs):
@@ -134,22 +133,6 @@ def layers_above(plan, own, tile, dtype):
         below = above
         slopes = moved(slopes, inputs * lanes)
     return below
-
-
-@jit
-def clear_outside(vector, at, lane, rows, dtype):
-    """Zero the lanes of a vector in memory that have no row: all but ``rows`` from ``lane`` on."""
-    for i in range(lanes_of(dtype)):
-        if i < lane or i >= lane + rows:
-            vector[at + i] = dtype(0)
-
-
-@jit
-def _add_to(tally, at, value, lane, rows, dtype):
-    before = load(tally, at, dtype)
-    store(tally, at, value)
-    clear_outside(tally, at, lane, rows, dtype)
-    store(tally, at, before + load(tally, at, dtype))
 
 
 @jit
@@ -162,13 +145,34 @@ def _list_weights(plan, tile, weights, dtype):
 
 
 @jit
-def _log_loss_delta(z, delta, outputs, tile, share, tally, dtype):
-    """`output_delta` for log loss, where all rows weigh the same: from the targets in ``delta``."""
+def _list_targets(plan, tile, outputs, target, dtype):
+    """The targets of a tile's rows, a vector for each output; 0 in the other lanes."""
     lanes = lanes_of(dtype)
+    y = pointer(plan[w.Y], dtype)
+    for o in range(outputs):
+        store(target, o * lanes, zeros(dtype))
+        for i in range(tile.rows):
+            row = row_number(plan, tile.start + i)
+            target[o * lanes + tile.lane + i] = y[row * outputs + o]
+
+
+@jit
+def _share(plan, step):
+    """Of a row in the mean over a step, if all weigh the same."""
+    return 1.0 / min(plan[w.BATCH], plan[w.ROWS] - step * plan[w.BATCH])
+
+
+@jit
+def _log_loss_delta(plan, z, delta, tile, tally, dtype):
+    """`output_delta` for log loss, where all rows weigh the same."""
+    lanes = lanes_of(dtype)
+    outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
+    _list_targets(plan, tile, outputs, delta, dtype)
     one = splat(1.0, dtype)
     half = splat(0.5, dtype)
     zero = zeros(dtype)
-    weight = splat(share, dtype)  # of a row in the mean
+    weight = splat(_share(plan, tile.step), dtype)
+    first, last = tile.lane, tile.lane + tile.rows
     loss = zero
     right = one
     for o in range(outputs):
@@ -179,10 +183,30 @@ def _log_loss_delta(z, delta, outputs, tile, share, tally, dtype):
         answer = select_less(probability, half, zero, one)
         truth = select_less(target, half, zero, one)
         right *= one - (answer - truth) * (answer - truth)
-        store(delta, o * lanes, (probability - target) * weight)
-        clear_outside(delta, o * lanes, tile.lane, tile.rows, dtype)
-    _add_to(tally, int64(0), loss, tile.lane, tile.rows, dtype)
-    _add_to(tally, lanes, right, tile.lane, tile.rows, dtype)
+        store(delta, o * lanes, between((probability - target) * weight, first, last))
+    store(tally, 0, load(tally, 0, dtype) + between(loss, first, last))
+    store(tally, lanes, load(tally, lanes, dtype) + between(right, first, last))
+
+
+@jit
+def _judged_delta(plan, own, z, delta, tile, tally, dtype):
+    """`output_delta` by the region of functions."""
+    lanes = lanes_of(dtype)
+    outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
+    _list_targets(plan, tile, outputs, delta, dtype)
+    weights, share = int64(0), _share(plan, tile.step)
+    if plan[w.ROW_WEIGHTS] != 0:
+        _list_weights(plan, tile, own.judged, dtype)
+        weights = address_of(own.judged)
+        share = step_numbers(plan, tile.step)[w.SHARE]
+    found = moved(own.judged, lanes)
+    work = Outputs(
+        plan[w.LOSS_FUNCTION], address_of(z), address_of(delta), outputs, tile.lane, tile.rows,
+        weights, share, address_of(found), plan[w.METRIC_SCALE], loss_cap(plan),
+    )  # fmt: skip
+    call_region(plan[w.OUTPUT_REGION], words_of(work), 0)
+    for at in range(0, 2 * lanes, lanes):
+        store(tally, at, load(tally, at, dtype) + load(found, at, dtype))
 
 
 @jit
@@ -192,31 +216,17 @@ def output_delta(plan, own, z, delta, tile, tally, dtype):
     ``tile`` is a `RowsOfStep`. Its rows have the lanes from tile.lane on; the others are zero in
     ``delta``.
     """
-    lanes = lanes_of(dtype)
-    outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
-    y = pointer(plan[w.Y], dtype)
-    for o in range(outputs):
-        store(delta, o * lanes, zeros(dtype))
-        for i in range(tile.rows):
-            row = row_number(plan, tile.start + i)
-            delta[o * lanes + tile.lane + i] = y[row * outputs + o]
-    share = 1.0 / min(plan[w.BATCH], plan[w.ROWS] - tile.step * plan[w.BATCH])
-    weights = int64(0)
-    if plan[w.ROW_WEIGHTS] != 0:
-        _list_weights(plan, tile, own.judged, dtype)
-        weights = address_of(own.judged)
-        share = step_numbers(plan, tile.step)[w.SHARE]
-    elif plan[w.OUTPUT_REGION] == 0:
-        _log_loss_delta(z, delta, outputs, tile, share, tally, dtype)
-        return
-    found = moved(own.judged, lanes)
-    work = Outputs(
-        plan[w.LOSS_FUNCTION], address_of(z), address_of(delta), outputs, tile.lane, tile.rows,
-        weights, share, address_of(found), plan[w.METRIC_SCALE], loss_cap(plan),
-    )  # fmt: skip
-    call_region(plan[w.OUTPUT_REGION], words_of(work), 0)
-    for at in range(0, 2 * lanes, lanes):
-        store(tally, at, load(tally, at, dtype) + load(found, at, dtype))
+    if plan[w.OUTPUT_REGION] == 0:
+        _log_loss_delta(plan, z, delta, tile, tally, dtype)
+    else:
+        _judged_delta(plan, own, z, delta, tile, tally, dtype)
+
+
+@jit
+def _go_back(plan, layer, delta, act, slopes, dtype):
+    """Multiply what came back to a hidden layer by its slopes, by the region of functions."""
+    strip = _strip(plan, layer, delta, act, slopes, no_dropout(), dtype)
+    call_region(plan[w.LAYER_REGION], words_of(strip), BACK)
 
 
 @jit
@@ -256,7 +266,6 @@ def backward_above(plan, own, sums, dtype):
                 store(below, i * lanes, back)
             if not inline:
                 slopes = moved(own.slopes, (at - inputs) * lanes)
-                strip = _strip(plan, layer - 1, below, act, slopes, no_dropout(), dtype)
-                call_region(plan[w.LAYER_REGION], words_of(strip), BACK)
+                _go_back(plan, layer - 1, below, act, slopes, dtype)
             sums = moved(sums, outputs * inputs * lanes)
         layer -= 1

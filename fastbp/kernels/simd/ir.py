@@ -15,6 +15,7 @@ __all__ = [
     "convert",
     "emit_loop",
     "emit_prefetch",
+    "vector_between",
     "vector_fma",
     "vector_fold",
     "vector_load",
@@ -88,6 +89,16 @@ def _first_lanes(builder: ir.IRBuilder, count: ir.Value, lanes: int) -> ir.Value
     numbers = ir.VectorType(ir.IntType(64), lanes)
     iota = ir.Constant(numbers, list(range(lanes)))
     return builder.icmp_signed("<", iota, vector_splat(builder, count, numbers))
+
+
+def vector_between(
+    builder: ir.IRBuilder, value: ir.Value, first: ir.Value, last: ir.Value
+) -> ir.Value:
+    """Emit a vector with the lanes first ... last - 1 of ``value``; the others are zero."""
+    kind = value.type
+    below, inside = (_first_lanes(builder, count, kind.count) for count in (first, last))
+    zero = ir.Constant(kind, [0] * kind.count)
+    return builder.select(below, zero, builder.select(inside, value, zero))
 
 
 def vector_load_part(

@@ -23,6 +23,7 @@ from numba.extending import intrinsic, models, register_model
 from fastbp.kernels.compile import machine
 from fastbp.kernels.simd.ir import (
     convert,
+    vector_between,
     vector_fma,
     vector_fold,
     vector_load,
@@ -38,6 +39,7 @@ __all__ = [
     "Vector",
     "absolute",
     "address_of",
+    "between",
     "element_of",
     "fma",
     "folded_element",
@@ -340,6 +342,16 @@ def minimum(typingctx: Any, a: Any, b: Any) -> Any:
         return _choose(builder, "<", *args)
 
     return a(a, b), codegen
+
+
+@intrinsic
+def between(typingctx: Any, value: Any, first: Any, last: Any) -> Any:
+    """``between(value, first, last)``: lanes first ... last - 1 of a value, the others zero."""
+
+    def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return vector_between(builder, *args)
+
+    return value(value, types.int64, types.int64), codegen
 
 
 @intrinsic
