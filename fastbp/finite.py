@@ -36,7 +36,7 @@ def holds_nan(out: Array) -> bool:
 def all_finite(arrays: Iterable[Array]) -> bool:
     """Whether no value of C-contiguous arrays is NaN or infinite, in one pass over most of them."""
     for array in arrays:
-        values = array.ravel()
+        values = array if array.ndim == 1 else array.ravel()
         total = values.dot(values) if values.size <= _FEW else _sum(values)
         # Sums of finite values may overflow: then they say nothing.
         if not math.isfinite(total) and not np.isfinite(values).all():

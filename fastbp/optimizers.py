@@ -95,6 +95,10 @@ class Optimizer:
         """Whether steps have different numbers, even at a constant learning rate."""
         return self.about.code == ADAM
 
+    def keep(self, rate: Any) -> Any:
+        """What W is multiplied by in a step of some learning rate, or in steps of some rates."""
+        return 1.0 - rate * self.weight_decay if self.about.decoupled else 1.0
+
     def numbers(
         self,
         first: int,
@@ -122,14 +126,12 @@ class Optimizer:
         """
         alpha = np.asarray(rates, dtype=np.float64)
         table = np.zeros((len(alpha), w.STEP_COUNT))
-        table[:, w.RATE], table[:, w.KEEP] = alpha, 1.0
+        table[:, w.RATE], table[:, w.KEEP] = alpha, self.keep(alpha)
         table[:, w.LOSS_SHARE] = 1.0
         if penalties is not None:
             table[:, w.PENALTY] = penalties
         elif not self.about.decoupled:
             table[:, w.PENALTY] = self.weight_decay
-        if self.about.decoupled:
-            table[:, w.KEEP] -= alpha * self.weight_decay
         if self.about.code == ADAM:
             last = first + len(alpha)
             table[:, w.RATE] /= in_blocks(lambda t: 1 - self.beta_1 ** (t + 1), first, last)

@@ -285,7 +285,8 @@ class Parameters:
     @property
     def layer_activations(self) -> tuple[str, ...]:
         """The name of the activation of each hidden layer."""
-        return spread(self.activation, len(self.layer_sizes) - 2)
+        activation, hidden = self.activation, len(self.layer_sizes) - 2
+        return (activation,) * hidden if type(activation) is str else spread(activation, hidden)
 
     @property
     def parameter_count(self) -> int:

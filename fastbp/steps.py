@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.engine.plan import NetworkPlan
-from fastbp.optimizers import Optimizer
 from fastbp.row_weights import shares_of
 from fastbp.schedules import Constant
 from fastbp.settings import Settings
@@ -33,14 +31,6 @@ def epoch_order(n: int, shuffle: bool, seed: int, epoch: int) -> Array | None:
     return np.random.default_rng(words).permutation(n)
 
 
-@functools.lru_cache(maxsize=64)
-def _constant_numbers(optimizer: Optimizer, rate: float) -> Array:
-    """What steps are told that are all the same; kept, as a short `fit` is called many times."""
-    numbers = optimizer.numbers(0, [rate])[0]
-    numbers.flags.writeable = False
-    return numbers
-
-
 class Steps:
     """The steps of one call of `fit`; epochs and the steps within them are counted from 0.
 
@@ -58,8 +48,8 @@ class Steps:
     ----------
     batch_size, in_epoch : int
         Rows of a step, and steps of an epoch.
-    constant : ndarray of shape (STEP_COUNT,) or None
-        What compiled code is told of each step, if that is always the same.
+    constant : tuple of two floats, or None
+        RATE and KEEP of each step, if these are always the same and all that there is.
     last_rate : float
         Of the last step that was made.
     """
@@ -75,11 +65,12 @@ class Steps:
         self._epoch = -1  # of which order and shares are kept
         self._order: Array | None = None
         self._shares: Array | None = None
-        self.constant: Array | None = None
-        schedule = settings.schedule
-        if isinstance(schedule, Constant) and weights is None and not settings.optimizer.changes:
-            self.constant = _constant_numbers(settings.optimizer, schedule.learning_rate)
-        self.last_rate = schedule(0) if self.constant is not None else math.nan
+        self.constant: tuple[float, float] | None = None
+        self.last_rate = math.nan
+        schedule, optimizer = settings.schedule, settings.optimizer
+        if isinstance(schedule, Constant) and weights is None and not optimizer.changes:
+            rate = self.last_rate = schedule.learning_rate
+            self.constant = rate, optimizer.keep(rate)
 
     def _turn_to(self, epoch: int) -> None:
         if epoch == self._epoch:

@@ -122,7 +122,7 @@ class Training:
             parameters, X, y, batch_size=steps.batch_size, recipe=recipe_of()
         )  # fmt: skip
         if steps.constant is not None:
-            plan.settings[: w.STEP_COUNT] = steps.constant
+            plan.settings[w.RATE], plan.settings[w.KEEP] = steps.constant
         self._guard = Guard(
             parameters, X, y, plan, steps=steps, state=state, recipe_of=recipe_of
         )  # fmt: skip
@@ -212,7 +212,8 @@ class Training:
     def _record(self, epoch: int, step: int, samples: int, seconds: float) -> None:
         """Write what an epoch has measured, up to a step, into the history."""
         history, steps, plan = self.history, self._steps, self._guard.plan
-        loss, metric = self._measure.means(*plan.totals.tolist(), steps.mass(epoch, samples))
+        loss, metric = plan.totals.tolist()
+        loss, metric = self._measure.means(loss, metric, steps.mass(epoch, samples))
         history.loss.append(loss)
         history.metric.append(metric)
         history.learning_rate.append(steps.last_rate)

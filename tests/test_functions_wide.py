@@ -130,12 +130,12 @@ def test_each_step_has_its_own_numbers(name, optimizer, steps_of):
 @pytest.mark.parametrize("name", ["dense", "sweep"])
 def test_gradients_in_several_parts(name, sizes, dtype, steps_of, monkeypatch):
     monkeypatch.setattr(layout.machine, "CACHES", layout.machine.CACHES.__class__(1, 1, 1))
-    layout.lay_out.cache_clear()
+    layout._scratch.cache_clear()
     problem = problem_of((dtype, "uint8", "feature"), sizes, 30, activation="relu")
     Training(
         problem, steps_of(name), learning_rate=0.01, rule=OPTIMIZERS["adam"]
     ).assert_follows_the_oracle(name)
-    layout.lay_out.cache_clear()
+    layout._scratch.cache_clear()
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -80,8 +80,6 @@ def multiply_adds(sizes: tuple[int, ...]) -> int:
     return sum(a * b for a, b in pairwise(sizes))
 
 
-# Kept, as other plans are for the same sizes: computing it took a good part of making a plan.
-@functools.lru_cache(maxsize=256)
 def lay_out(choice: Choice, threads: int, *, folds_bytes: bool) -> Layout:
     """The layout of a choice on so many threads.
 
@@ -115,6 +113,8 @@ def _is_parallel(choice: Choice) -> bool:
     return rows > machine.tiles(case.itemsize).lanes
 
 
+# Kept, as other plans are for the same sizes: computing them took a good part of making a plan.
+@functools.lru_cache(maxsize=256)
 def _scratch(choice: Choice, folds_bytes: bool) -> tuple[int, int, int, int, int, int, int]:
     """The fields of a `Layout` that are bytes of scratch memory."""
     case = choice.case
