@@ -36,10 +36,10 @@ def holds_nan(out: Array) -> bool:
 def all_finite(arrays: Iterable[Array]) -> bool:
     """Whether no value of C-contiguous arrays is NaN or infinite, in one pass over most of them."""
     for array in arrays:
-        values = array if array.ndim == 1 else array.ravel()
-        total = values.dot(values) if values.size <= _FEW else _sum(values)
-        # Sums of finite values may overflow: then they say nothing.
-        if not math.isfinite(total) and not np.isfinite(values).all():
+        # `vdot` says nothing of an overflow, unlike `dot`.
+        total = np.vdot(array, array) if array.size <= _FEW else _sum(array)
+        # Sums of finite values may overflow: then they tell nothing.
+        if not math.isfinite(total) and not np.isfinite(array).all():
             return False
     return True
 

@@ -24,6 +24,8 @@ __all__ = ["warn_of_dead_layers", "warn_of_input"]
 Array = npt.NDArray[Any]
 
 _ROWS_OF_INPUT, _UNITS_OF_INPUT = 16, 16
+# Of rows as wide as pictures four are enough: a look at 16 took 25 us, a tenth of an epoch on 64.
+_LEAST_ROWS_OF_INPUT, _VALUES_OF_INPUT = 4, 1 << 16
 # Beyond these pre-activations slopes are below 5e-5 and 2e-4: so many times slower is learning.
 _SATURATED = {"sigmoid": 10.0, "tanh": 5.0}
 _NEARLY_ALL = 0.95
@@ -48,7 +50,8 @@ def warn_of_input(parameters: Parameters, X: Array) -> None:
     limit = _SATURATED.get(activations[0]) if activations else None
     if limit is None:
         return
-    sample = X[:: -(-len(X) // _ROWS_OF_INPUT)]
+    rows = min(max(_VALUES_OF_INPUT // X.shape[1], _LEAST_ROWS_OF_INPUT), _ROWS_OF_INPUT)
+    sample = X[:: -(-len(X) // rows)]
     # In four fifths of the time of the methods.
     low, high = np.minimum.reduce(sample, axis=None), np.maximum.reduce(sample, axis=None)
     mean, scale = _largest(parameters.input_mean), _largest(parameters.input_scale)
