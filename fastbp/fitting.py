@@ -60,14 +60,14 @@ def fit(
     network: Trainable,
     X: npt.ArrayLike,
     y: npt.ArrayLike,
+    settings: dict[str, Any],
     *,
     sample_weight: npt.ArrayLike | None,
     validation_data: Any,
     callbacks: Iterable[Callback],
     progress: bool | Progress,
-    **settings: Any,
 ) -> History:
-    """Train a network; see `Network.fit` for all parameters."""
+    """Train a network; see `Network.fit`. ``settings`` are those that `check_settings` takes."""
     task = _check(network, X, y, sample_weight, validation_data, settings)
     hooks = list(callbacks)
     for hook in hooks:

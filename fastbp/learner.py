@@ -180,33 +180,30 @@ class Learner(fitting.Trainable):
         .. [5] N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, "Dropout: A
            simple way to prevent neural networks from overfitting", JMLR 15, 2014.
         """
+        settings = {
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "dropout": dropout,
+            "shuffle": shuffle,
+            "seed": seed,
+            "class_weight": class_weight,
+            "validation_split": validation_split,
+            "early_stopping": early_stopping,
+            "max_seconds": max_seconds,
+            "optimizer": optimizer,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "beta_1": beta_1,
+            "beta_2": beta_2,
+            "epsilon": epsilon,
+            "clip_norm": clip_norm,
+        }
         return fitting.fit(
-            self,
-            X,
-            y,
-            batch_size=batch_size,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            momentum=momentum,
-            nesterov=nesterov,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            clip_norm=clip_norm,
-            dropout=dropout,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            shuffle=shuffle,
-            seed=seed,
-            validation_data=validation_data,
-            validation_split=validation_split,
-            early_stopping=early_stopping,
-            max_seconds=max_seconds,
-            callbacks=callbacks,
-            progress=progress,
-        )
+            self, X, y, settings, sample_weight=sample_weight, validation_data=validation_data,
+            callbacks=callbacks, progress=progress,
+        )  # fmt: skip
 
     def reset_training(self) -> None:
         """Forget how far training is: the next `fit` begins anew, with the parameters of now."""

@@ -9,6 +9,8 @@ from fastbp.history import Progress
 
 __all__ = ["check_progress", "shown"]
 
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
 
 def check_progress(progress: object) -> None:
     """That it is a bool or a callable, or say what is wrong."""
@@ -19,7 +21,7 @@ def check_progress(progress: object) -> None:
 def shown(progress: bool | Progress) -> AbstractContextManager[Progress | None]:
     """The callable to report to; for True, one that moves a bar of rich's."""
     if isinstance(progress, bool):
-        return _bar() if progress else nullcontext()
+        return _bar() if progress else _NOTHING
     return nullcontext(progress)
 
 

@@ -72,12 +72,21 @@ def check_settings(
     early_stopping: Any,
     max_seconds: Any,
     optimizer: Any,
-    **of_optimizer: Any,
+    weight_decay: Any,
+    momentum: Any,
+    nesterov: Any,
+    beta_1: Any,
+    beta_2: Any,
+    epsilon: Any,
+    clip_norm: Any,
 ) -> Settings:
     """The hyper-parameters of `Network.fit`, or say what is wrong."""
     size = None if batch_size is None else check_integer(batch_size, "batch_size", 1)
     count = check_integer(epochs, "epochs", 0)
-    rule = check_optimizer(optimizer, **of_optimizer)
+    rule = check_optimizer(
+        optimizer, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, beta_1=beta_1,
+        beta_2=beta_2, epsilon=epsilon, clip_norm=clip_norm,
+    )  # fmt: skip
     schedule = as_schedule(rule.about.learning_rate if learning_rate is None else learning_rate)
     _check_decay(rule, schedule)
     if not isinstance(shuffle, bool | np.bool_):
@@ -99,8 +108,11 @@ def check_settings(
 
 def _check_decay(optimizer: Optimizer, schedule: Schedule) -> None:
     """That the decay does not turn the weights around; a callable is asked at each step."""
-    decay, rate = optimizer.weight_decay, schedule.largest
-    if optimizer.about.decoupled and decay > 0 and rate < np.inf and rate * decay >= 1:
+    decay = optimizer.weight_decay
+    if decay == 0 or not optimizer.about.decoupled:
+        return
+    rate = schedule.largest
+    if rate < np.inf and rate * decay >= 1:
         raise ValueError(
             "learning_rate * weight_decay must be less than 1, or the decay turns the weights"
             f" around; got {rate} * {decay}"

@@ -160,8 +160,8 @@ class NetworkPlan:
         self.rows = len(X)
         self.batch_size = min(batch_size or FORWARD_ROWS, self.rows)
         self.settings = np.zeros(w.SETTING_COUNT)
-        self.settings[w.RATE], self.settings[w.KEEP] = 0.0, 1.0
-        self.settings[w.PENALTY], self.settings[w.LOSS_SHARE] = recipe.penalty, 1.0
+        self.settings[w.KEEP] = self.settings[w.LOSS_SHARE] = 1.0
+        self.settings[w.PENALTY] = recipe.penalty
         self.settings[w.BETA_1 :] = (
             recipe.beta_1, recipe.beta_2, recipe.epsilon, recipe.clip_norm, recipe.loss_cap
         )  # fmt: skip
@@ -312,9 +312,10 @@ class NetworkPlan:
                 words[at + w.SLOPE] = int(slopes[layer]) if slopes else 0
                 if recipe.dropout:
                     words[at + w.DROPOUT] = threshold_of(recipe.dropout[layer + 1])
-            for kept, fields in zip(recipe.state, _STATE_FIELDS, strict=False):
-                words[at + fields[0]] = address_of(kept[layer])
-                words[at + fields[1]] = address_of(kept[layers + layer])
+            if recipe.state:
+                for kept, fields in zip(recipe.state, _STATE_FIELDS, strict=False):
+                    words[at + fields[0]] = address_of(kept[layer])
+                    words[at + fields[1]] = address_of(kept[layers + layer])
             words[at + w.WEIGHT] = self._addresses[layer]
             words[at + w.BIAS] = self._addresses[layers + layer]
             words[at + w.OUTPUTS], words[at + w.INPUTS] = outputs, inputs
