@@ -9,6 +9,7 @@ narrow shards   training narrow, otherwise                                      
 narrow          outputs  narrow                                                 `narrow.forward`
 delayed         training wide; a pass over W1 takes longer than the arithmetic  `wide.delayed`
 sweep           both     wide; few rows                                         `wide.sweep`
+small           both     wide; all layers stay in a level-2 cache               `small.steps`
 dense           both     wide, otherwise                                        `wide.plain`
 =============== ======== ====================================================== ===================
 
@@ -62,6 +63,7 @@ class Method(enum.Enum):
     """How a step is made, or outputs are computed."""
 
     DENSE = "dense"
+    SMALL = "small"
     SWEEP = "sweep"
     DELAYED = "delayed"
     NARROW = "narrow"
@@ -126,6 +128,8 @@ def choose(case: Case) -> Choice:
     # A batch that is swept over is gathered beside the last one.
     if case.batch <= MOST_ROWS_OF_SWEEP and (case.training or len(case.sizes) > 2):
         return Choice(case, Method.SWEEP, False, False, 1, 2 * case.batch)
+    if _is_small(case):
+        return Choice(case, Method.SMALL, False, False)
     return Choice(case, Method.DENSE, False, False)
 
 
@@ -145,6 +149,13 @@ def _parameters_above(sizes: tuple[int, ...]) -> int:
 def _is_narrow(sizes: tuple[int, ...]) -> bool:
     """Whether X can be read once, see `fastbp.kernels.narrow`."""
     return sizes[1] <= _MOST_OUTPUTS and _parameters_above(sizes) <= _MOST_PARAMETERS_ABOVE
+
+
+def _is_small(case: Case) -> bool:
+    """Whether all layers stay in a level-2 cache."""
+    import os
+
+    return os.environ.get("FASTBP_SMALL", "1") == "1"
 
 
 def _is_by_columns(case: Case) -> bool:
@@ -283,8 +294,18 @@ def _why_dense(choice: Choice) -> str:
     return "There is one layer, which is one matrix product."
 
 
+def _why_small(choice: Choice) -> str:
+    parameters = sum((a + 1) * b for a, b in pairwise(choice.case.sizes))
+    task = "go forward and back" if choice.case.training else "go forward"
+    return (
+        f"The network is small, of {parameters} parameters, so threads take shards of the rows,"
+        f" which {task} through all layers in a cache."
+    )
+
+
 _REASONS = {
     Method.DENSE: _why_dense,
+    Method.SMALL: _why_small,
     Method.SWEEP: _why_sweep,
     Method.DELAYED: _why_delayed,
     Method.NARROW: lambda _: "Threads take shares of the rows.",
