@@ -8,9 +8,19 @@ from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_of
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.outputs import Outputs
+from fastbp.kernels.linalg.copying import transpose
 from fastbp.kernels.plan import layer_word, row_number, step_numbers
-from fastbp.kernels.simd.vectors import address_of, lanes_of, load, moved, pointer, store
-from fastbp.kernels.small.layers import apply_sigmoid, own, row_step
+from fastbp.kernels.simd.vectors import (
+    address_of,
+    lanes_of,
+    load,
+    load_part,
+    moved,
+    pointer,
+    store,
+    store_part,
+)
+from fastbp.kernels.small.layers import apply_sigmoid, own, row_step, whole_blocks
 
 __all__ = ["output_delta", "write_outputs"]
 
@@ -35,20 +45,24 @@ def output_delta(plan, worker, tile, totals, judged, dtype):
     z = own(plan, worker, top, int64(w.ACTIVATION), dtype)
     delta = own(plan, worker, top, int64(w.DELTA), dtype)
     y, weights = pointer(plan[w.Y], dtype), pointer(plan[w.ROW_WEIGHTS], dtype)
-    own_delta = moved(judged, outputs * lanes)
-    own_weights = moved(own_delta, outputs * lanes)
+    units = whole_blocks(outputs, dtype)
+    own_delta = moved(judged, units * lanes)
+    own_weights = moved(own_delta, units * lanes)
     found = moved(own_weights, lanes)
     told_weights = address_of(own_weights) if plan[w.ROW_WEIGHTS] != 0 else int64(0)
+    for i in range(tile.rows):
+        row = row_number(plan, tile.start + i)
+        for o in range(0, outputs, lanes):
+            store(delta, i * step + o, load_part(y, row * outputs + o, outputs - o, dtype))
     for first in range(0, tile.rows, lanes):
         count = min(lanes, tile.rows - first)
-        for i in range(lanes):
-            at = first + min(i, count - 1)  # what is no row is a copy of the last one
-            row = row_number(plan, tile.start + at)
-            for o in range(outputs):
-                judged[o * lanes + i] = z[at * step + o]
-                own_delta[o * lanes + i] = y[row * outputs + o]
-            if plan[w.ROW_WEIGHTS] != 0:
-                own_weights[i] = weights[row]
+        for o in range(0, outputs, lanes):
+            at = first * step + o
+            transpose(moved(z, at), step, moved(judged, o * lanes), lanes, dtype)
+            transpose(moved(delta, at), step, moved(own_delta, o * lanes), lanes, dtype)
+        if plan[w.ROW_WEIGHTS] != 0:
+            for i in range(count):
+                own_weights[i] = weights[row_number(plan, tile.start + first + i)]
         work = Outputs(
             plan[w.LOSS_FUNCTION], address_of(judged), address_of(own_delta), outputs, int64(0),
             count, told_weights, _share(plan, tile.step), address_of(found),
@@ -57,14 +71,15 @@ def output_delta(plan, worker, tile, totals, judged, dtype):
         call_region(plan[w.OUTPUT_REGION], words_of(work), 0)
         for at in range(0, 2 * lanes, lanes):
             store(totals, at, load(totals, at, dtype) + load(found, at, dtype))
-        for i in range(count):
-            for o in range(outputs):
-                delta[(first + i) * step + o] = own_delta[o * lanes + i]
+        for o in range(0, outputs, lanes):
+            target = moved(delta, first * step + o)
+            transpose(moved(own_delta, o * lanes), lanes, target, step, dtype)
 
 
 @jit
 def write_outputs(plan, worker, tile, dtype):
     """OUT <- Z of the last layer, or its sigmoid."""
+    lanes = lanes_of(dtype)
     top = plan[w.LAYERS] - 1
     outputs = layer_word(plan, top, w.OUTPUTS)
     step = row_step(outputs, dtype)
@@ -73,5 +88,5 @@ def write_outputs(plan, worker, tile, dtype):
         apply_sigmoid(z, tile.rows, outputs, step, dtype)
     out = moved(pointer(plan[w.OUT], dtype), tile.start * outputs)
     for i in range(tile.rows):
-        for o in range(outputs):
-            out[i * outputs + o] = z[i * step + o]
+        for o in range(0, outputs, lanes):
+            store_part(out, i * outputs + o, outputs - o, load(z, i * step + o, dtype))

@@ -29,7 +29,6 @@ __all__ = [
     "JUDGED",
     "Places",
     "block_rows",
-    "own_elements",
     "places",
     "row_elements",
     "shard_count",
@@ -82,11 +81,11 @@ def tile_rows(layer_sizes: tuple[int, ...], batch: int, itemsize: int) -> int:
     return min(most, _whole(batch, step))
 
 
-def own_elements(outputs: int, lanes: int, inputs: int, itemsize: int) -> int:
+def _own_elements(layer_sizes: tuple[int, ...], lanes: int, itemsize: int) -> int:
     """Elements of a thread's memory before its rows of X."""
-    vectors = machine.tiles(itemsize).nv + 2 * outputs + JUDGED
     block = max(lanes, _LEAST_BLOCK)
-    return vectors * lanes + block * row_elements(inputs, lanes, itemsize)
+    vectors = machine.tiles(itemsize).nv + 2 * _whole(layer_sizes[-1], block) + JUDGED
+    return vectors * lanes + block * row_elements(max(layer_sizes[:-1]), lanes, itemsize)
 
 
 class Places(NamedTuple):
@@ -131,7 +130,8 @@ def places(
     rows = [_whole(n, block) for n in layer_sizes]
     shared, private, sums = _Cursor(), _Cursor(), _Cursor()
     sums.take(2 * lanes * itemsize)
-    private.take(own_elements(layer_sizes[-1], lanes, layer_sizes[0], itemsize) * itemsize)
+    private.take(_own_elements(layer_sizes, lanes, itemsize) * itemsize)
+    tile = _whole(tile, block)  # whole vectors of rows
     private.take(tile * steps[0] * itemsize, w.GATHERED)
     for layer in range(len(layer_sizes) - 1):
         at = w.LAYER + layer * w.LAYER_WORDS

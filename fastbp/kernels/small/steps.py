@@ -14,7 +14,7 @@ from fastbp.kernels.compile.machine import CORES
 from fastbp.kernels.linalg.operand import tile_constant
 from fastbp.kernels.plan import layer_word
 from fastbp.kernels.simd.vectors import lanes_of, moved, pointer, store, zeros
-from fastbp.kernels.small.layers import RowsOfStep, add_gradients, forward
+from fastbp.kernels.small.layers import RowsOfStep, add_gradients, forward, whole_blocks
 from fastbp.kernels.small.output import output_delta, write_outputs
 from fastbp.kernels.small.sizes import JUDGED, shard_count
 from fastbp.kernels.small.update import add_totals, block_count, find_block, publish, update
@@ -33,7 +33,7 @@ def _own_memory(plan, worker, dtype):
     for v in range(nv):
         store(none, v * lanes, zeros(dtype))
     judged = moved(none, nv * lanes)
-    outputs = layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS)
+    outputs = whole_blocks(layer_word(plan, plan[w.LAYERS] - 1, w.OUTPUTS), dtype)
     return judged, moved(judged, (2 * outputs + JUDGED) * lanes)
 
 

@@ -56,13 +56,13 @@ def find_block(plan, number, dtype):
 
 @jit
 def publish(plan, layer, first, rows, spare, dtype):
-    """Write a block to TRANSPOSED, and to COPIED or, of the first layer, to ``spare``."""
+    """Write a block to TRANSPOSED, and to COPIED or, if there is none, to ``spare``."""
     lanes = lanes_of(dtype)
     inputs, outputs = layer_word(plan, layer, w.INPUTS), layer_word(plan, layer, w.OUTPUTS)
     step, turned_step = row_step(inputs, dtype), row_step(outputs, dtype)
     weight = moved(layer_pointer(plan, layer, w.WEIGHT, dtype), first * inputs)
     copy = spare
-    if layer > 0:
+    if layer_word(plan, layer, w.COPIED) != 0:
         copy = moved(layer_pointer(plan, layer, w.COPIED, dtype), first * step)
     for i in range(rows):
         for k in range(0, inputs, lanes):
