@@ -322,15 +322,14 @@ class NetworkPlan:
         words, layout = self.words, self._layout
         workers = crew(self._choice, layout, steps, most)
         words[w.OPERATION] = operation
-        small = self.method is Method.SMALL
-        if self._narrow or small:
+        if self._choice.by_tiles:
             words[w.TILE], words[w.PREFETCH] = tile_of(self._choice, workers)
         words[w.WORKERS] = self._started = workers
         words[w.SHARED] = base
         words[w.FOLDED] = base + layout.folded
         words[w.PRIVATE] = base + layout.shared
         words[w.PRIVATE_STEP] = layout.private
-        if small:
+        if self.method is Method.SMALL:
             self._place_small(base)
         elif not self._narrow:
             self._place_activations(base + layout.shared + layout.private * layout.workers)
