@@ -19,6 +19,8 @@ from tests.training import (
 )
 
 
+pytestmark = pytest.mark.usefixtures("no_network_is_small")
+
 def steps_of(problem):
     def steps(now, X, y, batch):
         twins.shard_steps(now, X, y, batch, lambda rows: rules.rows_of_shard(rows, problem))

@@ -12,12 +12,15 @@ from fastbp.engine.recipe import MOST_KEPT, Update
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg import gemm
 from fastbp.kernels.narrow import sizes as narrow
+from fastbp.kernels.narrow.optimize import count_squares as narrow_squares
 from fastbp.kernels.small import sizes as small
 from fastbp.kernels.wide import delayed, gather, output, sweep
+from fastbp.kernels.wide.optimize import count_squares as wide_squares
 
 __all__ = [
     "FORWARD_ROWS",
     "Layout",
+    "count_squares",
     "crew",
     "gradient_width",
     "lay_out",
@@ -156,6 +159,14 @@ def places_of(choice: Choice) -> small.Places:
     case = choice.case
     shards = small.shard_count(case.batch, machine.CORES) if case.training else 0
     return small.places(case.sizes, case.slopes, tile_of(choice, 1)[0], shards, case.itemsize)
+
+
+def count_squares(choice: Choice) -> int:
+    """How many sums of squares of weights there are."""
+    sizes = choice.case.sizes
+    if choice.method is Method.SMALL:
+        return small.count_blocks(sizes, machine.tiles(choice.case.itemsize).lanes)
+    return narrow_squares(sizes[0]) if choice.is_narrow else wide_squares(sizes)
 
 
 def gradient_width(case: Case) -> int:

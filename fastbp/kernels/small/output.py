@@ -9,7 +9,7 @@ from fastbp.kernels.compile.calls import call_region, words_of
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.outputs import Outputs
 from fastbp.kernels.linalg.copying import transpose
-from fastbp.kernels.plan import layer_word, row_number, step_numbers
+from fastbp.kernels.plan import layer_word, loss_cap, row_number, step_numbers
 from fastbp.kernels.simd.vectors import (
     address_of,
     lanes_of,
@@ -66,7 +66,7 @@ def output_delta(plan, worker, tile, totals, judged, dtype):
         work = Outputs(
             plan[w.LOSS_FUNCTION], address_of(judged), address_of(own_delta), outputs, int64(0),
             count, told_weights, _share(plan, tile.step), address_of(found),
-            plan[w.METRIC_SCALE],
+            plan[w.METRIC_SCALE], loss_cap(plan),
         )  # fmt: skip
         call_region(plan[w.OUTPUT_REGION], words_of(work), 0)
         for at in range(0, 2 * lanes, lanes):

@@ -29,6 +29,7 @@ __all__ = [
     "JUDGED",
     "Places",
     "block_rows",
+    "count_blocks",
     "places",
     "row_elements",
     "shard_count",
@@ -59,6 +60,12 @@ def row_elements(columns: int, lanes: int, itemsize: int) -> int:
     if whole * itemsize % _CONFLICT == 0:
         whole += block
     return whole
+
+
+def count_blocks(layer_sizes: tuple[int, ...], lanes: int) -> int:
+    """How many blocks of rows all W are cut into."""
+    block = max(lanes, _LEAST_BLOCK)
+    return sum(-(-n // block) for n in layer_sizes[1:])
 
 
 def shard_count(rows: int, cores: int) -> int:

@@ -17,7 +17,14 @@ from fastbp.kernels.simd.vectors import lanes_of, moved, pointer, store, zeros
 from fastbp.kernels.small.layers import RowsOfStep, add_gradients, forward, whole_blocks
 from fastbp.kernels.small.output import output_delta, write_outputs
 from fastbp.kernels.small.sizes import JUDGED, shard_count
-from fastbp.kernels.small.update import add_totals, block_count, find_block, publish, update
+from fastbp.kernels.small.update import (
+    add_squares,
+    add_totals,
+    block_count,
+    find_block,
+    publish,
+    update,
+)
 from fastbp.kernels.threads.team import claim_near, first_near_task, following_task, next_task
 
 __all__ = ["regions"]
@@ -110,10 +117,11 @@ def _run(context, worker, dtype):
         task = first_near_task(team, phase, blocks, home)
         while task >= 0:
             layer, first, height = find_block(plan, task, dtype)
+            add_squares(plan, step, task, layer, first, height, dtype)
             update(plan, step, layer, first, height, count, dtype)
             publish(plan, layer, first, height, spare, dtype)
             if task == 0:
-                add_totals(plan, count, dtype)
+                add_totals(plan, step, count, dtype)
             task = following_task(team, phase, blocks, claim_near(team, phase, blocks, home))
 
 

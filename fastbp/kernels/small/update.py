@@ -11,6 +11,7 @@ from numba import float64, int64
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_of
 from fastbp.kernels.compile.jit import jit
+from fastbp.kernels.functions.squares import sum_of_squares
 from fastbp.kernels.functions.strip import Strip, no_dropout
 from fastbp.kernels.linalg.copying import transpose
 from fastbp.kernels.plan import layer_pointer, layer_word, numbers_of, step_numbers
@@ -30,7 +31,7 @@ from fastbp.kernels.simd.vectors import (
 from fastbp.kernels.small.layers import row_step, whole_blocks
 from fastbp.kernels.small.sizes import block_rows
 
-__all__ = ["add_totals", "block_count", "find_block", "publish", "update"]
+__all__ = ["add_squares", "add_totals", "block_count", "find_block", "publish", "update"]
 
 
 @jit
@@ -132,6 +133,17 @@ def _change(plan, step, layer, is_weight, sums, shape, at, dtype):
 
 
 @jit
+def add_squares(plan, step, number, layer, first, rows, dtype):
+    """Add the squares of a block of W, times SQUARES_SHARE, to its sum, if they are asked for."""
+    if plan[w.SQUARES] != 0:
+        inputs = layer_word(plan, layer, w.INPUTS)
+        weight = moved(layer_pointer(plan, layer, w.WEIGHT, dtype), first * inputs)
+        share = step_numbers(plan, step)[w.SQUARES_SHARE]
+        found = share * sum_of_squares(weight, rows * inputs, dtype)
+        pointer(plan[w.SQUARES], float64)[number] += found
+
+
+@jit
 def update(plan, step, layer, first, rows, shards, dtype):
     """Change a block of W and b by the sum of so many shards."""
     inputs, outputs = layer_word(plan, layer, w.INPUTS), layer_word(plan, layer, w.OUTPUTS)
@@ -148,11 +160,12 @@ def update(plan, step, layer, first, rows, shards, dtype):
 
 
 @jit
-def add_totals(plan, shards, dtype):
+def add_totals(plan, step, shards, dtype):
     """Add the loss and the metric of all shards to those in SETTINGS."""
     lanes = lanes_of(dtype)
     settings = pointer(plan[w.SETTINGS], float64)
+    share = step_numbers(plan, step)[w.LOSS_SHARE]
     for shard in range(shards):
         totals = pointer(plan[w.SHARDS] + shard * plan[w.SHARD_STEP], dtype)
-        settings[w.LOSS] += reduce_add(load(totals, 0, dtype))
+        settings[w.LOSS] += share * reduce_add(load(totals, 0, dtype))
         settings[w.METRIC] += reduce_add(load(totals, lanes, dtype))
