@@ -20,10 +20,13 @@ from fastbp.kernels.linalg.packing import copy_rows
 from fastbp.kernels.plan import dropout_key, layer_pointer, layer_word, operand_of_x
 from fastbp.kernels.simd.vectors import (
     address_of,
+    fma,
     lanes_of,
     load,
+    load_part,
     moved,
     pointer,
+    reduce_add,
     splat,
     store,
     zeros,
@@ -31,7 +34,17 @@ from fastbp.kernels.simd.vectors import (
 from fastbp.kernels.small.sizes import block_rows, row_elements
 from fastbp.kernels.small.tile import Terms, multiply
 
-__all__ = ["RowsOfStep", "add_gradients", "apply_sigmoid", "forward", "own", "row_step", "whole_blocks"]
+__all__ = [
+    "RowsOfStep",
+    "add_gradients",
+    "apply_sigmoid",
+    "forward",
+    "own",
+    "row_step",
+    "whole_blocks",
+]
+
+_SUM_OF_LANES = 12  # what adding up the lanes of a vector costs, in multiply-adds of vectors
 
 RowsOfStep = namedtuple("RowsOfStep", ["step", "start", "rows"])
 """Rows start ... start + rows of the epoch, all of one step."""
@@ -72,7 +85,7 @@ def apply_sigmoid(z, rows, columns, step, dtype):
 def _is_inline(plan, layer):
     """Whether a hidden layer's function is compiled in here: where slopes follow from A."""
     function = layer_word(plan, layer, w.FUNCTION)
-    plain = function == SIGMOID or function == IDENTITY
+    plain = function in (SIGMOID, IDENTITY)
     return plain and layer_word(plan, layer, w.SLOPE) == 0
 
 
@@ -84,23 +97,26 @@ def _dropout(plan, layer, tile):
         return no_dropout()
     units = layer_word(plan, layer, w.OUTPUTS)
     row = tile.start - tile.step * plan[w.BATCH]
-    return Dropout(
-        dropout_key(plan, tile.step, layer + 1), threshold, row * units, units, int64(1)
-    )
+    return Dropout(dropout_key(plan, tile.step, layer + 1), threshold, row * units, units, int64(1))
 
 
 @jit
 def _call(plan, worker, layer, what, c, tile, dropout, dtype):
-    """Have the region of functions do FORWARD or BACK to a tile's rows at ``c``."""
+    """Have the region of functions do FORWARD or BACK to a tile's rows at ``c``.
+
+    Unless units are dropped, all rows are one to it, with what is between them.
+    """
     zero, lanes = int64(0), lanes_of(dtype)
     units = layer_word(plan, layer, w.OUTPUTS)
     step = row_step(units, dtype)
+    rows, columns = tile.rows, (units + lanes - 1) // lanes * lanes
+    if dropout.threshold == 0:
+        rows, columns = int64(1), tile.rows * step
     slopes = zero
     if layer_word(plan, layer, w.SLOPE) != 0:
         slopes = address_of(own(plan, worker, layer, int64(w.SLOPE), dtype))
     strip = Strip(
-        layer_word(plan, layer, w.FUNCTION), address_of(c), step, tile.rows,
-        (units + lanes - 1) // lanes * lanes, zero,
+        layer_word(plan, layer, w.FUNCTION), address_of(c), step, rows, columns, zero,
         address_of(own(plan, worker, layer, int64(w.ACTIVATION), dtype)), slopes, zero, step,
         dropout, zero,
     )  # fmt: skip
@@ -119,6 +135,34 @@ def _gather(plan, worker, tile, dtype):
 
 
 @jit
+def _dot_products(z, step, rows, a, weight, bias, dtype):
+    """Z of a layer of very few outputs, a dot product for each of a row.
+
+    ``a`` is a pointer to the rows and their distance, ``weight`` one to W, the inputs and outputs.
+    """
+    lanes = lanes_of(dtype)
+    start, a_step = a
+    w_start, inputs, outputs = weight
+    for i in range(rows):
+        for o in range(outputs):
+            line, factors = moved(start, i * a_step), moved(w_start, o * inputs)
+            whole = inputs // lanes * lanes
+            rest = inputs - whole
+            total = load_part(line, whole, rest, dtype) * load_part(factors, whole, rest, dtype)
+            for j in range(0, whole, lanes):
+                total = fma(load(line, j, dtype), load(factors, j, dtype), total)
+            z[i * step + o] = bias[o] + reduce_add(total)
+
+
+@jit
+def _is_thin(inputs, outputs, dtype):
+    """Whether dot products are less work than a product whose tiles are mostly empty."""
+    lanes = lanes_of(dtype)
+    vectors = (outputs + lanes - 1) // lanes
+    return outputs * ((inputs + lanes - 1) // lanes + _SUM_OF_LANES) < inputs * vectors
+
+
+@jit
 def forward(plan, worker, tile, dtype):
     """Activations of all hidden layers, and Z of the last one, of a `RowsOfStep`."""
     _gather(plan, worker, tile, dtype)
@@ -128,11 +172,16 @@ def forward(plan, worker, tile, dtype):
         weight = layer_pointer(plan, layer, w.TRANSPOSED, dtype)
         bias = moved(weight, whole_blocks(inputs, dtype) * step)
         z = own(plan, worker, layer, int64(w.ACTIVATION), dtype)
-        terms = Terms(
-            own(plan, worker, layer - 1, int64(w.ACTIVATION), dtype), row_step(inputs, dtype),
-            int64(1), weight, step, inputs, bias, int64(0), int64(1),
-        )  # fmt: skip
-        multiply(terms, z, step, tile.rows, outputs, dtype)
+        below = own(plan, worker, layer - 1, int64(w.ACTIVATION), dtype)
+        below_step = row_step(inputs, dtype)
+        if _is_thin(inputs, outputs, dtype):
+            rows_of_w = layer_pointer(plan, layer, w.WEIGHT, dtype), inputs, outputs
+            _dot_products(z, step, tile.rows, (below, below_step), rows_of_w, bias, dtype)
+        else:
+            terms = Terms(
+                below, below_step, int64(1), weight, step, inputs, bias, int64(0), int64(1)
+            )
+            multiply(terms, z, step, tile.rows, outputs, dtype)
         if layer == plan[w.LAYERS] - 1:
             break
         if not _is_inline(plan, layer):

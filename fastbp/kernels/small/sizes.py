@@ -158,6 +158,4 @@ def places(
     shared.words += [(word, base + offset) for word, offset in sums.words]
     shared.words.append((w.SHARDS, base))
     shared.take(shards * sums.end)
-    return Places(
-        shared.end, private.end, sums.end, tuple(shared.words), tuple(private.words)
-    )
+    return Places(shared.end, private.end, sums.end, tuple(shared.words), tuple(private.words))

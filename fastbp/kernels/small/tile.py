@@ -72,9 +72,7 @@ class _Tile:
             address = builder.gep(scalars, [builder.mul(terms.s_row, _WORD(i))])
             factor = vector_splat(builder, builder.load(address), self.kind)
             for v in range(self.vectors):
-                updated.append(
-                    vector_fma(builder, factor, columns[v], sums[i * self.vectors + v])
-                )
+                updated.append(vector_fma(builder, factor, columns[v], sums[i * self.vectors + v]))
         return updated
 
     def emit(self) -> None:
