@@ -12,6 +12,7 @@ from collections import namedtuple
 from typing import Any
 
 from llvmlite import ir
+from numba import int64
 from numba.core import types
 from numba.extending import intrinsic
 
@@ -93,7 +94,8 @@ class _Tile:
 def _tile(typingctx: Any, terms: Any, c: Any, c_row: Any, rows: Any, vectors: Any) -> Any:
     """``_tile(terms, c, c_row, rows, vectors)``: a tile of C, of so many rows and vectors.
 
-    ``rows`` is a multiple of row_step up to mr, ``vectors`` is 1 ... nv: a switch picks the code.
+    ``rows`` is 1 or a multiple of row_step up to mr, ``vectors`` is 1 ... nv: a switch picks the
+    code.
     """
     shape = machine.tiles(c.dtype.bitwidth // 8)
 
@@ -102,7 +104,7 @@ def _tile(typingctx: Any, terms: Any, c: Any, c_row: Any, rows: Any, vectors: An
         key = builder.add(builder.mul(row_count, _WORD(shape.nv + 1)), vector_count)
         after = builder.append_basic_block("tile.end")
         choose = builder.switch(key, after)
-        for rows in range(shape.row_step, shape.mr + 1, shape.row_step):
+        for rows in (1, *range(shape.row_step, shape.mr + 1, shape.row_step)):
             for vectors in range(1, shape.nv + 1):
                 block = builder.append_basic_block("tile")
                 choose.add_case(_WORD(rows * (shape.nv + 1) + vectors), block)
@@ -133,6 +135,8 @@ def multiply(terms, c, c_row, m, n, dtype):
         b, start = moved(terms.b, j), moved(terms.first, j * terms.first_step)
         for i in range(0, m, mr):
             rows = min(mr, (m - i + row_step - 1) // row_step * row_step)
+            if m - i == 1:  # as where there is one output
+                rows = int64(1)
             part = Terms(
                 moved(terms.s, i * terms.s_row), terms.s_row, terms.s_column, b, terms.b_row,
                 terms.k, moved(start, i * terms.first_row), terms.first_row, terms.first_step,

@@ -102,20 +102,21 @@ def _address(plan, layer, field, at, dtype):
 
 
 @jit
-def _change(plan, step, layer, is_weight, sums, shape, at, dtype):
-    """Change rows of W, or of b as one row, by their gradient; ``at`` is their first element.
+def _change(plan, step, layer, kind, sums, shape, at, dtype):
+    """Change rows of W, or of b as one row (``kind``), by their gradient.
 
-    ``shape`` has rows, columns and the distance of the gradient's rows.
+    ``at`` is their first element; ``shape`` has rows, columns and the distance of the gradient's
+    rows.
     """
     lanes = lanes_of(dtype)
     rows, columns, ld = shape
-    start = int64(w.WEIGHT) if is_weight else int64(w.BIAS)
+    is_weight = kind == w.WEIGHT
     if plan[w.UPDATE_REGION] != 0:
         first = int64(w.WEIGHT_1) if is_weight else int64(w.BIAS_1)
         second = int64(w.WEIGHT_2) if is_weight else int64(w.BIAS_2)
         strip = Strip(
             plan[w.OPTIMIZER], address_of(sums), ld, rows, columns, int64(0),
-            _address(plan, layer, start, at, dtype), _address(plan, layer, first, at, dtype),
+            _address(plan, layer, kind, at, dtype), _address(plan, layer, first, at, dtype),
             _address(plan, layer, second, at, dtype), columns, no_dropout(),
             words_of(numbers_of(plan, step, is_weight, 1.0)),
         )  # fmt: skip
@@ -124,7 +125,7 @@ def _change(plan, step, layer, is_weight, sums, shape, at, dtype):
     numbers = step_numbers(plan, step)
     keep = splat(numbers[w.KEEP] if is_weight else 1.0, dtype)
     factor = splat(-numbers[w.RATE], dtype)
-    weight = moved(layer_pointer(plan, layer, start, dtype), at)
+    weight = moved(layer_pointer(plan, layer, kind, dtype), at)
     for i in range(rows):
         for j in range(0, columns, lanes):
             old = load_part(weight, i * columns + j, columns - j, dtype)
@@ -155,8 +156,8 @@ def update(plan, step, layer, first, rows, shards, dtype):
     if shards > 1:
         _add_shards(plan, sums, rows, inputs, ld, shards, dtype)
         _add_shards(plan, bias, one, rows, ld, shards, dtype)
-    _change(plan, step, layer, True, sums, (rows, inputs, ld), first * inputs, dtype)
-    _change(plan, step, layer, False, bias, (one, rows, ld), first, dtype)
+    _change(plan, step, layer, int64(w.WEIGHT), sums, (rows, inputs, ld), first * inputs, dtype)
+    _change(plan, step, layer, int64(w.BIAS), bias, (one, rows, ld), first, dtype)
 
 
 @jit
