@@ -43,9 +43,12 @@ TRAINING = """
 import sys
 import numpy as np
 import fastbp
+from fastbp.engine import method
 from fastbp.kernels.compile import machine
 from tests.fences import fenced
 
+if sys.argv[1] == "larger":
+    method._is_small = lambda case: False
 t = machine.tiles(4)
 random = np.random.default_rng(0)
 many = 3 * t.nr + 1
@@ -53,6 +56,7 @@ everything = random.integers(0, 256, (many, 1024 + t.lanes + 1)).astype(np.uint8
 y = (random.random((many, 1)) < 0.5).astype(np.float32)
 cases = [(t.kc + t.lanes, hidden) for hidden in ((3, 2), (t.lanes, 8), (2 * t.nr, 8))]
 cases += [(1024 + t.lanes + 1, hidden) for hidden in ((3, 2), (5,))]  # cut by columns
+cases += [(2 * t.lanes + 3, (20, 9)), (1, (t.lanes,))]  # small
 for inputs, hidden in cases:
     pixels = everything[:, :inputs].copy()
     for batch in (1, 2, 4, 5, t.lanes, many):
@@ -76,5 +80,6 @@ def test_products_touch_nothing_beyond_their_arrays(dtype):
 
 
 @pytest.mark.machine
-def test_training_touches_nothing_beyond_its_arrays():
-    assert run_python(TRAINING).endswith("done\n")
+@pytest.mark.parametrize("methods", ["small networks'", "larger"])
+def test_training_touches_nothing_beyond_its_arrays(methods):
+    assert run_python(TRAINING, methods).endswith("done\n")

@@ -17,6 +17,13 @@ from tests.training import (
 SIZES = NARROW + WIDE
 
 
+@pytest.fixture(autouse=True, params=["small", "larger"])
+def methods(request):
+    """Train by the methods that there are for networks of such sizes, and for larger ones."""
+    if request.param == "larger":
+        request.getfixturevalue("no_network_is_small")
+
+
 # ------------------------------------------------------------------ twenty steps
 
 

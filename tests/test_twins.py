@@ -22,6 +22,7 @@ HARD = {
     "narrow.columns": "test_columns.py",
     "narrow.delayed": "test_narrow_delayed.py",
     "narrow.shards": "test_shards.py",
+    "small.steps": "test_small.py",
     "wide.delayed": "test_delayed.py",
 }
 SHAPES = [(1, 1, 1), (7, 5, 40), (20, 3, 1), (33, 17, 101)]

@@ -35,6 +35,7 @@ from fastbp.kernels.functions.activations import ACTIVATION_CODES, MOST_ULP, STO
 from fastbp.kernels.functions.losses import LOSS_CODES
 from tests import oracle, strips
 from tests.problems import make_problem
+from tests.rules import method_of
 from tests.test_linear import assert_update
 from tests.test_output_functions import test_losses_and_slopes_follow_the_oracle
 from tests.test_matmul import TRANSPOSITIONS, assert_multiplies, around, tiles, widest_chunk
@@ -90,6 +91,8 @@ def check_training():
     for rows, outputs, inputs in [(5, 3, 17), (17, 33, 65), (65, 7, 1)]:
         for x_dtype in ("float32", "uint8"):
             assert_update("float32", rows, outputs, inputs, x_dtype=x_dtype)
+    check_small_training("float32")
+    method._is_small = lambda case: False
     for layer_sizes in [(33, 40, 3, 2), (33, 3, 2, 1)]:  # wide and narrow: two code paths
         problem = make_problem(layer_sizes, 37)
         assert_training_follows_the_oracle(problem, batch_size=16, epochs=3, weight_decay=0.1)
@@ -97,6 +100,16 @@ def check_training():
     problem = make_problem((131, 70, 3), 25, data_dtype="uint8", fold="feature")
     assert_training_follows_the_oracle(problem, batch_size=5, epochs=2, weight_decay=0.1)
     check_narrow_training("float32")
+
+
+def check_small_training(dtype):
+    for layer_sizes in [(33, 40, 3, 2), (9, 17, 1), (2, 8, 20)]:
+        for batch_size in (17, 40):
+            problem = make_problem(layer_sizes, 57, dtype=dtype, data_dtype=dtype, fold="none")
+            assert method_of(problem, batch_size) == "small"
+            assert_training_follows_the_oracle(problem, batch_size=batch_size, epochs=2)
+            found = problem.network().predict_proba(problem.X)
+            assert (np.abs(found - problem.forward().A[-1]) <= problem.bounds().A[-1]).all()
 
 
 def check_narrow_training(dtype):
@@ -140,6 +153,7 @@ def test_kernels_at_any_vector_width(bits, tmp_path):
 def test_float64_with_two_lanes(tmp_path):
     run_python(
         CHECKS + "check_matmul('float64')\ncheck_narrow_training('float64')\n"
+        "check_small_training('float64')\n"
         "check_functions('float64')",
         **environment(tmp_path, "128"),
     )

@@ -78,6 +78,8 @@ SIZES: dict[str, tuple[int, int]] = {
     "fastbp.kernels.peaks:_peak_float32": (3_608, 3_160),
     "fastbp.kernels.peaks:_peak_float64": (3_608, 3_160),
     "fastbp.kernels.peaks:read_region": (1_520, 1_472),
+    "fastbp.kernels.small.steps:_float32": (64_960, 53_872),
+    "fastbp.kernels.small.steps:_float64": (65_456, 56_816),
     "fastbp.kernels.threads.standby:call_with": (5_232, 5_232),
     "fastbp.kernels.threads.standby:stay": (5_000, 5_000),
     "fastbp.kernels.wide.delayed:_float32": (47_568, 45_648),
