@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         tanh_derivative,
     )
     from fastbp.early_stopping import EarlyStopping
-    from fastbp.engine.threads import get_num_threads, set_num_threads
+    from fastbp.engine.threads import get_num_threads, set_num_threads, thread_limit
     from fastbp.gradient_check import GradientCheck, check_gradients
     from fastbp.guard import DivergenceError
     from fastbp.history import History
@@ -73,6 +73,7 @@ else:
             "softplus_derivative": "fastbp.arrays",
             "tanh": "fastbp.arrays",
             "tanh_derivative": "fastbp.arrays",
+            "thread_limit": "fastbp.engine.threads",
             "warmup": "fastbp._warmup",
         },
     )
@@ -112,5 +113,6 @@ __all__ = [
     "softplus_derivative",
     "tanh",
     "tanh_derivative",
+    "thread_limit",
     "warmup",
 ]
