@@ -241,6 +241,16 @@ def test_a_warm_start_goes_on_as_the_original_would(package, early):
 
 
 @both_ways
+def test_a_warm_start_that_finds_nothing_better_keeps_its_last_weights_on_both_sides(package):
+    estimator = made(package, "strings", warm_start=True, early_stopping=True)
+    estimator.fit(X, Y["strings"]).best_validation_score_ = 2.0
+    result = converted(estimator)
+    for one in (estimator, result):
+        one.fit(X, Y["strings"])
+    assert_same(result, estimator)
+
+
+@both_ways
 def test_lbfgs_has_no_state_to_carry(package):
     estimator = made(package, "regression", solver="lbfgs").fit(X, Y["regression"])
     result = converted(estimator)
