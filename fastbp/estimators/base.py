@@ -234,7 +234,7 @@ class BaseMLP(BaseEstimator, ABC):
             check_is_fitted(self)
 
     def _validate_rows(self, X: Any) -> Any:
-        """X as `validate_data` returns it: most arrays are seen at a glance to be right."""
+        """Return X as `validate_data` does; most arrays are seen at a glance to be right."""
         if (
             type(X) is np.ndarray
             and X.ndim == 2
@@ -245,7 +245,8 @@ class BaseMLP(BaseEstimator, ABC):
             and is_finite(X)
         ):
             return X
-        return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        return X if X.dtype in _KEPT else X.astype(np.float64)
 
     def _outputs(self, X: Any) -> Array:
         """The activation of the output layer for rows, (n, n_outputs)."""
