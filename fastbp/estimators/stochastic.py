@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
+from sklearn.neural_network import _base
 
 from fastbp.estimators.forward import outputs
 from fastbp.estimators.rows import Rows, rows_of
@@ -45,13 +47,21 @@ def loss_cap(network: Parameters) -> float:
     return math.inf
 
 
+@functools.cache
+def _is_mean_over_outputs() -> bool:
+    """Whether the squared error of the installed scikit-learn is one, or a sum over outputs."""
+    squared_error = _base.LOSS_FUNCTIONS["squared_error"]
+    return bool(squared_error(np.zeros((1, 2)), np.ones((1, 2))) < 1)
+
+
 def loss_share(network: Parameters) -> float:
     """What a row's loss, summed over outputs, is multiplied by.
 
-    scikit-learn's squared error is a mean over outputs, though its gradient is that of their sum
-    (scikit-learn#8349).
+    scikit-learn's squared error has been a mean over outputs, while its gradient is that of their
+    sum (scikit-learn#8349): the loss follows the installed version, and stopping with it.
     """
-    return 1 / network.layer_sizes[-1] if network.loss_function == "squared_error" else 1.0
+    is_squared = network.loss_function == "squared_error"
+    return 1 / network.layer_sizes[-1] if is_squared and _is_mean_over_outputs() else 1.0
 
 
 def fit_stochastic(
