@@ -247,8 +247,7 @@ class BaseMLP(Convertible, BaseEstimator, ABC):
             and is_finite(X)
         ):
             return X
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return X if X.dtype in _KEPT else X.astype(np.float64)
+        return validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
 
     def _outputs(self, X: Any) -> Array:
         """The activation of the output layer for rows, (n, n_outputs)."""

@@ -94,7 +94,8 @@ def fit_stochastic(
         estimator._optimizer = OptimizerState.of(estimator)
     state: OptimizerState = estimator._optimizer
     state.fit_to([*network.weights, *network.biases])
-    rows, numbers = _ready(estimator, network, training, batch_size, state)
+    epochs = 1 if incremental else estimator.max_iter
+    rows, numbers = _ready(estimator, network, training, batch_size, state, epochs)
     stopping = Stopping(estimator)
     if validation is not None:
         score = _scorer(estimator, network, validation)
@@ -135,7 +136,12 @@ def _batch_size(estimator: Any, rows: int) -> int:
 
 
 def _ready(
-    estimator: Any, network: Parameters, data: Data, batch_size: int, state: OptimizerState
+    estimator: Any,
+    network: Parameters,
+    data: Data,
+    batch_size: int,
+    state: OptimizerState,
+    epochs: int,
 ) -> tuple[Rows, StepNumbers]:
     weights = None if data.weights is None else RowWeights(data.weights, network.dtype)
     recipe = state.rule.to_recipe(
@@ -152,6 +158,7 @@ def _ready(
         alpha=estimator.alpha,
         loss_share=loss_share(network),
         weights=weights,
+        epochs=epochs,
     )
     return rows, numbers
 
