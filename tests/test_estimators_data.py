@@ -180,6 +180,23 @@ def test_predict_s_memory_does_not_grow_with_the_rows(dtype):
     assert most_of_both < (40 + 25) << 20
 
 
+def test_sparse_targets_are_taken():
+    X, _ = _bytes()
+    Y = (X[:, :3] > 20).astype(int)
+    models = [
+        module.MLPClassifier(4, max_iter=20, random_state=0).fit(X / 255, scipy.sparse.csr_array(Y))
+        for module in (sklearn.neural_network, fastbp)
+    ]
+    theirs, mine = (model.predict(X / 255) for model in models)
+    assert type(mine) is type(theirs)
+    np.testing.assert_array_equal(mine.toarray(), theirs.toarray())
+    one, other = (
+        fastbp.MLPRegressor(max_iter=2, random_state=0).fit(X, y)
+        for y in (Y, scipy.sparse.csr_array(Y))
+    )
+    np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
+
+
 def test_data_frames_keep_their_names():
     pandas = pytest.importorskip("pandas")
     X, y = _bytes()
