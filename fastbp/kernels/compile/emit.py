@@ -1,16 +1,16 @@
-"""Helpers made into LLVM's IR without Numba's front end, where that would take most of the time.
+"""Regions are made into LLVM's IR by one walk over the syntax trees of their functions.
 
 Numba interprets a function's bytecode, infers types and lowers them in some twenty passes: three
-hundredths of a second or more for each helper, however small. But kernels use so little of Python
-that one walk over a function's syntax tree does all of that. ``@emitted`` is for the outermost
-function of a region: it, and every ``@jit`` helper that it calls, is translated by this module. All
-else stays as it is: intrinsics emit what they emit for Numba, types are Numba's, and so are the
-operators of types that are no numbers. A helper may be called from both.
+hundredths of a second or more for each helper, however small, and two thirds of the time that a
+region took to compile. But kernels use so little of Python that a walk over the tree does all of
+that. A region's function, and every ``@jit`` helper that it calls, is translated here. All else is
+Numba's: types, what intrinsics emit, operators of types that are no numbers, LLVM itself, and the
+functions that Python calls, which may call the same helpers.
 
 What is translated: assignments, also to ``pointer[i]`` and tuples; ``if``, ``while``, ``for`` over
 ``range`` with a step above 0, ``break``, ``continue``, ``return``; arithmetic, comparisons and
 conditions on int64, float32, float64, booleans and vectors; named tuples; calls of helpers,
-intrinsics, types (``int64(x)``), ``min`` and ``max`` of integers, ``math.sqrt``. A variable keeps
+intrinsics, types (``int64(x)``), ``min`` and ``max`` of integers, and ``math.sqrt``. A variable keeps
 the type of its first value. What is known here, such as a dtype or a function, is known to the code
 too: an ``if`` on it leaves one branch. Anything else is a NotImplementedError that names the line.
 """
@@ -33,7 +33,7 @@ from numba.core.extending import _Intrinsic
 from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic
 
-__all__ = ["Constant", "Value", "call_of", "emitted"]
+__all__ = ["call_of", "entry_of", "is_translated"]
 
 _BIT, _WORD = ir.IntType(1), ir.IntType(64)
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]] = {
@@ -68,6 +68,7 @@ _OF_WORDS = {
     ast.LShift: "shl",
     ast.RShift: "ashr",
 }
+_OF_BITS = ast.BitAnd | ast.BitOr | ast.BitXor
 _OF_FLOATS = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
 
 
@@ -92,13 +93,6 @@ class _Variable(NamedTuple):
 
     type: types.Type
     place: Any
-
-
-class _Emitted:
-    """The outermost function that is translated here."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.py_func = function
 
 
 class _Source(NamedTuple):
@@ -210,11 +204,18 @@ class _Function:
             return
         variable = self.locals.get(name)
         if variable is None:
-            if isinstance(operand, Constant) and not isinstance(operand.object, int | float):
-                raise TypeError(f"{self.function.__name__}: {name} is to hold {operand.object}")
             variable = self.locals[name] = self.room_for(self.lowered(operand).type)
         assert isinstance(variable, _Variable)
-        self.builder.store(self.cast(operand, variable.type).ir, variable.place)
+        self.keep(operand, variable, name)
+
+    def keep(self, operand: _Operand, variable: _Variable, name: str) -> None:
+        """Store a value where it keeps its meaning: Numba would give the variable a wider type."""
+        value = self.lowered(operand)
+        widened = variable.type == types.float64 and isinstance(value.type, types.Number)
+        if value.type != variable.type and not widened:
+            where = f"{self.function.__module__}.{self.function.__name__}"
+            raise TypeError(f"{where}: {name} is {variable.type} first, and then {value.type}")
+        self.builder.store(self.cast(value, variable.type).ir, variable.place)
 
     def lookup(self, node: ast.Name) -> _Operand:
         """What a name stands for."""
@@ -234,6 +235,8 @@ class _Function:
         if isinstance(operand, Value):
             return operand
         number = operand.object
+        if isinstance(number, tuple):
+            return self.tuple_of([Constant(part) for part in number])
         if isinstance(number, bool):
             return Value(types.boolean, _BIT(int(number)))
         if isinstance(number, int):
@@ -322,7 +325,7 @@ class _Function:
             value = self.lowered(self.evaluate(node.value))
             if self.result is None:
                 self.result = self.room_for(value.type)
-            self.builder.store(self.cast(value, self.result.type).ir, self.result.place)
+            self.keep(value, self.result, "what is returned")
         self.builder.branch(self.end)
 
     def on_If(self, node: ast.If) -> None:
@@ -364,7 +367,7 @@ class _Function:
         i.add_incoming(start, before)
         self.builder.cbranch(self.builder.icmp_signed("<", i, stop), body, after)
         self.builder.position_at_end(further)
-        i.add_incoming(self.builder.add(i, step), further)
+        i.add_incoming(self.builder.add(i, step, flags=["nsw"]), further)
         self.builder.branch(head)
         self.builder.position_at_end(body)
         self.assign(node.target.id, Value(types.int64, i))
@@ -411,7 +414,10 @@ class _Function:
         return self.lookup(node)
 
     def of_Tuple(self, node: ast.Tuple) -> _Operand:
-        return self.tuple_of([self.evaluate(one) for one in node.elts])
+        parts = [self.evaluate(one) for one in node.elts]
+        if all(isinstance(one, Constant) for one in parts):
+            return Constant(tuple(one.object for one in parts))  # type: ignore[union-attr]
+        return self.tuple_of(parts)
 
     def tuple_of(self, parts: list[_Operand], named: type | None = None) -> Value:
         """A tuple, or a named one."""
@@ -484,6 +490,8 @@ class _Function:
         if not all(isinstance(one.type, types.Number | types.Boolean) for one in (a, b)):
             return self.unit.operate(self.builder, _OPERATORS[type(op)], a, b)
         kind = types.float64 if isinstance(op, ast.Div) else types.int64
+        if a.type == b.type == types.boolean and isinstance(op, _OF_BITS):
+            return Value(types.boolean, getattr(self.builder, _OF_WORDS[type(op)])(a.ir, b.ir))
         if any(isinstance(one.type, types.Float) for one in (a, b)):
             kind = self.common(a, b)
         left, right = self.cast(a, kind).ir, self.cast(b, kind).ir
@@ -515,11 +523,13 @@ class _Function:
     def of_Compare(self, node: ast.Compare) -> _Operand:
         if len(node.ops) != 1:
             raise self.refuse(node, "one comparison at a time is translated")
-        a, b = self.evaluate(node.left), self.evaluate(node.comparators[0])
         op = node.ops[0]
+        a, b = self.evaluate(node.left), self.evaluate(node.comparators[0])
         if isinstance(op, ast.Is | ast.IsNot):
             same = isinstance(a, Constant) and isinstance(b, Constant) and a.object is b.object
             return Constant(same == isinstance(op, ast.Is))
+        if isinstance(op, ast.In | ast.NotIn) and isinstance(b, Constant):
+            return self.one_of(a, b.object, isinstance(op, ast.In))
         if type(op) not in _COMPARISONS:
             raise self.refuse(node)
         sign, known = _COMPARISONS[type(op)]
@@ -533,6 +543,16 @@ class _Function:
         if sign == "!=":
             return Value(types.boolean, self.builder.fcmp_unordered(sign, left, right))
         return Value(types.boolean, self.builder.fcmp_ordered(sign, left, right))
+
+    def one_of(self, operand: _Operand, numbers: Any, wanted: bool) -> _Operand:
+        """Whether a number is one of some that are known, or whether not."""
+        if isinstance(operand, Constant):
+            return Constant((operand.object in numbers) == wanted)
+        found: Any = _BIT(0)
+        for number in numbers:
+            same = self.builder.icmp_signed("==", operand.ir, operand.ir.type(number))
+            found = self.builder.or_(found, same)
+        return Value(types.boolean, found if wanted else self.builder.not_(found))
 
     def of_BoolOp(self, node: ast.BoolOp) -> _Operand:
         """Conditions one after another, up to the one that decides."""
@@ -586,7 +606,7 @@ class _Function:
         if not isinstance(callee, Constant) or node.keywords:
             raise self.refuse(node)
         function, arguments = callee.object, [self.evaluate(one) for one in node.args]
-        if isinstance(function, CPUDispatcher | _Emitted):
+        if isinstance(function, CPUDispatcher):
             return self.unit.call(self.builder, function.py_func, arguments)
         if isinstance(function, _Intrinsic):
             return self.unit.call_intrinsic(self.builder, function, arguments)
@@ -596,7 +616,7 @@ class _Function:
             return self.cast(arguments[0], function)
         if isinstance(function, type) and hasattr(function, "_fields"):
             return self.tuple_of(arguments, function)
-        if function in (min, max) and len(arguments) == 2:
+        if function in (min, max) and len(arguments) > 1:
             return self.extreme(function, arguments, node)
         if function is math.sqrt:
             number = self.cast(arguments[0], types.float64)
@@ -605,15 +625,17 @@ class _Function:
         raise self.refuse(node)
 
     def extreme(self, function: Any, arguments: list[_Operand], node: Any) -> _Operand:
-        """min or max of two integers."""
+        """min or max of integers."""
         if all(isinstance(one, Constant) for one in arguments):
             return Constant(function(*(one.object for one in arguments)))  # type: ignore[union-attr]
         values = [self.lowered(one) for one in arguments]
         if any(value.type != types.int64 for value in values):
             raise self.refuse(node, "only of integers")
-        a, b = (value.ir for value in values)
-        chosen = self.builder.icmp_signed("<" if function is min else ">", a, b)
-        return Value(types.int64, self.builder.select(chosen, a, b))
+        best = values[0].ir
+        for value in values[1:]:
+            chosen = self.builder.icmp_signed("<" if function is min else ">", value.ir, best)
+            best = self.builder.select(chosen, value.ir, best)
+        return Value(types.int64, best)
 
 
 # ------------------------------------------------------------------ a module of them
@@ -725,15 +747,17 @@ def _unit_of(module: ir.Module, context: Any, typing: Any) -> _Unit:
     return _units[module]
 
 
-def call_of(typing: Any, function: Any, *constants: Any) -> Callable[..., Any]:
+def call_of(typing: Any, function: Any, kind: types.Type, *constants: Any) -> Callable[..., Any]:
     """What emits a call of a ``@jit`` helper, for intrinsics that are given one.
 
-    ``emit(context, builder, *values)``, with `Value` as arguments before the constants.
+    ``emit(context, builder, value)`` returns helper(value, *constants), for a value of a type.
     """
+    if not is_translated(function.py_func):
+        return _numba_call_of(typing, function, kind, constants)
 
-    def emit(context: Any, builder: ir.IRBuilder, *values: Value) -> Any:
+    def emit(context: Any, builder: ir.IRBuilder, value: Any) -> Any:
         unit = _unit_of(builder.module, context, typing)
-        arguments = [*values, *(Constant(one) for one in constants)]
+        arguments = [Value(kind, value), *(Constant(one) for one in constants)]
         result = unit.call(builder, function.py_func, arguments)
         assert isinstance(result, Value)
         return result.ir
@@ -741,32 +765,48 @@ def call_of(typing: Any, function: Any, *constants: Any) -> Callable[..., Any]:
     return emit
 
 
-def _operand_of(kind: Any, value: Any) -> _Operand:
-    """An argument that Numba passes."""
-    if isinstance(kind, types.NumberClass):
-        return Constant(kind.instance_type)
-    return Value(kind, value)
+def _numba_call_of(
+    typing: Any, function: Any, kind: types.Type, constants: Sequence[Any]
+) -> Callable[..., Any]:
+    """The same for a helper that Numba compiles."""
+    of_function = types.Dispatcher(function)
+    others = [types.NumberClass(one) for one in constants]
+    signature = of_function.get_call_type(typing, (kind, *others), {})
+
+    def emit(context: Any, builder: ir.IRBuilder, value: Any) -> Any:
+        compiled = context.get_function(of_function, signature)
+        context.add_linking_libs(getattr(compiled, "libs", ()))
+        return compiled(builder, (value, *(context.get_dummy_value() for _ in others)))
+
+    return emit
 
 
-def emitted(function: Callable[..., Any]) -> Any:
-    """Have a function that returns nothing, and all that it calls, translated by this module.
+def is_translated(function: Callable[..., Any]) -> bool:
+    """Whether a function's source is there. If not, Numba compiles it, from its bytecode."""
+    try:
+        _source_of(function)
+    except OSError:
+        return False
+    return True
 
-    It is called from code that Numba compiles: by a region, whose outermost function it is.
-    """
 
-    def define(typing: Any, *kinds: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            unit = _unit_of(builder.module, context, typing)
-            arguments = [_operand_of(*pair) for pair in zip(kinds, values, strict=True)]
-            unit.call(builder, function, arguments)
-            return context.get_dummy_value()
+def entry_of(function: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """A region's function for Numba: it calls what is made of the region's own one here."""
+    if not is_translated(function):
+        return function
 
-        return types.void(*kinds), codegen
+    @intrinsic
+    def translated(typing: Any, context: Any, worker: Any) -> Any:
+        def codegen(target: Any, builder: Any, signature: Any, values: Any) -> Any:
+            arguments = [Value(types.int64, value) for value in values]
+            _unit_of(builder.module, target, typing).call(builder, function, arguments)
+            return target.get_dummy_value()
 
-    names = ["typing", *inspect.signature(function).parameters]
-    define.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-    )
-    define.__name__, define.__doc__ = function.__name__, function.__doc__
-    define.__module__, define.__qualname__ = function.__module__, function.__qualname__
-    return intrinsic(define)
+        return types.void(types.int64, types.int64), codegen
+
+    def entry(context: int, worker: int) -> None:
+        translated(context, worker)
+
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        setattr(entry, name, getattr(function, name))
+    return entry

@@ -27,6 +27,7 @@ from numba.np.ufunc.parallel import _launch_threads
 from fastbp.kernels.compile import cache
 from fastbp.kernels.compile.background import in_background
 from fastbp.kernels.compile.calls import call_region
+from fastbp.kernels.compile.emit import entry_of
 from fastbp.kernels.compile.linking import HelperCompiler
 
 __all__ = ["Region", "jit", "launch", "region"]
@@ -162,6 +163,7 @@ class _Entry(CFunc):
 
     def claim_and_compile(self) -> None:
         """Compile it, unless another process does: then wait for that and load it."""
+        self._pyfunc = entry_of(self._pyfunc)  # the cache knows it by what it was
         with self._cache.claim(self._sig, self._targetdescr.target_context.codegen()):
             self.compile()
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from numba import float32, float64, int64
 
 from fastbp.kernels.compile.calls import words_at
-from fastbp.kernels.compile.emit import emitted
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions import activations as f
 from fastbp.kernels.functions.loops import slopes_by_code, values_by_code
@@ -170,7 +169,7 @@ def _back(it, spare, dtype):
             store_part(c, whole, rest, load(spare.end, 0, dtype))
 
 
-@emitted
+@jit
 def _run(context, what, dtype):
     it = words_at(context, Strip)
     spare = _spare(room(4, dtype), dtype)

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.compile.emit import Value, call_of
+from fastbp.kernels.compile.emit import call_of
 from fastbp.kernels.simd.ir import emit_loop, vector_load, vector_store
 from fastbp.kernels.simd.vectors import Vector, element_of, vector_of
 
@@ -29,9 +29,7 @@ def _caller(typingctx: Any, function: Any, dtype: Any) -> _Caller | None:
     if function is None:
         return None
     element = element_of(dtype)
-    kind = vector_of(element)
-    emit = call_of(typingctx, function, element)
-    return lambda ctx, builder, x: emit(ctx, builder, Value(kind, x))
+    return call_of(typingctx, function, vector_of(element), element)
 
 
 def _load(ctx: Any, builder: ir.IRBuilder, row: Any, j: Any, target: Vector) -> Any:

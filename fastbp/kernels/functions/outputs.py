@@ -23,7 +23,6 @@ import numpy as np
 from numba import float32, float64, int64
 
 from fastbp.kernels.compile.calls import words_at
-from fastbp.kernels.compile.emit import emitted
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions import losses as f
 from fastbp.kernels.functions.activations import sigmoid
@@ -141,7 +140,7 @@ def _softmax(it, dtype):
     return fma(mass, log1p(others, dtype), zero - mean), right
 
 
-@emitted
+@jit
 def _run(context, dtype):
     it = words_at(context, Outputs)
     lanes = lanes_of(dtype)

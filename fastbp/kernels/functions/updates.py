@@ -10,7 +10,6 @@ from __future__ import annotations
 from numba import float32, float64
 
 from fastbp.kernels.compile.calls import words_at
-from fastbp.kernels.compile.emit import emitted
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions import optimizers as f
 from fastbp.kernels.functions.optimizers import Numbers
@@ -82,7 +81,7 @@ _nesterov_rows = _loop(f.nesterov, True, False)
 _adam_rows = _loop(f.adam, True, True)
 
 
-@emitted
+@jit
 def _run(context, dtype):
     it = words_at(context, Strip)
     numbers = words_at(it.numbers, Numbers)

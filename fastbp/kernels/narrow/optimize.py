@@ -12,7 +12,6 @@ from numba import float32, float64, int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_at, words_of
-from fastbp.kernels.compile.emit import emitted
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.strip import Strip, no_dropout
 from fastbp.kernels.narrow.bytes import (
@@ -184,7 +183,7 @@ def _optimize_above(plan, step, tallies, size, count, buffer, dtype):
         layer -= 1
 
 
-@emitted
+@jit
 def _run(context, what, dtype):
     it = words_at(context, _Sums)
     plan = pointer(it.plan, int64)

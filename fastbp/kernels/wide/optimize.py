@@ -18,7 +18,6 @@ from numba import float32, float64, int64
 
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_at, words_of
-from fastbp.kernels.compile.emit import emitted
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.strip import Strip, no_dropout, part_of
 from fastbp.kernels.linalg.epilogue import CALL, NOTHING, Call, Epilogue
@@ -273,7 +272,7 @@ def optimize_layers(plan, x, first, shape, worker, phase):
     return pointer(last, int64)[0]
 
 
-@emitted
+@jit
 def _run(context, worker, dtype):
     it = words_at(context, _Layers)
     plan = pointer(it.plan, int64)
