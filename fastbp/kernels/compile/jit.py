@@ -27,8 +27,8 @@ from numba.np.ufunc.parallel import _launch_threads
 from fastbp.kernels.compile import cache
 from fastbp.kernels.compile.background import in_background
 from fastbp.kernels.compile.calls import call_region
-from fastbp.kernels.compile.emit import entry_of
 from fastbp.kernels.compile.linking import HelperCompiler
+from fastbp.kernels.compile.translate import entry_of
 
 __all__ = ["Region", "jit", "launch", "region"]
 
@@ -146,6 +146,8 @@ def jit(function: Callable[..., Any] | None = None, /, *, cache: bool = False) -
 
 class _Entry(CFunc):
     """The code of a region."""
+
+    _pyfunc: Callable[[int, int], None]
 
     def enable_caching(self) -> None:
         self._cache = cache.KernelCache(self._pyfunc)

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastbp.kernels.compile.emit import call_of
+from fastbp.kernels.compile.translate import call_of
 from fastbp.kernels.simd.ir import emit_loop, vector_load, vector_store
 from fastbp.kernels.simd.vectors import Vector, element_of, vector_of
 
