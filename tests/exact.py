@@ -55,7 +55,7 @@ def normal(x: Array) -> Array:
         tail[t < 2] = 0.5 - density(near) * total
     if far.size:
         fraction = far
-        for k in range(int(800 / far.min() ** 2) + 3, 0, -1):  # 203 from 2 on, where it is slowest
+        for k in range(int(800 / far.min() ** 2) + 20, 0, -1):  # most near 2
             fraction = far + k / fraction
         tail[t >= 2] = density(far) / fraction
     return np.where(x < 0, tail, 1 - tail)

@@ -147,6 +147,7 @@ def jit(function: Callable[..., Any] | None = None, /, *, cache: bool = False) -
 class _Entry(CFunc):
     """The code of a region."""
 
+    _compiler: Any
     _pyfunc: Callable[[int, int], None]
 
     def enable_caching(self) -> None:
@@ -163,9 +164,12 @@ class _Entry(CFunc):
         self._cache_hits += 1
         return True
 
+    def _compile_uncached(self) -> Any:
+        self._compiler.py_func = entry_of(self._pyfunc)
+        return super()._compile_uncached()
+
     def claim_and_compile(self) -> None:
         """Compile it, unless another process does: then wait for that and load it."""
-        self._pyfunc = entry_of(self._pyfunc)  # the cache knows it by what it was
         with self._cache.claim(self._sig, self._targetdescr.target_context.codegen()):
             self.compile()
 
