@@ -166,7 +166,7 @@ class _Entry(CFunc):
 
     def _compile_uncached(self) -> Any:
         self._compiler.py_func = entry_of(self._pyfunc)
-        return super()._compile_uncached()
+        return super()._compile_uncached()  # type: ignore[misc]
 
     def claim_and_compile(self) -> None:
         """Compile it, unless another process does: then wait for that and load it."""
