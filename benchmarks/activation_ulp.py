@@ -1,6 +1,6 @@
 """Every float32 there is, through every activation and slope: the largest error, and the order.
 
-    python benchmarks/activation_ulp.py               # all 2^32 bit patterns: a minute for each
+    python benchmarks/activation_ulp.py               # all 2^32 bit patterns: 10 to 80 s each
     python benchmarks/activation_ulp.py --quick       # one of 4096: seconds
     python benchmarks/activation_ulp.py tanh gelu     # some of them only
 
@@ -11,6 +11,11 @@ float32 nearest to the exact value to the next larger one; among subnormal resul
 Checked besides: NaN stays NaN, every finite number gives a finite one, and, where ``RISE_FROM``
 says so, a larger input never gives a smaller result. Of slopes that are computed from activations,
 all activations there can be are looked at, see ``DOMAINS``.
+
+All 2^32 on a Zen 4, largest errors in ULP: identity 0.0000, sigmoid 1.5526, sigmoid_slope 1.4998,
+tanh 1.9429, tanh_slope 1.4999, relu 0.0000, relu_slope 0.0000, leaky_relu 0.8400, leaky_relu_slope
+0.2400, elu 0.8720, elu_slope 0.5000, softplus 1.5072, softplus_slope 0.8720, gelu 4.3746. The
+yardstick was within 7e-7 ULP. Others so far by ``--quick`` only.
 
 Prints what was found; exit code 1 if an error is above ``MOST_ULP`` or anything else is wrong.
 """
