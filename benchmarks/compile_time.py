@@ -6,8 +6,9 @@
 
 Each region is compiled anew, with an empty cache. Times are of the wall clock, so let nothing else
 run; that of a pass is its own, without the functions that are compiled on the way. Passes are
-Numba's front end. What is left is LLVM, which optimises the region with all of its helpers, once
-(see `fastbp.kernels.compile.linking`), and makes machine code of it.
+Numba's front end, and the translation of the region and its helpers is in the native_lowering of
+its outermost function (see `fastbp.kernels.compile.translate`). What is left is LLVM, which
+optimises the region with all of its helpers, once, and makes machine code of it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python benchmarks/object_sizes.py            # prints the table's column for this vector width
 
-They tell how long a kernel compiles (some 15 KB a second), and a test compares them: so that
+They tell how long a kernel compiles (some 18 KB a second), and a test compares them: so that
 compile time cannot grow unseen. Another column::
 
     FASTBP_VECTOR_BITS=256 NUMBA_CPU_NAME=haswell python benchmarks/object_sizes.py

@@ -23,7 +23,13 @@ def _small(x: Array) -> Array:
 
 
 def _sigmoid(x: Array) -> Array:
-    return np.where(x < 0, _small(x), 1) / (1 + _small(x))
+    e = _small(x)
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+def _silu_slope(x: Array) -> Array:
+    s = _sigmoid(x)
+    return s * (1 + x * _sigmoid(-x))
 
 
 def density(x: Array) -> Array:
@@ -36,19 +42,22 @@ def density(x: Array) -> Array:
 
 def normal(x: Array) -> Array:
     """Phi(x): below -2 by Laplace's continued fraction, nearer to 0 by a series (Abramowitz and
-    Stegun 26.2.14 and 26.2.11)."""
+    Stegun 26.2.14 and 26.2.11), as far as each is needed."""
     t = np.abs(x)
-    near = np.minimum(t, 2)
-    term = near.copy()
-    total = near.copy()
-    for k in range(1, 60):
-        term = term * near * near / (2 * k + 1)
-        total = total + term
-    far = np.maximum(t, 2)
-    fraction = far.copy()
-    for k in range(200, 0, -1):
-        fraction = far + k / fraction
-    tail = np.where(t < 2, 0.5 - density(near) * total, density(far) / fraction)
+    near, far = t[t < 2], np.minimum(t[t >= 2], 1000)
+    tail = np.full_like(t, np.nan)
+    if near.size:
+        term, total, k = near, near, 0
+        while (term > total * np.finfo(t.dtype).eps / 4).any() and k < 60:
+            k += 1
+            term = term * near * near / (2 * k + 1)
+            total = total + term
+        tail[t < 2] = 0.5 - density(near) * total
+    if far.size:
+        fraction = far
+        for k in range(int(800 / far.min() ** 2) + 20, 0, -1):  # most near 2
+            fraction = far + k / fraction
+        tail[t >= 2] = density(far) / fraction
     return np.where(x < 0, tail, 1 - tail)
 
 
@@ -63,12 +72,15 @@ _LONG: dict[str, Callable[[Array], Array]] = {
     "gelu": lambda x: x * normal(x),
     "silu": lambda x: x * _sigmoid(x),
     "gelu_slope": lambda x: normal(x) + x * density(x),
-    "silu_slope": lambda x: _sigmoid(x) * (1 + x * _sigmoid(-x)),
+    "silu_slope": _silu_slope,
+    "sigmoid_derivative": lambda x: _small(x) / (1 + _small(x)) ** 2,
+    "tanh_derivative": lambda x: 4 * _small(2 * x) / (1 + _small(2 * x)) ** 2,
+    "elu_derivative": lambda x: np.where(x > 0, 1, np.exp(np.minimum(x, 0))),
 }
 _FROM_ACTIVATION: dict[str, Callable[[Array], Array]] = {
     "sigmoid_slope": lambda a: a * (1 - a),
     "tanh_slope": lambda a: (1 - a) * (1 + a),
-    "relu_slope": lambda a: np.where(a > 0, 1, 0 * a),
+    "relu_slope": lambda a: np.where(a > 0, a.dtype.type(1), a.dtype.type(0)),
     "leaky_relu_slope": lambda a: np.where(a > 0, a.dtype.type(1), a.dtype.type(1) / 100),
     "elu_slope": lambda a: np.where(a > 0, 1, a + 1),
     "softplus_slope": lambda a: -np.expm1(-a),

@@ -36,7 +36,8 @@ def address(array: Array | None) -> int:
     return 0 if array is None else array.ctypes.data
 
 
-def _run(what: int, c: Array, **told: Any) -> None:
+def words_of_strip(c: Array, **told: Any) -> npt.NDArray[np.int64]:
+    """What the region is told of the matrix c; ``told`` are fields of `Strip`."""
     rows, columns = c.shape
     strip = Strip(
         **dict.fromkeys(("code", "bias", "other", "second", "third", "ld", "numbers"), 0),
@@ -46,7 +47,11 @@ def _run(what: int, c: Array, **told: Any) -> None:
         columns=columns,
         dropout=NO_DROPOUT,
     )
-    words = words_of(strip._replace(**told))
+    return words_of(strip._replace(**told))
+
+
+def _run(what: int, c: Array, **told: Any) -> None:
+    words = words_of_strip(c, **told)
     layers.regions[str(c.dtype)].serial(address(words), what)
 
 

@@ -28,6 +28,7 @@ from fastbp.kernels.compile import cache
 from fastbp.kernels.compile.background import in_background
 from fastbp.kernels.compile.calls import call_region
 from fastbp.kernels.compile.linking import HelperCompiler
+from fastbp.kernels.compile.translate import entry_of
 
 __all__ = ["Region", "jit", "launch", "region"]
 
@@ -146,6 +147,9 @@ def jit(function: Callable[..., Any] | None = None, /, *, cache: bool = False) -
 class _Entry(CFunc):
     """The code of a region."""
 
+    _compiler: Any
+    _pyfunc: Callable[[int, int], None]
+
     def enable_caching(self) -> None:
         self._cache = cache.KernelCache(self._pyfunc)
 
@@ -159,6 +163,10 @@ class _Entry(CFunc):
         self._wrapper_address = self._library.get_pointer_to_function(self._wrapper_name)
         self._cache_hits += 1
         return True
+
+    def _compile_uncached(self) -> Any:
+        self._compiler.py_func = entry_of(self._pyfunc)
+        return super()._compile_uncached()  # type: ignore[misc]
 
     def claim_and_compile(self) -> None:
         """Compile it, unless another process does: then wait for that and load it."""

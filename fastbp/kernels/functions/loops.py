@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from fastbp.kernels.compile.translate import call_of
 from fastbp.kernels.simd.ir import emit_loop, vector_load, vector_store
 from fastbp.kernels.simd.vectors import Vector, element_of, vector_of
 
@@ -27,15 +28,8 @@ def _caller(typingctx: Any, function: Any, dtype: Any) -> _Caller | None:
     """What emits a call of ``function(vector, dtype)``; None of None."""
     if function is None:
         return None
-    kind = types.Dispatcher(function)
-    signature = kind.get_call_type(typingctx, (vector_of(element_of(dtype)), dtype), {})
-
-    def emit(ctx: Any, builder: ir.IRBuilder, x: Any) -> Any:
-        compiled = ctx.get_function(kind, signature)
-        ctx.add_linking_libs(getattr(compiled, "libs", ()))
-        return compiled(builder, (x, ctx.get_constant_generic(builder, dtype, None)))
-
-    return emit
+    element = element_of(dtype)
+    return call_of(typingctx, function, vector_of(element), element)
 
 
 def _load(ctx: Any, builder: ir.IRBuilder, row: Any, j: Any, target: Vector) -> Any:
