@@ -85,30 +85,33 @@ def fit_stochastic(
     incremental : bool
         Whether it is for one epoch, with the optimizer as it is.
     """
-    training, validation = data, None
+    chosen: Array | None = None  # rows that are trained on, without a copy of them; None is all
     if estimator.early_stopping:
-        training, validation = _split(estimator, data, random_state)
-    batch_size = _batch_size(estimator, len(training.y))
+        chosen, others = _split(estimator, data, random_state)
+    count = len(data.y if chosen is None else chosen)
+    batch_size = _batch_size(estimator, count)
     network = trainable_network(estimator)
     if not incremental or not hasattr(estimator, "_optimizer"):
         estimator._optimizer = OptimizerState.of(estimator)
     state: OptimizerState = estimator._optimizer
     state.fit_to([*network.weights, *network.biases])
     epochs = 1 if incremental else estimator.max_iter
-    rows, numbers = _ready(estimator, network, training, batch_size, state, epochs)
+    rows, numbers = _ready(estimator, network, data, count, batch_size, state, epochs)
     stopping = Stopping(estimator)
-    if validation is not None:
-        score = _scorer(estimator, network, validation)
+    if estimator.early_stopping:
+        score = _scorer(estimator, network, data.take(others))
         stopping = ValidationStopping(estimator, network, score, is_warm=is_warm)
     try:
-        _run(estimator, rows, numbers, state, stopping, random_state, incremental=incremental)
+        _run(
+            estimator, rows, chosen, numbers, state, stopping, random_state, incremental=incremental
+        )
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=4)
     stopping.end()
 
 
-def _split(estimator: Any, data: Data, random_state: np.random.RandomState) -> tuple[Data, Data]:
-    """Rows for training and for validation; of one output, classes in the same shares in both."""
+def _split(estimator: Any, data: Data, random_state: np.random.RandomState) -> tuple[Array, Array]:
+    """Row numbers for training and for validation; of one output, classes in their shares."""
     y = data.y if estimator._stratifies and data.y.shape[1] == 1 else None
     chosen, others = train_test_split(
         np.arange(len(data.y)),
@@ -121,7 +124,7 @@ def _split(estimator: Any, data: Data, random_state: np.random.RandomState) -> t
             "The validation set is too small. Increase 'validation_fraction' "
             "or the size of your dataset."
         )
-    return data.take(chosen), data.take(others)
+    return chosen, others
 
 
 def _batch_size(estimator: Any, rows: int) -> int:
@@ -139,6 +142,7 @@ def _ready(
     estimator: Any,
     network: Parameters,
     data: Data,
+    count: int,
     batch_size: int,
     state: OptimizerState,
     epochs: int,
@@ -150,10 +154,10 @@ def _ready(
         is_constant=state.schedule == "constant",
     )._replace(squares=estimator.alpha > 0, loss_cap=loss_cap(network))
     targets = np.ascontiguousarray(data.y, network.dtype)
-    rows = rows_of(network, data.X, targets, batch_size, recipe)
+    rows = rows_of(network, data.X, targets, count, batch_size, recipe)
     numbers = StepNumbers(
         state,
-        rows.rows,
+        count,
         batch_size,
         alpha=estimator.alpha,
         loss_share=loss_share(network),
@@ -170,6 +174,7 @@ def _scorer(estimator: Any, network: Parameters, data: Data) -> Any:
 def _run(
     estimator: Any,
     rows: Rows,
+    order: Array | None,
     numbers: StepNumbers,
     state: OptimizerState,
     stopping: Stopping,
@@ -177,7 +182,7 @@ def _run(
     *,
     incremental: bool,
 ) -> None:
-    order: Array | None = None
+    """Train epoch by epoch; ``order`` has the rows as they come, if they are not all."""
     estimator.n_iter_ = 0
     for _ in range(estimator.max_iter):
         if estimator.shuffle:
