@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils._metadata_requests import UNUSED
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     type_of_target,
     unique_labels,
 )
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from fastbp.estimators.base import STOCHASTIC_SOLVERS, BaseMLP
+from fastbp.estimators.class_weights import weights_of_rows
 from fastbp.estimators.forward import chunks
 from fastbp.estimators.scoring import accuracy
 
 __all__ = ["MLPClassifier"]
 
 Array = npt.NDArray[Any]
+
+_ONE_LABEL = ("binary", "multiclass")  # what scikit-learn calls targets of one label a row
 
 
 def _is_stochastic(estimator: Any) -> bool:
@@ -37,6 +42,12 @@ def _is_stochastic(estimator: Any) -> bool:
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """TODO."""
 
+    __metadata_request__partial_fit: ClassVar = {"epochs": UNUSED}  # which is no data
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMLP._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
+    }
     _stratifies = True
 
     def __init__(
@@ -65,6 +76,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: Any = 1e-8,
         n_iter_no_change: Any = 10,
         max_fun: Any = 15000,
+        class_weight: Any = None,
+        scoring: Any = None,
+        dropout: Any = 0.0,
+        continue_training: Any = False,
+        max_seconds: Any = None,
+        threads: Any = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -91,7 +108,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
+            scoring=scoring,
+            dropout=dropout,
+            continue_training=continue_training,
+            max_seconds=max_seconds,
+            threads=threads,
         )
+        self.class_weight = class_weight
 
     # ------------------------------------------------------------------ fit
 
@@ -121,13 +144,48 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`self.classes_` has {self.classes_}. 'y' has {classes}."
             )
 
+    def _validate_held_out_targets(self, y: Any, name: str = "y_val") -> Array:
+        y = check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name=name)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        known, kind = self._label_binarizer, type_of_target(y, input_name=name)
+        kinds = _ONE_LABEL if known.y_type_ in _ONE_LABEL else (known.y_type_,)
+        if kind not in kinds:
+            raise ValueError(f"{name} is {kind}, but the network was fitted to {known.y_type_} y")
+        unknown = np.setdiff1d(unique_labels(y), self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"{name} has classes {unknown}, but the network was fitted to {self.classes_}"
+            )
+        return np.asarray(known.transform(y).astype(bool))
+
+    def _weigh(self, y: Any, sample_weight: Any, *, incremental: bool) -> Any:
+        if self.class_weight is None:
+            return sample_weight
+        of_rows = weights_of_rows(self.class_weight, y, self.classes_, incremental=incremental)
+        return of_rows if sample_weight is None else sample_weight * of_rows
+
+    def _labels_of_targets(self, y: Array) -> Any:
+        targets = y.astype(np.intp)
+        return self._label_binarizer.inverse_transform(
+            targets.ravel() if len(y[0]) == 1 else targets
+        )
+
     def _output_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     @available_if(_is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Update the model with a single iteration over the given data.
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        *,
+        epochs: int = 1,
+    ) -> Self:
+        """Update the model with a single iteration over the given data, or several.
 
         Parameters
         ----------
@@ -141,6 +199,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Classes across all calls to partial_fit, such as ``np.unique`` of the whole data set's
             y. They are needed in the first call and can be left out later; y need not contain all
             of them.
+        epochs : int, default=1
+            Iterations over the data, no more and no less unless `max_seconds` are over.
 
         Returns
         -------
@@ -150,7 +210,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if _check_partial_fit_first_call(self, classes):
             is_multilabel = type_of_target(y).startswith("multilabel")
             self._label_binarizer = LabelBinarizer().fit(y if is_multilabel else classes)
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._partial_fit(X, y, sample_weight, epochs)
 
     # ------------------------------------------------------------------ use
 

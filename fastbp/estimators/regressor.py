@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.scoring import r2
@@ -20,6 +21,8 @@ Array = npt.NDArray[Any]
 
 class MLPRegressor(RegressorMixin, BaseMLP):
     """TODO."""
+
+    __metadata_request__partial_fit: ClassVar = {"epochs": UNUSED}  # which is no data
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
@@ -53,6 +56,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: Any = 1e-8,
         n_iter_no_change: Any = 10,
         max_fun: Any = 15000,
+        scoring: Any = None,
+        dropout: Any = 0.0,
+        continue_training: Any = False,
+        max_seconds: Any = None,
+        threads: Any = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -79,6 +87,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
+            scoring=scoring,
+            dropout=dropout,
+            continue_training=continue_training,
+            max_seconds=max_seconds,
+            threads=threads,
         )
 
     # ------------------------------------------------------------------ fit
@@ -86,12 +99,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _validate_targets(self, y: Any, *, incremental: bool) -> Array:
         return np.asarray(y)
 
+    def _validate_held_out_targets(self, y: Any, name: str = "y_val") -> Array:
+        return np.asarray(check_array(y, ensure_2d=False, input_name=name, dtype="numeric"))
+
+    def _labels_of_targets(self, y: Array) -> Any:
+        return y[:, 0] if y.shape[1] == 1 else y
+
     def _output_activation(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Update the model with a single iteration over the given data.
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, epochs: int = 1) -> Self:
+        """Update the model with a single iteration over the given data, or several.
 
         Parameters
         ----------
@@ -101,13 +120,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             The target values.
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights.
+        epochs : int, default=1
+            Iterations over the data, no more and no less unless `max_seconds` are over.
 
         Returns
         -------
         self : object
             The trained model.
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._partial_fit(X, y, sample_weight, epochs)
 
     # ------------------------------------------------------------------ use
 

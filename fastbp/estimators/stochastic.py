@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from typing import Any, NamedTuple
 
@@ -11,15 +12,18 @@ import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from fastbp.estimators.forward import outputs
+from fastbp.estimators.callbacks import Hooks
+from fastbp.estimators.continuing import Course
+from fastbp.estimators.options import dropout_of, penalty_of
 from fastbp.estimators.rows import Rows, rows_of
 from fastbp.estimators.state import OptimizerState
 from fastbp.estimators.steps import RowWeights, StepNumbers
-from fastbp.estimators.stopping import Stopping, ValidationStopping
+from fastbp.estimators.stopping import Stopping, ValidationStopping, begin_curves
+from fastbp.estimators.validation import Validation
 from fastbp.estimators.weights import trainable_network
 from fastbp.parameters import Parameters
 
-__all__ = ["Data", "fit_stochastic", "loss_cap", "loss_share"]
+__all__ = ["Call", "Data", "fit_stochastic", "loss_cap", "loss_share"]
 
 Array = npt.NDArray[Any]
 
@@ -53,15 +57,21 @@ def loss_share(network: Parameters) -> float:
     return 1 / network.layer_sizes[-1] if network.loss_function == "squared_error" else 1.0
 
 
+class Call(NamedTuple):
+    """What one call of `fit` or `partial_fit` asks for."""
+
+    hooks: Hooks
+    is_warm: bool = False  # whether the parameters come from a training before
+    incremental: bool = False  # whether the optimizer is as the call before has left it
+    epochs: int = 1  # of an incremental call, neither more nor less
+    deadline: float = math.inf  # of `time.monotonic`, see `max_seconds`
+    validation: Data | None = None  # rows of the user's own
+
+
 def fit_stochastic(
-    estimator: Any,
-    data: Data,
-    random_state: np.random.RandomState,
-    *,
-    is_warm: bool,
-    incremental: bool,
+    estimator: Any, data: Data, random_state: np.random.RandomState, call: Call
 ) -> None:
-    """Train an estimator, whose parameters are there, by sgd or adam.
+    """Train an estimator, whose parameters are there, by sgd, adam or adamw.
 
     Parameters
     ----------
@@ -69,46 +79,94 @@ def fit_stochastic(
     data : Data
     random_state : RandomState
         Splits and shuffles.
-    is_warm : bool
-        Whether the parameters come from a training before.
-    incremental : bool
-        Whether it is for one epoch, with the optimizer as it is.
+    call : Call
     """
-    training, validation = data, None
-    if estimator.early_stopping:
-        training, validation = _split(estimator, data, random_state)
+    if not hasattr(estimator, "loss_curve_"):  # as after solver="lbfgs"
+        begin_curves(estimator)
+    course = _course(estimator, random_state, call)
+    random_state = course.random_state
+    training, validation = data, call.validation
+    if estimator.early_stopping and validation is None:
+        training, validation = _split(estimator, data, random_state, course, call.hooks)
     batch_size = _batch_size(estimator, len(training.y))
     network = trainable_network(estimator)
-    if not incremental or not hasattr(estimator, "_optimizer"):
-        estimator._optimizer = OptimizerState.of(estimator)
-    state: OptimizerState = estimator._optimizer
+    state = _state(estimator, random_state, call)
     state.fit_to([*network.weights, *network.biases])
     rows, numbers = _ready(estimator, network, training, batch_size, state)
-    stopping = Stopping(estimator)
-    if validation is not None:
-        score = _scorer(estimator, network, validation)
-        stopping = ValidationStopping(estimator, network, score, is_warm=is_warm)
+    stopping = _stopping(estimator, network, validation, course, is_warm=call.is_warm)
     try:
-        _run(estimator, rows, numbers, state, stopping, random_state, incremental=incremental)
+        _run(estimator, rows, numbers, state, stopping, course, call)
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=4)
+        warnings.warn("Training interrupted by user.", stacklevel=5)
     stopping.end()
 
 
-def _split(estimator: Any, data: Data, random_state: np.random.RandomState) -> tuple[Data, Data]:
-    """Rows for training and for validation; of one output, classes in the same shares in both."""
-    y = data.y if estimator._stratifies and data.y.shape[1] == 1 else None
-    chosen, others = train_test_split(
-        np.arange(len(data.y)),
-        random_state=random_state,
-        test_size=estimator.validation_fraction,
-        stratify=y,
+def _course(estimator: Any, random_state: np.random.RandomState, call: Call) -> Course:
+    """The random numbers of this call: where those of the last one ended, if so asked."""
+    goes_on = estimator.continue_training and call.is_warm
+    course: Course | None = getattr(estimator, "_course", None) if goes_on else None
+    if course is None:
+        course = Course(random_state)
+    vars(estimator).pop("_course", None)
+    if estimator.continue_training:
+        estimator._course = course
+    return course
+
+
+def _state(estimator: Any, random_state: np.random.RandomState, call: Call) -> OptimizerState:
+    """The optimizer, which begins anew in each call of `fit` unless it is to go on."""
+    before: OptimizerState | None = getattr(estimator, "_optimizer", None)
+    if call.incremental and before is not None:
+        state = before
+    else:
+        state = estimator._optimizer = OptimizerState.of(estimator)
+        if estimator.continue_training and call.is_warm and before is not None:
+            state.go_on_from(before)
+    # Without dropout nothing is drawn, so that scikit-learn's random numbers stay what they are.
+    if state.dropout_seed is None and dropout_of(estimator, len(estimator.coefs_) - 1):
+        state.dropout_seed = int(random_state.randint(np.iinfo(np.int64).max))
+    return state
+
+
+def _stopping(
+    estimator: Any, network: Parameters, data: Data | None, course: Course, *, is_warm: bool
+) -> Stopping:
+    validation = None if data is None else Validation(estimator, network, *data)
+    if validation is None or not estimator.early_stopping:
+        return Stopping(estimator, validation)
+    return ValidationStopping(
+        estimator,
+        network,
+        validation,
+        is_warm=is_warm,
+        course=course if estimator.continue_training else None,
     )
+
+
+def _split(
+    estimator: Any,
+    data: Data,
+    random_state: np.random.RandomState,
+    course: Course,
+    hooks: Hooks,
+) -> tuple[Data, Data]:
+    """Rows for training and for validation; of one output, classes in the same shares in both."""
+    split = course.split_of(len(data.y))
+    if split is None:
+        y = data.y if estimator._stratifies and data.y.shape[1] == 1 else None
+        split = train_test_split(
+            np.arange(len(data.y)),
+            random_state=random_state,
+            test_size=estimator.validation_fraction,
+            stratify=y,
+        )
+    chosen, others = course.split = tuple(split)
     if len(others) < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' "
             "or the size of your dataset."
         )
+    hooks.take(chosen)
     return data.take(chosen), data.take(others)
 
 
@@ -129,24 +187,22 @@ def _ready(
     weights = None if data.weights is None else RowWeights(data.weights, network.dtype)
     recipe = state.rule.to_recipe(
         state.kept,
+        dropout=dropout_of(estimator, len(network.weights) - 1),
+        seed=state.dropout_seed or 0,
         row_weights=None if weights is None else weights.scaled,
         is_constant=state.schedule == "constant",
-    )._replace(squares=estimator.alpha > 0, loss_cap=loss_cap(network))
+    )._replace(squares=penalty_of(estimator) > 0, loss_cap=loss_cap(network))
     targets = np.ascontiguousarray(data.y, network.dtype)
     rows = rows_of(network, data.X, targets, batch_size, recipe)
     numbers = StepNumbers(
         state,
         rows.rows,
         batch_size,
-        alpha=estimator.alpha,
+        alpha=penalty_of(estimator),
         loss_share=loss_share(network),
         weights=weights,
     )
     return rows, numbers
-
-
-def _scorer(estimator: Any, network: Parameters, data: Data) -> Any:
-    return lambda: estimator._score_outputs(outputs(network, data.X), data.y, data.weights)
 
 
 def _run(
@@ -155,17 +211,17 @@ def _run(
     numbers: StepNumbers,
     state: OptimizerState,
     stopping: Stopping,
-    random_state: np.random.RandomState,
-    *,
-    incremental: bool,
+    course: Course,
+    call: Call,
 ) -> None:
-    order: Array | None = None
+    order = course.order_of(rows.rows)
     estimator.n_iter_ = 0
-    for _ in range(estimator.max_iter):
+    for _ in range(call.epochs if call.incremental else estimator.max_iter):
+        call.hooks.begin_task("epoch")
         if estimator.shuffle:
             # In the order and the state that `sklearn.utils.shuffle` of the row numbers leaves.
-            shuffled = random_state.permutation(rows.rows)
-            order = shuffled if order is None else order[shuffled]
+            shuffled = course.random_state.permutation(rows.rows)
+            order = course.order = shuffled if order is None else order[shuffled]
         rows.clear()
         try:
             rows.train(order, numbers.of_epoch(order), state.steps)
@@ -178,20 +234,36 @@ def _run(
         estimator.loss_curve_.append(loss)
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_:d}, loss = {loss:.8f}")
-        reason = stopping.end_epoch(loss)
-        state.end_epoch(estimator.t_)
-        if reason is not None:
-            is_over, what = state.stop_or_slow_down()
-            if estimator.verbose:
-                print(f"{reason} {what}")
-            if is_over:
-                return
-            estimator._no_improvement_count = 0
-        if incremental:
+        is_over = _end_epoch(estimator, state, stopping, loss) and not call.incremental
+        if call.hooks.end_task() or is_over:
             return
+        if time.monotonic() >= call.deadline:
+            break
+    if not call.incremental:
+        _warn(estimator)
+
+
+def _end_epoch(estimator: Any, state: OptimizerState, stopping: Stopping, loss: float) -> bool:
+    """Look for progress, and do what is to be done without: whether training is over."""
+    reason = stopping.end_epoch(loss)
+    state.end_epoch(estimator.t_)
+    if reason is None:
+        return False
+    is_over, what = state.stop_or_slow_down()
+    if estimator.verbose:
+        print(f"{reason} {what}")
+    if not is_over:
+        estimator._no_improvement_count = 0
+    return is_over
+
+
+def _warn(estimator: Any) -> None:
+    """Warn that training has ended before it converged."""
+    limit = f"Maximum iterations ({estimator.max_iter})"
+    if estimator.n_iter_ < estimator.max_iter:
+        limit = f"Maximum time (max_seconds={estimator.max_seconds})"
     warnings.warn(
-        f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
-        "reached and the optimization hasn't converged yet.",
+        f"Stochastic Optimizer: {limit} reached and the optimization hasn't converged yet.",
         ConvergenceWarning,
-        stacklevel=5,
+        stacklevel=7,
     )
