@@ -19,13 +19,14 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_consistent_length,
+    check_is_fitted,
     check_scalar,
     validate_data,
 )
 
 from fastbp.engine.limits import thread_limit
 from fastbp.estimators.callbacks import CallbackSupportMixin, Hooks
-from fastbp.estimators.forward import outputs
+from fastbp.estimators.forward import is_finite, outputs
 from fastbp.estimators.initial import random_layers
 from fastbp.estimators.inside import InsideMixin
 from fastbp.estimators.lbfgs import fit_lbfgs
@@ -41,6 +42,7 @@ Array = npt.NDArray[Any]
 
 STOCHASTIC_SOLVERS = ("adam", "adamw", "sgd")
 _DTYPES = (np.float64, np.float32, np.uint8)  # that X keeps; all others become the first
+_KEPT = frozenset(map(np.dtype, _DTYPES))
 _NO_LIMIT = contextlib.nullcontext()
 _NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may"
@@ -345,7 +347,22 @@ class BaseMLP(CallbackSupportMixin, InsideMixin, BaseEstimator, ABC):
 
     # ------------------------------------------------------------------ use
 
+    def _check_is_fitted(self) -> None:
+        if "coefs_" not in self.__dict__:  # so that a call does not take a tenth longer
+            check_is_fitted(self)
+
     def _validate_rows(self, X: Any) -> Any:
+        """X as `validate_data` returns it: most arrays are seen at a glance to be right."""
+        if (
+            type(X) is np.ndarray
+            and X.ndim == 2
+            and X.dtype in _KEPT
+            and X.shape[1] == getattr(self, "n_features_in_", None)
+            and len(X) > 0
+            and "feature_names_in_" not in self.__dict__
+            and is_finite(X)
+        ):
+            return X
         return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False)
 
     def _outputs(self, X: Any) -> Array:
