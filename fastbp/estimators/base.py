@@ -260,7 +260,7 @@ class BaseMLP(CallbackSupportMixin, InsideMixin, BaseEstimator, ABC):
         check_options(self, len(hidden_layer_sizes), validates=rows_val is not None)
         check_scorer(self)
         is_warm = hasattr(self, "coefs_") and (self.warm_start or incremental)
-        data = self._validate_data(X, y, sample_weight, incremental=incremental, reset=not is_warm)
+        data = self._validate_fit(X, y, sample_weight, incremental=incremental, reset=not is_warm)
         outputs_before = self.coefs_[-1].shape[1] if is_warm else data.y.shape[1]
         if outputs_before != data.y.shape[1]:
             raise ValueError(
@@ -283,6 +283,7 @@ class BaseMLP(CallbackSupportMixin, InsideMixin, BaseEstimator, ABC):
             fit_lbfgs(self, data, call)
         if not all(np.isfinite(array).all() for array in chain(self.coefs_, self.intercepts_)):
             raise ValueError(_NON_FINITE)
+        network_of(self)  # makes what predicting keeps, so that predicting changes no attribute
         hooks.end()
         return self
 
@@ -293,7 +294,7 @@ class BaseMLP(CallbackSupportMixin, InsideMixin, BaseEstimator, ABC):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return sizes
 
-    def _validate_data(
+    def _validate_fit(
         self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
     ) -> Data:
         X, y = validate_data(
@@ -352,7 +353,7 @@ class BaseMLP(CallbackSupportMixin, InsideMixin, BaseEstimator, ABC):
             check_is_fitted(self)
 
     def _validate_rows(self, X: Any) -> Any:
-        """X as `validate_data` returns it: most arrays are seen at a glance to be right."""
+        """Return X as `validate_data` does; most arrays are seen at a glance to be right."""
         if (
             type(X) is np.ndarray
             and X.ndim == 2
@@ -363,7 +364,8 @@ class BaseMLP(CallbackSupportMixin, InsideMixin, BaseEstimator, ABC):
             and is_finite(X)
         ):
             return X
-        return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False)
+        # Other dtypes are converted some rows at a time.
+        return validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
 
     def _outputs(self, X: Any) -> Array:
         """The activation of the output layer for rows, (n, n_outputs)."""

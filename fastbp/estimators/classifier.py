@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._metadata_requests import UNUSED
@@ -407,10 +408,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         self._check_is_fitted()
         X = self._validate_rows(X)
-        if self._label_binarizer.y_type_.startswith("multilabel"):
-            return self._labels(self._outputs(X))
         parts = [self._labels(self._outputs(some)) for _, some in chunks(X, 8 * self.n_outputs_)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if len(parts) == 1:
+            return parts[0]
+        return sparse.vstack(parts) if sparse.issparse(parts[0]) else np.concatenate(parts)
 
     def predict_proba(self, X: Any) -> Array:
         """Probability estimates.

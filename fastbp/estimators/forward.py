@@ -14,7 +14,7 @@ from fastbp.estimators.rows import is_sparse
 from fastbp.evaluation import output_of
 from fastbp.parameters import Parameters
 
-__all__ = ["chunks", "is_finite", "outputs"]
+__all__ = ["chunks", "is_finite", "outputs", "readable"]
 
 Array = npt.NDArray[Any]
 
@@ -40,15 +40,29 @@ def is_finite(X: Array) -> bool:
     return X.dtype.kind == "u" or bool(np.isfinite(X.sum()))
 
 
+@quietly
 def outputs(network: Parameters, X: Any) -> Array:
-    """The activation of the output layer, (n, n_L) in the network's dtype."""
-    if not is_sparse(X):
+    """The activation of the output layer, (n, n_L) in the network's dtype.
+
+    Rows that compiled code cannot read, as they are sparse or of another dtype, are converted some
+    at a time.
+    """
+    row_bytes = network.dtype.itemsize * network.layer_sizes[-1]
+    is_read = not is_sparse(X) and X.dtype in CODES
+    if is_read and X.shape[0] * row_bytes <= _CHUNK_BYTES:
         return _outputs(network, X)
-    rows = X.tocsr()
-    made = np.empty((rows.shape[0], network.layer_sizes[-1]), network.dtype)
-    for part, some in chunks(rows, rows.shape[1] * rows.dtype.itemsize):
-        made[part] = _outputs(network, some.toarray())
+    if not is_read:
+        row_bytes = max(row_bytes, X.shape[1] * np.dtype(np.float64).itemsize)
+    made = np.empty((X.shape[0], network.layer_sizes[-1]), network.dtype)
+    for part, some in chunks(X.tocsr() if is_sparse(X) else X, row_bytes):
+        made[part] = _outputs(network, readable(some))
     return made
+
+
+def readable(X: Any) -> Array:
+    """Rows as an array of a dtype that compiled code reads."""
+    rows = X.toarray() if is_sparse(X) else X
+    return np.asarray(rows if rows.dtype in CODES else rows.astype(np.float64))
 
 
 def _outputs(network: Parameters, X: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from fastbp.engine.inputs import as_input
-from fastbp.estimators.forward import chunks
+from fastbp.estimators.forward import chunks, readable
 from fastbp.estimators.rows import is_sparse
 from fastbp.estimators.weights import network_of
 from fastbp.gradients import input_gradient, layers
@@ -96,5 +96,4 @@ class InsideMixin:
 
 
 def _dense(network: Any, X: Any) -> Array:
-    rows = X.toarray() if is_sparse(X) else X
-    return as_input(rows, network.layer_sizes[0], network.dtype)
+    return as_input(readable(X), network.layer_sizes[0], network.dtype)

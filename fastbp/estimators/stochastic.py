@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import warnings
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
+from sklearn.neural_network import _base
 
 from fastbp.estimators.callbacks import Hooks
 from fastbp.estimators.continuing import Course
@@ -20,6 +22,7 @@ from fastbp.estimators.state import OptimizerState
 from fastbp.estimators.steps import RowWeights, StepNumbers
 from fastbp.estimators.stopping import Stopping, ValidationStopping, begin_curves
 from fastbp.estimators.validation import Validation
+from fastbp.estimators.verbose import say
 from fastbp.estimators.weights import trainable_network
 from fastbp.parameters import Parameters
 
@@ -48,13 +51,21 @@ def loss_cap(network: Parameters) -> float:
     return math.inf
 
 
+@functools.cache
+def _is_mean_over_outputs() -> bool:
+    """Whether the squared error of the installed scikit-learn is one, or a sum over outputs."""
+    squared_error = _base.LOSS_FUNCTIONS["squared_error"]
+    return bool(squared_error(np.zeros((1, 2)), np.ones((1, 2))) < 1)
+
+
 def loss_share(network: Parameters) -> float:
     """What a row's loss, summed over outputs, is multiplied by.
 
-    scikit-learn's squared error is a mean over outputs, though its gradient is that of their sum
-    (scikit-learn#8349).
+    scikit-learn's squared error has been a mean over outputs, while its gradient is that of their
+    sum (scikit-learn#8349): the loss follows the installed version, and stopping with it.
     """
-    return 1 / network.layer_sizes[-1] if network.loss_function == "squared_error" else 1.0
+    is_squared = network.loss_function == "squared_error"
+    return 1 / network.layer_sizes[-1] if is_squared and _is_mean_over_outputs() else 1.0
 
 
 class Call(NamedTuple):
@@ -232,8 +243,7 @@ def _run(
         estimator.loss_ = loss
         estimator.t_ += rows.rows
         estimator.loss_curve_.append(loss)
-        if estimator.verbose:
-            print(f"Iteration {estimator.n_iter_:d}, loss = {loss:.8f}")
+        say(estimator, f"Iteration {estimator.n_iter_:d}, loss = {loss:.8f}")
         is_over = _end_epoch(estimator, state, stopping, loss) and not call.incremental
         if call.hooks.end_task() or is_over:
             return
@@ -250,8 +260,7 @@ def _end_epoch(estimator: Any, state: OptimizerState, stopping: Stopping, loss: 
     if reason is None:
         return False
     is_over, what = state.stop_or_slow_down()
-    if estimator.verbose:
-        print(f"{reason} {what}")
+    say(estimator, f"{reason} {what}")
     if not is_over:
         estimator._no_improvement_count = 0
     return is_over

@@ -13,6 +13,7 @@ from sklearn.metrics import check_scoring
 
 from fastbp.engine.inputs import quietly
 from fastbp.estimators.forward import outputs
+from fastbp.estimators.verbose import say
 from fastbp.parameters import Parameters
 
 __all__ = ["Validation", "check_scorer", "data_loss"]
@@ -101,8 +102,7 @@ class Validation:
         else:
             score = estimator._score_outputs(values, y, weights)
         estimator.validation_scores_.append(score)
-        if estimator.verbose:
-            print(f"Validation score: {score:f}")
+        say(estimator, f"Validation score: {score:f}")
         return float(score)
 
     def _score(self, scorer: Callable[..., float]) -> float:
