@@ -87,6 +87,20 @@ def test_one_name_is_the_same_as_that_name_for_each_layer(solver):
 
 
 @pytest.mark.parametrize(
+    ("names", "factors"),  # of the output layer that of the last hidden one
+    [(("logistic", "relu"), (2, 6, 6)), (["tanh", "sigmoid"], (6, 2, 2)), ("sigmoid", (2, 2, 2))],
+)
+def test_each_layer_is_drawn_for_its_activation(names, factors):
+    rng = np.random.RandomState(0)
+    sizes = (100, 80, 60, 40)
+    weights, biases = random_layers(sizes, names, np.dtype(np.float64), rng)
+    for i, factor in enumerate(factors):
+        bound = np.sqrt(factor / (sizes[i] + sizes[i + 1]))
+        assert 0.99 * bound < np.abs(weights[i]).max() <= bound
+        assert 0.8 * bound < np.abs(biases[i]).max() <= bound
+
+
+@pytest.mark.parametrize(
     ("activation", "message"),
     [
         ("mish", "The 'activation' parameter of MLPRegressor must be"),

@@ -408,10 +408,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         self._check_is_fitted()
         X = self._validate_rows(X)
-        parts = [self._labels(self._outputs(some)) for _, some in chunks(X, 8 * self.n_outputs_)]
-        if len(parts) == 1:
-            return parts[0]
-        return sparse.vstack(parts) if sparse.issparse(parts[0]) else np.concatenate(parts)
+        made = [self._labels(self._outputs(some)) for _, some in chunks(X, 8 * self.n_outputs_)]
+        if len(made) == 1:
+            return made[0]
+        return sparse.vstack(made) if sparse.issparse(made[0]) else np.concatenate(made)
 
     def predict_proba(self, X: Any) -> Array:
         """Probability estimates.

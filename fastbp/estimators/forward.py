@@ -40,7 +40,6 @@ def is_finite(X: Array) -> bool:
     return X.dtype.kind == "u" or bool(np.isfinite(X.sum()))
 
 
-@quietly
 def outputs(network: Parameters, X: Any) -> Array:
     """The activation of the output layer, (n, n_L) in the network's dtype.
 

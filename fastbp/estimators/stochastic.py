@@ -95,13 +95,12 @@ def fit_stochastic(
     if not hasattr(estimator, "loss_curve_"):  # as after solver="lbfgs"
         begin_curves(estimator)
     course = _course(estimator, random_state, call)
-    random_state = course.random_state
     training, validation = data, call.validation
     if estimator.early_stopping and validation is None:
-        training, validation = _split(estimator, data, random_state, course, call.hooks)
+        training, validation = _split(estimator, data, course, call.hooks)
     batch_size = _batch_size(estimator, len(training.y))
     network = trainable_network(estimator)
-    state = _state(estimator, random_state, call)
+    state = _state(estimator, course, call)
     state.fit_to([*network.weights, *network.biases])
     rows, numbers = _ready(estimator, network, training, batch_size, state)
     stopping = _stopping(estimator, network, validation, course, is_warm=call.is_warm)
@@ -124,7 +123,7 @@ def _course(estimator: Any, random_state: np.random.RandomState, call: Call) -> 
     return course
 
 
-def _state(estimator: Any, random_state: np.random.RandomState, call: Call) -> OptimizerState:
+def _state(estimator: Any, course: Course, call: Call) -> OptimizerState:
     """The optimizer, which begins anew in each call of `fit` unless it is to go on."""
     before: OptimizerState | None = getattr(estimator, "_optimizer", None)
     if call.incremental and before is not None:
@@ -135,7 +134,7 @@ def _state(estimator: Any, random_state: np.random.RandomState, call: Call) -> O
             state.go_on_from(before)
     # Without dropout nothing is drawn, so that scikit-learn's random numbers stay what they are.
     if state.dropout_seed is None and dropout_of(estimator, len(estimator.coefs_) - 1):
-        state.dropout_seed = int(random_state.randint(np.iinfo(np.int64).max))
+        state.dropout_seed = int(course.random_state.randint(np.iinfo(np.int64).max))
     return state
 
 
@@ -154,20 +153,14 @@ def _stopping(
     )
 
 
-def _split(
-    estimator: Any,
-    data: Data,
-    random_state: np.random.RandomState,
-    course: Course,
-    hooks: Hooks,
-) -> tuple[Data, Data]:
+def _split(estimator: Any, data: Data, course: Course, hooks: Hooks) -> tuple[Data, Data]:
     """Rows for training and for validation; of one output, classes in the same shares in both."""
     split = course.split_of(len(data.y))
     if split is None:
         y = data.y if estimator._stratifies and data.y.shape[1] == 1 else None
         split = train_test_split(
             np.arange(len(data.y)),
-            random_state=random_state,
+            random_state=course.random_state,
             test_size=estimator.validation_fraction,
             stratify=y,
         )
