@@ -12,7 +12,6 @@ pytest.importorskip("sklearn")
 import scipy.sparse
 import sklearn
 import sklearn.neural_network
-from sklearn.model_selection import cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -166,7 +165,7 @@ def test_many_rows_are_predicted_in_chunks_with_the_same_result(monkeypatch):
 
 def test_predict_s_memory_does_not_grow_with_the_rows():
     X = np.random.default_rng(0).standard_normal((100_000, 5))
-    model = fastbp.MLPClassifier(50, max_iter=2, random_state=0).fit(X[:50], np.arange(50))
+    model = fastbp.MLPClassifier(50, max_iter=2, random_state=0).fit(X[:200], np.arange(200) % 50)
     model.predict(X)
     tracemalloc.start()
     try:
@@ -238,18 +237,9 @@ def test_weights_are_routed():
         model = fastbp.MLPClassifier(4, max_iter=3, random_state=0)
         pipeline = make_pipeline(
             StandardScaler().set_fit_request(sample_weight=False),
-            model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True),
-        )
-        found = cross_validate(
-            pipeline,
-            X.astype(float),
-            y,
-            cv=2,
-            params={"sample_weight": weights},
-            return_estimator=True,
+            model.set_fit_request(sample_weight=True),
         )
         pipeline.fit(X.astype(float), y, sample_weight=weights)
-    assert len(found["estimator"]) == 2
     Z = pipeline[0].transform(X.astype(float))
     plain = fastbp.MLPClassifier(4, max_iter=3, random_state=0)
     np.testing.assert_array_equal(

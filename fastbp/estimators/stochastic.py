@@ -102,7 +102,8 @@ def fit_stochastic(
     network = trainable_network(estimator)
     state = _state(estimator, course, call)
     state.fit_to([*network.weights, *network.biases])
-    rows, numbers = _ready(estimator, network, training, batch_size, state)
+    epochs = call.epochs if call.incremental else estimator.max_iter
+    rows, numbers = _ready(estimator, network, training, batch_size, state, epochs)
     stopping = _stopping(estimator, network, validation, course, is_warm=call.is_warm)
     try:
         _run(estimator, rows, numbers, state, stopping, course, call)
@@ -141,8 +142,10 @@ def _state(estimator: Any, course: Course, call: Call) -> OptimizerState:
 def _stopping(
     estimator: Any, network: Parameters, data: Data | None, course: Course, *, is_warm: bool
 ) -> Stopping:
-    validation = None if data is None else Validation(estimator, network, *data)
-    if validation is None or not estimator.early_stopping:
+    if data is None:
+        return Stopping(estimator)
+    validation = Validation(estimator, network, *data, loss_share(network))
+    if not estimator.early_stopping:
         return Stopping(estimator, validation)
     return ValidationStopping(
         estimator,
@@ -186,7 +189,12 @@ def _batch_size(estimator: Any, rows: int) -> int:
 
 
 def _ready(
-    estimator: Any, network: Parameters, data: Data, batch_size: int, state: OptimizerState
+    estimator: Any,
+    network: Parameters,
+    data: Data,
+    batch_size: int,
+    state: OptimizerState,
+    epochs: int,
 ) -> tuple[Rows, StepNumbers]:
     weights = None if data.weights is None else RowWeights(data.weights, network.dtype)
     recipe = state.rule.to_recipe(
@@ -205,6 +213,7 @@ def _ready(
         alpha=penalty_of(estimator),
         loss_share=loss_share(network),
         weights=weights,
+        epochs=epochs,
     )
     return rows, numbers
 

@@ -22,7 +22,9 @@ Array = npt.NDArray[Any]
 
 
 @quietly
-def data_loss(values: Array, y: Array, loss: str, weights: Array | None) -> float:
+def data_loss(
+    values: Array, y: Array, loss: str, weights: Array | None, share: float = 1.0
+) -> float:
     """The weighted mean over rows of what `loss_curve_` has the mean of, without the penalty.
 
     Parameters
@@ -33,20 +35,20 @@ def data_loss(values: Array, y: Array, loss: str, weights: Array | None) -> floa
     loss : str
         The network's: "log_loss", "cross_entropy", "squared_error" or "poisson".
     weights : ndarray of shape (n,), optional
+    share : float, default 1.0
+        What all losses are multiplied by.
     """
     if loss == "squared_error":
-        losses = 0.5 * np.mean((y - values) ** 2, axis=1, dtype=np.float64)
-        return float(np.average(losses, weights=weights))
-    if loss == "poisson":
+        losses = 0.5 * np.sum((y - values) ** 2, axis=1, dtype=np.float64)
+    elif loss == "poisson":
         losses = (xlogy(y, y / values) - y + values).sum(axis=1, dtype=np.float64)
-        return float(np.average(losses, weights=weights))
-    # As in training, no probability costs more than one of eps.
-    eps = np.finfo(values.dtype).eps
-    p = np.clip(values, eps, 1 - eps)
-    losses = -xlogy(y, p).sum(axis=1, dtype=np.float64)
-    if loss == "log_loss":
-        losses -= xlogy(1 - y.astype(p.dtype), 1 - p).sum(axis=1, dtype=np.float64)
-    return float(np.average(losses, weights=weights))
+    else:  # as in training, no probability costs more than one of eps
+        eps = np.finfo(values.dtype).eps
+        p = np.clip(values, eps, 1 - eps)
+        losses = -xlogy(y, p).sum(axis=1, dtype=np.float64)
+        if loss == "log_loss":
+            losses -= xlogy(1 - y.astype(p.dtype), 1 - p).sum(axis=1, dtype=np.float64)
+    return share * float(np.average(losses, weights=weights))
 
 
 def check_scorer(estimator: Any) -> Callable[..., float] | None:
@@ -74,13 +76,22 @@ class Validation:
     X : ndarray or sparse matrix of shape (n, n_features)
     y : ndarray of shape (n, n_outputs)
     weights : ndarray of shape (n,), optional
+    loss_share : float, default 1.0
+        What all losses are multiplied by.
     """
 
     def __init__(
-        self, estimator: Any, network: Parameters, X: Any, y: Array, weights: Array | None
+        self,
+        estimator: Any,
+        network: Parameters,
+        X: Any,
+        y: Array,
+        weights: Array | None,
+        loss_share: float = 1.0,
     ) -> None:
         self._estimator, self._network = estimator, network
         self._rows = X, y, weights
+        self._loss_share = loss_share
         self._scorer = check_scorer(estimator)
         if estimator.validation_scores_ is None:  # the training before had no such rows
             estimator.validation_scores_, estimator.best_validation_score_ = [], -np.inf
@@ -91,7 +102,7 @@ class Validation:
         """Add loss and score, of which more is better, to the curves; the score."""
         estimator, (X, y, weights) = self._estimator, self._rows
         values = outputs(self._network, X)
-        loss = data_loss(values, y, self._network.loss_function, weights)
+        loss = data_loss(values, y, self._network.loss_function, weights, self._loss_share)
         estimator.validation_loss_curve_.append(loss)
         if not np.isfinite(values).all():  # scorers refuse such outputs
             score = np.nan
