@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.metrics import (
     accuracy_score,
@@ -19,6 +20,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from fastbp import MLPClassifier, MLPRegressor
 
@@ -222,6 +225,25 @@ def test_a_scorer_is_given_the_weights_and_no_warning_for_names_of_columns():
     np.testing.assert_array_equal(seen[-1][0], model.predict(X[80:]))
     np.testing.assert_array_equal(seen[-1][1], y[80:])
     np.testing.assert_array_equal(seen[-1][2], weights[80:])
+
+
+def test_a_pipeline_hands_validation_rows_on():
+    X, y, X_val, y_val = _halves("three")
+    with config_context(enable_metadata_routing=True):
+        model = _model("three").set_fit_request(X_val=True, y_val=True)
+        pipeline = Pipeline(
+            [("scale", StandardScaler()), ("model", model)], transform_input=["X_val"]
+        ).fit(X, y, X_val=X_val, y_val=y_val)
+    scores = pipeline[-1].validation_scores_
+    assert pipeline.score(X_val, y_val) == scores[-1]
+
+
+@pytest.mark.parametrize("case", ["several", "numbers"])
+def test_sparse_targets_are_as_dense_ones(case):
+    X, y, X_val, y_val = _halves(case)
+    dense = _model(case).fit(X, y, X_val=X_val, y_val=y_val)
+    other = _model(case).fit(X, sparse.csr_array(y), X_val=X_val, y_val=sparse.csr_array(y_val))
+    assert other.validation_loss_curve_ == dense.validation_loss_curve_
 
 
 def test_a_training_that_diverges_has_scores_that_are_nan():

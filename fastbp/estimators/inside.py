@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from fastbp.engine.inputs import as_input
-from fastbp.estimators.forward import chunks, readable
+from fastbp.estimators.forward import chunks
 from fastbp.estimators.rows import is_sparse
 from fastbp.estimators.weights import network_of
 from fastbp.gradients import input_gradient, layers
@@ -47,7 +47,7 @@ class InsideMixin:
         # Z and A of all layers of a chunk, and of sparse rows the dense ones.
         row_bytes = network.dtype.itemsize * 2 * sum(sizes)
         with estimator._limited():
-            for part, some in chunks(X.tocsr() if is_sparse(X) else X, row_bytes):
+            for part, some in chunks(X, row_bytes):
                 for whole, a in zip(made, layers(network, _dense(network, some))[1], strict=False):
                     whole[part] = a
         return made
@@ -90,10 +90,11 @@ class InsideMixin:
         made = np.empty(X.shape, network.dtype)
         row_bytes = network.dtype.itemsize * 4 * sum(network.layer_sizes)
         with estimator._limited():
-            for part, some in chunks(X.tocsr() if is_sparse(X) else X, row_bytes):
+            for part, some in chunks(X, row_bytes):
                 made[part] = input_gradient(network, _dense(network, some), targets[part])
         return made
 
 
 def _dense(network: Any, X: Any) -> Array:
-    return as_input(readable(X), network.layer_sizes[0], network.dtype)
+    rows = X.toarray() if is_sparse(X) else X
+    return as_input(rows, network.layer_sizes[0], network.dtype)

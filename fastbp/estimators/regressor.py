@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array
 
 from fastbp.estimators.base import BaseMLP
+from fastbp.estimators.rows import is_sparse
 from fastbp.estimators.scoring import r2
 
 __all__ = ["MLPRegressor"]
@@ -244,10 +245,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     # ------------------------------------------------------------------ fit
 
     def _validate_targets(self, y: Any, *, incremental: bool) -> Array:
-        return np.asarray(y)
+        return np.asarray(y.toarray() if is_sparse(y) else y)
 
     def _validate_held_out_targets(self, y: Any, name: str = "y_val") -> Array:
-        return np.asarray(check_array(y, ensure_2d=False, input_name=name, dtype="numeric"))
+        y = check_array(y, accept_sparse="csr", ensure_2d=False, input_name=name)
+        return np.asarray(y.toarray() if is_sparse(y) else y)
 
     def _labels_of_targets(self, y: Array) -> Any:
         return y[:, 0] if y.shape[1] == 1 else y
