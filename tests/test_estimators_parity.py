@@ -64,6 +64,34 @@ def test_the_defaults_give_the_same_model():
     np.testing.assert_allclose(mine.loss_curve_, theirs.loss_curve_, rtol=1e-10)
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("features", "hidden", "batch_size"),
+    [
+        (1500, (3, 2), 1),
+        (1500, (3, 2), 40),
+        (1500, (3, 2), 130),
+        (700, (70, 20), 3),
+        (700, (70, 20), 130),
+        (300, (300,), 60),
+    ],
+)
+def test_every_method_of_training_gives_the_same_model(features, hidden, batch_size, solver):
+    rng = np.random.default_rng(features)
+    X = rng.standard_normal((130, features)) / np.sqrt(features)
+    y = np.argsort(np.argsort(X[:, :9].sum(axis=1))) * 3 // 130
+    for weights in (None, rng.uniform(0.5, 2, len(X))):
+        theirs, mine = (
+            module.MLPClassifier(
+                hidden, solver=solver, batch_size=batch_size, max_iter=3, alpha=0.1, random_state=1
+            ).fit(X, y, weights)
+            for module in (sklearn.neural_network, fastbp)
+        )
+        _assert_same(theirs, mine)
+        np.testing.assert_allclose(mine.loss_curve_, theirs.loss_curve_, rtol=1e-9)
+        np.testing.assert_allclose(mine.predict_proba(X), theirs.predict_proba(X), rtol=1e-7)
+
+
 def test_a_random_state_goes_on_from_call_to_call():
     X, y = _data()
     states = [np.random.RandomState(5), np.random.RandomState(5)]

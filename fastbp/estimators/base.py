@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
 from numbers import Integral, Real
@@ -92,35 +93,35 @@ class BaseMLP(CallbackSupportMixin, InsideMixin, BaseEstimator, ABC):
     def __init__(
         self,
         *,
-        hidden_layer_sizes: Any,
-        activation: Any,
-        solver: Any,
-        alpha: Any,
-        batch_size: Any,
-        learning_rate: Any,
-        learning_rate_init: Any,
-        power_t: Any,
-        max_iter: Any,
-        loss: Any,
-        shuffle: Any,
-        random_state: Any,
-        tol: Any,
-        verbose: Any,
-        warm_start: Any,
-        momentum: Any,
-        nesterovs_momentum: Any,
-        early_stopping: Any,
-        validation_fraction: Any,
-        beta_1: Any,
-        beta_2: Any,
-        epsilon: Any,
-        n_iter_no_change: Any,
-        max_fun: Any,
-        scoring: Any,
-        dropout: Any,
-        continue_training: Any,
-        max_seconds: Any,
-        threads: Any,
+        hidden_layer_sizes: npt.ArrayLike,
+        activation: str | Sequence[str],
+        solver: str,
+        alpha: float,
+        batch_size: int | str,
+        learning_rate: str,
+        learning_rate_init: float,
+        power_t: float,
+        max_iter: int,
+        loss: str,
+        shuffle: bool,
+        random_state: int | np.random.RandomState | None,
+        tol: float,
+        verbose: bool | int,
+        warm_start: bool,
+        momentum: float,
+        nesterovs_momentum: bool,
+        early_stopping: bool,
+        validation_fraction: float,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        n_iter_no_change: float,
+        max_fun: int,
+        scoring: str | Callable[..., float] | None,
+        dropout: npt.ArrayLike,
+        continue_training: bool,
+        max_seconds: float | None,
+        threads: int | None,
     ) -> None:
         self.activation = activation
         self.solver = solver
@@ -288,11 +289,11 @@ class BaseMLP(CallbackSupportMixin, InsideMixin, BaseEstimator, ABC):
         return self
 
     def _checked_hidden_sizes(self) -> list[Any]:
-        sizes = self.hidden_layer_sizes
-        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-        if np.any(np.array(sizes) <= 0):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-        return sizes
+        sizes: Any = self.hidden_layer_sizes
+        listed = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if np.any(np.array(listed) <= 0):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {listed}.")
+        return listed
 
     def _validate_fit(
         self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
