@@ -204,6 +204,24 @@ def test_training_goes_on_with_other_rows():
     model = _model(warm_start=True, continue_training=True, early_stopping=True).fit(X, y)
     model.fit(X[:50], y[:50])
     assert sorted(np.concatenate(model._course.split)) == list(range(50))
+    assert sorted(model._course.order) == sorted(model._course.split[0])
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_the_order_of_other_rows_is_not_gone_on_from(early_stopping):
+    # As many rows for training as before, but others.
+    X, y = _data()
+    model = _model(warm_start=True, continue_training=True)
+    model.set_params(early_stopping=not early_stopping).fit(*_some(X, y, early_stopping))
+    model.set_params(early_stopping=early_stopping).fit(*_some(X, y, not early_stopping))
+    expected = model._course.split[0] if early_stopping else range(63)
+    assert sorted(model._course.order) == sorted(expected)
+    assert len(expected) == 63
+
+
+def _some(X, y, are_few):
+    """63 rows, or 70 of which 63 are trained on with early stopping."""
+    return (X[:63], y[:63]) if are_few else (X, y)
 
 
 # ------------------------------------------------------------------ max_seconds

@@ -42,6 +42,16 @@ class Course:
             return None
         return self.split
 
+    def take_split(self, chosen: Array, others: Array) -> tuple[Array, Array]:
+        """Have another split, to which the order of the rows does not belong."""
+        self.order, self.split = None, (chosen, others)
+        return self.split
+
+    def forget_split(self) -> None:
+        """Have all rows be trained on."""
+        if self.split is not None:
+            self.order = self.split = None
+
     def order_of(self, rows: int) -> Array | None:
         """The order of so many rows, or None if there is none."""
         return None if self.order is None or len(self.order) != rows else self.order

@@ -78,7 +78,7 @@ class _Objective:
             ._replace(loss_cap=loss_cap(trained))
         )
         targets = np.ascontiguousarray(data.y, np.float64)
-        self._rows = rows_of(trained, data.X, targets, batch_size, recipe)
+        self._rows = rows_of(trained, data.X, targets, n, batch_size, recipe)
         self._table = np.zeros((self._rows.steps, w.STEP_COUNT))
         self._share = loss_share(trained)
         mass = float(n)

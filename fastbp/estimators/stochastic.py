@@ -95,18 +95,24 @@ def fit_stochastic(
     if not hasattr(estimator, "loss_curve_"):  # as after solver="lbfgs"
         begin_curves(estimator)
     course = _course(estimator, random_state, call)
-    training, validation = data, call.validation
+    validation = call.validation
+    chosen: Array | None = None  # rows that are trained on, without a copy of them; None is all
     if estimator.early_stopping and validation is None:
-        training, validation = _split(estimator, data, course, call.hooks)
-    batch_size = _batch_size(estimator, len(training.y))
+        chosen, others = _split(estimator, data, course)
+        call.hooks.take(chosen)
+        validation = data.take(others)
+    else:
+        course.forget_split()
+    count = len(data.y if chosen is None else chosen)
+    batch_size = _batch_size(estimator, count)
     network = trainable_network(estimator)
     state = _state(estimator, course, call)
     state.fit_to([*network.weights, *network.biases])
     epochs = call.epochs if call.incremental else estimator.max_iter
-    rows, numbers = _ready(estimator, network, training, batch_size, state, epochs)
+    rows, numbers = _ready(estimator, network, data, count, batch_size, state, epochs)
     stopping = _stopping(estimator, network, validation, course, is_warm=call.is_warm)
     try:
-        _run(estimator, rows, numbers, state, stopping, course, call)
+        _run(estimator, rows, chosen, numbers, state, stopping, course, call)
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=5)
     stopping.end()
@@ -156,25 +162,24 @@ def _stopping(
     )
 
 
-def _split(estimator: Any, data: Data, course: Course, hooks: Hooks) -> tuple[Data, Data]:
-    """Rows for training and for validation; of one output, classes in the same shares in both."""
+def _split(estimator: Any, data: Data, course: Course) -> tuple[Array, Array]:
+    """Row numbers for training and for validation; of one output, classes in their shares."""
     split = course.split_of(len(data.y))
     if split is None:
         y = data.y if estimator._stratifies and data.y.shape[1] == 1 else None
-        split = train_test_split(
+        chosen, others = train_test_split(
             np.arange(len(data.y)),
             random_state=course.random_state,
             test_size=estimator.validation_fraction,
             stratify=y,
         )
-    chosen, others = course.split = tuple(split)
-    if len(others) < 2:
+        split = course.take_split(chosen, others)
+    if len(split[1]) < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' "
             "or the size of your dataset."
         )
-    hooks.take(chosen)
-    return data.take(chosen), data.take(others)
+    return split
 
 
 def _batch_size(estimator: Any, rows: int) -> int:
@@ -192,6 +197,7 @@ def _ready(
     estimator: Any,
     network: Parameters,
     data: Data,
+    count: int,
     batch_size: int,
     state: OptimizerState,
     epochs: int,
@@ -205,10 +211,10 @@ def _ready(
         is_constant=state.schedule == "constant",
     )._replace(squares=penalty_of(estimator) > 0, loss_cap=loss_cap(network))
     targets = np.ascontiguousarray(data.y, network.dtype)
-    rows = rows_of(network, data.X, targets, batch_size, recipe)
+    rows = rows_of(network, data.X, targets, count, batch_size, recipe)
     numbers = StepNumbers(
         state,
-        rows.rows,
+        count,
         batch_size,
         alpha=penalty_of(estimator),
         loss_share=loss_share(network),
@@ -221,13 +227,17 @@ def _ready(
 def _run(
     estimator: Any,
     rows: Rows,
+    chosen: Array | None,
     numbers: StepNumbers,
     state: OptimizerState,
     stopping: Stopping,
     course: Course,
     call: Call,
 ) -> None:
+    """Train epoch by epoch; ``chosen`` has the rows as they come, if they are not all."""
     order = course.order_of(rows.rows)
+    if order is None:
+        order = chosen
     estimator.n_iter_ = 0
     for _ in range(call.epochs if call.incremental else estimator.max_iter):
         call.hooks.begin_task("epoch")
