@@ -13,7 +13,7 @@ from fastbp.optimizers import Optimizer, check_optimizer
 from fastbp.row_weights import ClassWeight, check_class_weight, plain_class_weight
 from fastbp.schedules import Schedule, as_schedule
 
-__all__ = ["Settings", "check_settings", "new_seed", "spread_dropout"]
+__all__ = ["Settings", "check_dropout", "check_settings", "new_seed", "spread_dropout"]
 
 Dropout = float | tuple[float, ...]
 
@@ -96,7 +96,7 @@ def check_settings(
         count,
         schedule,
         rule,
-        _check_dropout(dropout),
+        check_dropout(dropout),
         bool(shuffle),
         None if seed is None else check_integer(seed, "seed", 0),
         check_class_weight(class_weight),
@@ -119,7 +119,14 @@ def _check_decay(optimizer: Optimizer, schedule: Schedule) -> None:
         )
 
 
-def _check_dropout(dropout: Any) -> Dropout:
+def check_dropout(dropout: Any) -> Dropout:
+    """A share of each hidden layer's units, or one of the input and of each, in [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none.
+    """
     if isinstance(dropout, float):  # as nearly always; to ask an abstract class takes longer
         return check_share(dropout, "dropout")
     if isinstance(dropout, str | bytes | Mapping) or not isinstance(dropout, Iterable):

@@ -47,7 +47,8 @@ class Trial:
     def fitted(self, module: Any) -> Any:
         """The estimator of a module after the training, or the error that it ends with.
 
-        scikit-learn ends with ZeroDivisionError where a batch's rows weigh nothing together.
+        scikit-learn ends with ZeroDivisionError where a batch's rows weigh nothing together, and
+        1.7 with TypeError where validation rows have strings as labels.
         """
         estimator = getattr(module, self.name)(**self.parameters)
         X = CONTAINERS[self.container](self.X)
@@ -61,7 +62,7 @@ class Trial:
                     (estimator.partial_fit if self.incremental else estimator.fit)(
                         X, self.y, **extra
                     )
-            except (ValueError, ZeroDivisionError) as error:
+            except (ValueError, ZeroDivisionError, TypeError) as error:
                 return error
         return estimator
 
@@ -147,7 +148,7 @@ def _parameters(rng: np.random.Generator, n: int, kind: str) -> dict[str, Any]:
 def difference(trial: Trial) -> str | None:
     """What differs between the two libraries' results, if anything does."""
     theirs, mine = trial.fitted(sklearn.neural_network), trial.fitted(fastbp)
-    if isinstance(theirs, ZeroDivisionError):
+    if isinstance(theirs, ZeroDivisionError | TypeError):
         return repr(mine) if isinstance(mine, Exception) else None
     if isinstance(theirs, Exception) or isinstance(mine, Exception):
         same = type(theirs) is type(mine) and str(theirs) == str(mine)

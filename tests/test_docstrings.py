@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+import fastbp
 from fastbp import Network
 
 METHODS = [
@@ -32,6 +33,16 @@ def test_a_method_documents_every_parameter(name):
 
 def test_the_network_documents_every_parameter():
     assert undocumented(Network.__init__, inspect.getdoc(Network) or "") == []
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_estimators_document_every_parameter(name):
+    pytest.importorskip("sklearn")
+    estimator = getattr(fastbp, name)
+    assert undocumented(estimator.__init__, inspect.getdoc(estimator) or "") == []
+    for method in ("fit", "partial_fit", "hidden_activations", "input_gradient"):
+        function = getattr(estimator, method)
+        assert undocumented(function, inspect.getdoc(function) or "") == [], method
 
 
 def test_there_are_methods_to_look_at():

@@ -64,11 +64,14 @@ def test_bytes_give_the_model_of_float32():
     )
 
 
-def test_bytes_are_not_widened():
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_bytes_are_not_widened_nor_copied(early_stopping):
     X = np.zeros((2000, 3000), np.uint8)
     X[:, 0] = np.arange(2000) % 2
     y = X[:, 0]
-    model = fastbp.MLPClassifier(3, max_iter=1, batch_size=100, random_state=0)
+    model = fastbp.MLPClassifier(
+        3, max_iter=1, batch_size=100, random_state=0, early_stopping=early_stopping
+    )
     model.fit(X, y)
     tracemalloc.start()
     try:

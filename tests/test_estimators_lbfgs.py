@@ -15,7 +15,11 @@ from fastbp.estimators import lbfgs
 from fastbp.estimators.weights import network_of
 from tests.estimator_trials import draw
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    # Of scikit-learn 1.7 with a later SciPy.
+    pytest.mark.filterwarnings("ignore:.*`iprint` options:DeprecationWarning"),
+]
 
 
 def _trial(seed):

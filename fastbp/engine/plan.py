@@ -122,6 +122,8 @@ class NetworkPlan:
         Whether steps may share a pass over W1, see `fastbp.kernels.wide.delayed`.
     recipe : Recipe, optional
         How to train, if not by plain gradient descent.
+    rows : int, optional
+        Rows of an epoch, if it is to go over fewer than X has: over those that ``order`` has.
 
     Attributes
     ----------
@@ -155,10 +157,11 @@ class NetworkPlan:
         batch_size: int | None = None,
         delays: bool = True,
         recipe: Recipe = PLAIN,
+        rows: int | None = None,
     ) -> None:
         self.recipe = recipe
         self._delays = delays and recipe.is_constant and recipe.update is Update.DIRECT
-        self.rows = len(X)
+        self.rows = len(X) if rows is None else rows
         self.batch_size = min(batch_size or FORWARD_ROWS, self.rows)
         self.settings = np.zeros(w.SETTING_COUNT)
         self.settings[w.KEEP] = self.settings[w.LOSS_SHARE] = 1.0

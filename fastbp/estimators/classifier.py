@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils._metadata_requests import UNUSED
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     type_of_target,
-    unique_labels,
 )
 
 from fastbp.estimators.base import STOCHASTIC_SOLVERS, BaseMLP
 from fastbp.estimators.forward import chunks
-from fastbp.estimators.scoring import accuracy
+from fastbp.estimators.labels import LabelsMixin
 
 __all__ = ["MLPClassifier"]
 
@@ -33,7 +36,7 @@ def _is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):
+class MLPClassifier(ClassifierMixin, LabelsMixin, BaseMLP):
     """Multi-layer perceptron classifier: scikit-learn's, trained by fastbp's kernels.
 
     It minimizes the log loss: of one output for two classes, of softmax for more, and of an output
@@ -43,27 +46,31 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ----------
     hidden_layer_sizes : array-like of int, default=(100,)
         Units of each hidden layer; a single int is one layer, () none.
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
-        Of the hidden layers: x, 1 / (1 + exp(-x)), tanh(x) or max(0, x).
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+    activation : str or array-like of str, default='relu'
+        Of all hidden layers, or of each: scikit-learn's 'identity', 'logistic' (or 'sigmoid'),
+        'tanh' and 'relu'; 'leaky_relu', 'elu', 'softplus', 'gelu' and 'silu'.
+        `fastbp.activations.ACTIVATIONS` has the formulas.
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         'sgd' is gradient descent on batches, with momentum; 'adam' the method of Kingma and Ba;
+        'adamw' that of Loshchilov and Hutter, see `alpha`;
         'lbfgs' SciPy's quasi-Newton method, which goes over all rows at each step and is good for
         few of them.
     alpha : float, default=0.0001
         Strength of the L2 penalty, alpha / 2 times the squares of all weights, divided by the
-        number of rows (or the sum of their weights).
+        number of rows (or the sum of their weights). With 'adamw' there is no penalty, in the loss
+        neither: each step begins with ``W *= 1 - learning_rate_init * alpha``, of weights alone.
     batch_size : int or 'auto', default='auto'
-        Rows of a step of 'sgd' and 'adam'; 'auto' is ``min(200, n_samples)``.
+        Rows of a step; 'auto' is ``min(200, n_samples)``.
     learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
         Schedule, for 'sgd'. 'invscaling': after each epoch,
         ``learning_rate_init / (t_ + 1) ** power_t``. 'adaptive': divided by 5 each time that
         training would stop, which it does not before 1e-6.
     learning_rate_init : float, default=0.001
-        The learning rate at first, for 'sgd' and 'adam'.
+        The learning rate at first.
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
-        Epochs of 'sgd' and 'adam', or iterations of 'lbfgs', at most.
+        Epochs, or iterations of 'lbfgs', at most.
     shuffle : bool, default=True
         Whether the rows are put in another order for each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -74,25 +81,53 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     verbose : bool or int, default=False
         Whether to print each epoch's loss.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights that are there.
+        Whether `fit` goes on from the weights that are there, with a new optimizer and the random
+        numbers from the beginning, unless `continue_training`.
     momentum : float, default=0.9
         Between 0 and 1, for 'sgd'.
     nesterovs_momentum : bool, default=True
         Whether momentum is Nesterov's.
     early_stopping : bool, default=False
         Whether some rows are set aside, and the accuracy on them, not the loss, says when training
-        stops and which weights are kept. For 'sgd' and 'adam'.
+        stops and which weights are kept; see `scoring`, and `fit` for rows of one's own. Of no
+        effect with 'lbfgs'.
     validation_fraction : float, default=0.1
         The share of rows that `early_stopping` sets aside, from each class its share, except
         for an indicator matrix.
     beta_1, beta_2 : float, default=0.9, 0.999
-        How slowly the means of the gradient and of its square change, for 'adam'.
+        How slowly the means of the gradient and of its square change, for 'adam' and 'adamw'.
     epsilon : float, default=1e-8
-        What is added to the root of the mean square, for 'adam'.
+        What is added to the root of the mean square, for 'adam' and 'adamw'.
     n_iter_no_change : int or inf, default=10
         Training stops after more epochs than this in a row without progress.
     max_fun : int, default=15000
         Evaluations of loss and gradient by 'lbfgs', at most.
+    class_weight : 'balanced', dict or list of dict, default=None
+        Weights of classes, by which the weights of rows are multiplied. A class that is not in the
+        dict weighs 1; 'balanced' is ``n_samples / (n_classes * np.bincount(y))``. Of an indicator
+        matrix, a list has a dict for each column, and a row's weights are multiplied. Rows that
+        `early_stopping` sets aside are weighed as well, `X_val` not.
+    scoring : str, callable or None, default=None
+        What validation rows are scored by, `X_val` or those that `early_stopping` sets aside: None
+        is `score`, 'loss' minus the loss (see `validation_loss_curve_`); else a scorer's name or
+        ``scorer(estimator, X, y)``, which is also given ``sample_weight`` where there are weights,
+        and X as an array. More is better. Of no effect without such rows.
+    dropout : float or array-like of float, default=0.0
+        Share of the units of each hidden layer, or of the input and of each hidden layer in turn,
+        that are 0 in a step, at random; the others are divided by 1 - dropout. In [0, 1). Not for
+        'lbfgs'. Predictions drop nothing.
+    continue_training : bool, default=False
+        Whether a warm start goes on with the optimizer too, and training with the random numbers
+        and the order of the rows: then ``max_iter=5`` twice gives the bits of 10, and so do as many
+        calls of `partial_fit`. Where early stopping has put the best weights back, it goes on from
+        the last ones, if `coefs_` were not changed.
+    max_seconds : float or None, default=None
+        Training ends with the epoch, or the iteration, in which so much time has passed since the
+        call, with a ConvergenceWarning in `fit`.
+    threads : int or None, default=None
+        Threads at most in calls of this estimator's methods; None leaves it to
+        `fastbp.set_num_threads`, `fastbp.thread_limit` and threadpoolctl. Results do not depend on
+        it.
 
     Attributes
     ----------
@@ -101,14 +136,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_ : float
         Of the last epoch or iteration.
     best_loss_ : float or None
-        The least loss of an epoch; None if `early_stopping`. This and the next three are there
-        after 'sgd' and 'adam'.
+        The least loss of an epoch; None if `early_stopping`. This and the next four are not there
+        after 'lbfgs'.
     loss_curve_ : list of float
         Of each epoch.
     validation_scores_ : list of float or None
-        Of each epoch, if `early_stopping`.
+        Of each epoch, if there are validation rows: `X_val`, or those of `early_stopping`.
     best_validation_score_ : float or None
         The best of them.
+    validation_loss_curve_ : list of float or None
+        The loss of these rows after each epoch, without penalty and dropout.
     t_ : int
         Rows that training has gone over, each as often as it was used.
     coefs_ : list of ndarray of shape (n_in, n_out)
@@ -131,7 +168,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     See Also
     --------
     MLPRegressor : The same for numbers.
-    fastbp.Network : Training with more activations, losses and optimizers.
+    fastbp.Network : Training with more losses and schedules, and storage in files.
 
     Notes
     -----
@@ -160,12 +197,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     0.98
     """
 
-    _stratifies = True
+    __metadata_request__partial_fit: ClassVar = {"epochs": UNUSED}  # which is no data
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMLP._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
+    }
 
     def __init__(
         self,
         hidden_layer_sizes: npt.ArrayLike = (100,),
-        activation: str = "relu",
+        activation: str | Sequence[str] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -188,6 +230,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        class_weight: str | dict[Any, float] | list[dict[Any, float]] | None = None,
+        scoring: str | Callable[..., float] | None = None,
+        dropout: npt.ArrayLike = 0.0,
+        continue_training: bool = False,
+        max_seconds: float | None = None,
+        threads: int | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -214,43 +262,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
+            scoring=scoring,
+            dropout=dropout,
+            continue_training=continue_training,
+            max_seconds=max_seconds,
+            threads=threads,
         )
+        self.class_weight = class_weight
 
     # ------------------------------------------------------------------ fit
 
-    def _validate_targets(self, y: Any, *, incremental: bool) -> Array:
-        """A column of bool for each output; labels are learned, or compared with those known."""
-        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._learn_labels(y)
-        else:
-            self._check_labels(y)
-        return np.asarray(self._label_binarizer.transform(y).astype(bool))
-
-    def _learn_labels(self, labels: Any) -> None:
-        self._label_binarizer = LabelBinarizer().fit(labels)
-        self.classes_ = self._label_binarizer.classes_
-
-    def _check_labels(self, y: Any) -> None:
-        classes = unique_labels(y)
-        if self.warm_start:
-            if set(classes) != set(self.classes_):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same classes as in the"
-                    f" previous call to fit. Previously got {self.classes_}, `y` has {classes}"
-                )
-        elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
-            raise ValueError(
-                "`y` has classes not in `self.classes_`. "
-                f"`self.classes_` has {self.classes_}. 'y' has {classes}."
-            )
-
-    def _output_activation(self) -> str:
-        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
-
     @available_if(_is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Update the model with a single iteration over the given data.
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        *,
+        epochs: int = 1,
+    ) -> Self:
+        """Update the model with a single iteration over the given data, or several.
 
         Parameters
         ----------
@@ -264,6 +297,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Classes across all calls to partial_fit, such as ``np.unique`` of the whole data set's
             y. They are needed in the first call and can be left out later; y need not contain all
             of them.
+        epochs : int, default=1
+            Iterations over the data, no more and no less unless `max_seconds` are over.
 
         Returns
         -------
@@ -273,29 +308,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if _check_partial_fit_first_call(self, classes):
             is_multilabel = type_of_target(y).startswith("multilabel")
             self._label_binarizer = LabelBinarizer().fit(y if is_multilabel else classes)
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._partial_fit(X, y, sample_weight, epochs)
 
     # ------------------------------------------------------------------ use
-
-    def _labels(self, values: Array) -> Any:
-        """The labels that outputs (n, n_outputs) stand for."""
-        kind = self._label_binarizer.y_type_
-        if kind == "multiclass":
-            return np.asarray(self.classes_[values.argmax(axis=1)])
-        if kind == "binary" and len(self.classes_) == 2:
-            return np.asarray(self.classes_[(values[:, 0] > 0.5).astype(np.intp)])
-        if self.n_outputs_ == 1:
-            values = values.ravel()
-        return self._label_binarizer.inverse_transform(values)
-
-    def _score_outputs(self, values: Array, y: Array, weights: Array | None) -> float:
-        if values.shape[1] == 1:
-            right = ((values > 0.5) == y)[:, 0] | (len(self.classes_) == 1)
-        elif self.out_activation_ == "softmax":
-            right = values.argmax(axis=1) == y.argmax(axis=1)
-        else:
-            right = ((values > 0.5) == y).all(axis=1)
-        return accuracy(right, weights)
 
     def predict(self, X: Any) -> Any:
         """Predict using the multi-layer perceptron classifier.
@@ -312,10 +327,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         self._check_is_fitted()
         X = self._validate_rows(X)
-        if self._label_binarizer.y_type_.startswith("multilabel"):
-            return self._labels(self._outputs(X))
-        parts = [self._labels(self._outputs(some)) for _, some in chunks(X, 8 * self.n_outputs_)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        made = [self._labels(self._outputs(some)) for _, some in chunks(X, 8 * self.n_outputs_)]
+        if len(made) == 1:
+            return made[0]
+        return sparse.vstack(made) if sparse.issparse(made[0]) else np.concatenate(made)
 
     def predict_proba(self, X: Any) -> Array:
         """Probability estimates.

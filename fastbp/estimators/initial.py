@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.activations import Activations, check_activation, spread
 from fastbp.engine import memory
 
 __all__ = ["random_layers"]
@@ -18,20 +19,21 @@ Array = npt.NDArray[Any]
 
 def random_layers(
     layer_sizes: Sequence[int],
-    activation: str,
+    activation: Activations,
     dtype: np.dtype[Any],
     random_state: np.random.RandomState,
 ) -> tuple[list[Array], list[Array]]:
     """Weights (n_out, n_in) and biases of every layer.
 
     They are uniform between plus and minus sqrt(6 / (n_in + n_out)) (Glorot and Bengio 2010), or
-    sqrt(2 / (n_in + n_out)) for the logistic function; biases and the output layer alike. Numbers
-    are drawn layer by layer, W as (n_in, n_out) and then b, in float64.
+    sqrt(2 / (n_in + n_out)) for the logistic function; biases alike, and the output layer as the
+    last hidden one. Numbers are drawn layer by layer, W as (n_in, n_out) and then b, in float64.
     """
-    factor = 2.0 if activation == "logistic" else 6.0
+    names = spread(check_activation(activation), len(layer_sizes) - 2)
+    names += names[-1:] or ("sigmoid" if activation in ("logistic", "sigmoid") else "identity",)
     weights, biases = [], []
-    for inputs, outputs in pairwise(layer_sizes):
-        bound = np.sqrt(factor / (inputs + outputs))
+    for name, (inputs, outputs) in zip(names, pairwise(layer_sizes), strict=True):
+        bound = np.sqrt((2.0 if name == "sigmoid" else 6.0) / (inputs + outputs))
         weight = memory.empty((outputs, inputs), dtype)
         weight[...] = random_state.uniform(-bound, bound, (inputs, outputs)).T
         weights.append(weight)

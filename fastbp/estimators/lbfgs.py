@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import warnings
 from itertools import pairwise
 from typing import Any
 
@@ -9,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.optimize import _check_optimize_result
 
 from fastbp.estimators.rows import rows_of
 from fastbp.estimators.steps import RowWeights
-from fastbp.estimators.stochastic import Data, loss_cap, loss_share
+from fastbp.estimators.stochastic import Call, Data, loss_cap, loss_share
 from fastbp.estimators.weights import network_of, put
 from fastbp.kernels import plan as w
 from fastbp.optimizers import Optimizer
@@ -75,7 +78,7 @@ class _Objective:
             ._replace(loss_cap=loss_cap(trained))
         )
         targets = np.ascontiguousarray(data.y, np.float64)
-        self._rows = rows_of(trained, data.X, targets, batch_size, recipe)
+        self._rows = rows_of(trained, data.X, targets, n, batch_size, recipe)
         self._table = np.zeros((self._rows.steps, w.STEP_COUNT))
         self._share = loss_share(trained)
         mass = float(n)
@@ -118,16 +121,65 @@ class _Objective:
         put(estimator, self._point.weights, self._point.biases)
 
 
-def fit_lbfgs(estimator: Any, data: Data) -> None:
+class _StopError(Exception):
+    """Ends scipy's search at the point where it is."""
+
+
+class _Watch:
+    """What happens after each iteration: callbacks are told, and the clock is looked at."""
+
+    def __init__(self, estimator: Any, objective: _Objective, call: Call) -> None:
+        self._estimator, self._objective, self._call = estimator, objective, call
+        self.iterations = 0
+        self.at: Array | None = None  # where it was ended
+        self.is_late = False
+        call.hooks.begin_task("lbfgs-iter")
+
+    def __call__(self, xk: Array) -> None:
+        hooks = self._call.hooks
+        self.iterations += 1
+        if hooks.has_any:
+            self._objective.finish(self._estimator, xk)
+        is_told = hooks.end_task()
+        hooks.begin_task("lbfgs-iter")
+        self.is_late = time.monotonic() >= self._call.deadline and not is_told
+        if is_told or self.is_late:
+            self.at = xk.copy()
+            raise _StopError
+
+
+def fit_lbfgs(estimator: Any, data: Data, call: Call) -> None:
     """Train an estimator, whose parameters are there; they become float64."""
     network = network_of(estimator)
     objective = _Objective(network, data, estimator.alpha)
     options = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol}
     if tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 15):
         options["iprint"] = 1 if estimator.verbose >= 1 else -1
-    found = minimize(
-        objective, objective.start(network), method="L-BFGS-B", jac=True, options=options
-    )
-    estimator.n_iter_ = _check_optimize_result("lbfgs", found, estimator.max_iter)
-    estimator.loss_ = found.fun
-    objective.finish(estimator, found.x)
+    start = objective.start(network)
+    watch = _Watch(estimator, objective, call)
+    try:
+        found = minimize(
+            objective, start, method="L-BFGS-B", jac=True, options=options, callback=watch
+        )
+    except _StopError:
+        _end_early(estimator, objective, watch)
+    else:
+        estimator.n_iter_ = _check_optimize_result("lbfgs", found, estimator.max_iter)
+        estimator.loss_ = found.fun
+        objective.finish(estimator, found.x)
+    call.hooks.drop_task()  # which was to be the next iteration
+
+
+def _end_early(estimator: Any, objective: _Objective, watch: _Watch) -> None:
+    """Take the point where a search was ended by a callback, or as its time was up."""
+    assert watch.at is not None
+    estimator.n_iter_ = watch.iterations
+    estimator.loss_ = objective(watch.at)[0]
+    objective.finish(estimator, watch.at)
+    if watch.is_late:
+        warnings.warn(
+            f"lbfgs: Maximum time (max_seconds={estimator.max_seconds}) reached and the"
+            " optimization hasn't converged yet.",
+            ConvergenceWarning,
+            stacklevel=7,
+        )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_array
 
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.rows import is_sparse
@@ -27,27 +30,31 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Half the squared error, or half the Poisson deviance with exp(z) as the output, for y >= 0.
     hidden_layer_sizes : array-like of int, default=(100,)
         Units of each hidden layer; a single int is one layer, () none.
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
-        Of the hidden layers: x, 1 / (1 + exp(-x)), tanh(x) or max(0, x).
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+    activation : str or array-like of str, default='relu'
+        Of all hidden layers, or of each: scikit-learn's 'identity', 'logistic' (or 'sigmoid'),
+        'tanh' and 'relu'; 'leaky_relu', 'elu', 'softplus', 'gelu' and 'silu'.
+        `fastbp.activations.ACTIVATIONS` has the formulas.
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw'}, default='adam'
         'sgd' is gradient descent on batches, with momentum; 'adam' the method of Kingma and Ba;
+        'adamw' that of Loshchilov and Hutter, see `alpha`;
         'lbfgs' SciPy's quasi-Newton method, which goes over all rows at each step and is good for
         few of them.
     alpha : float, default=0.0001
         Strength of the L2 penalty, alpha / 2 times the squares of all weights, divided by the
-        number of rows (or the sum of their weights).
+        number of rows (or the sum of their weights). With 'adamw' there is no penalty, in the loss
+        neither: each step begins with ``W *= 1 - learning_rate_init * alpha``, of weights alone.
     batch_size : int or 'auto', default='auto'
-        Rows of a step of 'sgd' and 'adam'; 'auto' is ``min(200, n_samples)``.
+        Rows of a step; 'auto' is ``min(200, n_samples)``.
     learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
         Schedule, for 'sgd'. 'invscaling': after each epoch,
         ``learning_rate_init / (t_ + 1) ** power_t``. 'adaptive': divided by 5 each time that
         training would stop, which it does not before 1e-6.
     learning_rate_init : float, default=0.001
-        The learning rate at first, for 'sgd' and 'adam'.
+        The learning rate at first.
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
-        Epochs of 'sgd' and 'adam', or iterations of 'lbfgs', at most.
+        Epochs, or iterations of 'lbfgs', at most.
     shuffle : bool, default=True
         Whether the rows are put in another order for each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -58,38 +65,63 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     verbose : bool or int, default=False
         Whether to print each epoch's loss.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights that are there.
+        Whether `fit` goes on from the weights that are there, with a new optimizer and the random
+        numbers from the beginning, unless `continue_training`.
     momentum : float, default=0.9
         Between 0 and 1, for 'sgd'.
     nesterovs_momentum : bool, default=True
         Whether momentum is Nesterov's.
     early_stopping : bool, default=False
         Whether some rows are set aside, and the R^2 on them, not the loss, says when training
-        stops and which weights are kept. For 'sgd' and 'adam'.
+        stops and which weights are kept; see `scoring`, and `fit` for rows of one's own. Of no
+        effect with 'lbfgs'.
     validation_fraction : float, default=0.1
         The share of rows that `early_stopping` sets aside.
     beta_1, beta_2 : float, default=0.9, 0.999
-        How slowly the means of the gradient and of its square change, for 'adam'.
+        How slowly the means of the gradient and of its square change, for 'adam' and 'adamw'.
     epsilon : float, default=1e-8
-        What is added to the root of the mean square, for 'adam'.
+        What is added to the root of the mean square, for 'adam' and 'adamw'.
     n_iter_no_change : int or inf, default=10
         Training stops after more epochs than this in a row without progress.
     max_fun : int, default=15000
         Evaluations of loss and gradient by 'lbfgs', at most.
+    scoring : str, callable or None, default=None
+        What validation rows are scored by, `X_val` or those that `early_stopping` sets aside: None
+        is `score`, 'loss' minus the loss (see `validation_loss_curve_`); else a scorer's name or
+        ``scorer(estimator, X, y)``, which is also given ``sample_weight`` where there are weights,
+        and X as an array. More is better. Of no effect without such rows.
+    dropout : float or array-like of float, default=0.0
+        Share of the units of each hidden layer, or of the input and of each hidden layer in turn,
+        that are 0 in a step, at random; the others are divided by 1 - dropout. In [0, 1). Not for
+        'lbfgs'. Predictions drop nothing.
+    continue_training : bool, default=False
+        Whether a warm start goes on with the optimizer too, and training with the random numbers
+        and the order of the rows: then ``max_iter=5`` twice gives the bits of 10, and so do as many
+        calls of `partial_fit`. Where early stopping has put the best weights back, it goes on from
+        the last ones, if `coefs_` were not changed.
+    max_seconds : float or None, default=None
+        Training ends with the epoch, or the iteration, in which so much time has passed since the
+        call, with a ConvergenceWarning in `fit`.
+    threads : int or None, default=None
+        Threads at most in calls of this estimator's methods; None leaves it to
+        `fastbp.set_num_threads`, `fastbp.thread_limit` and threadpoolctl. Results do not depend on
+        it.
 
     Attributes
     ----------
     loss_ : float
         Of the last epoch or iteration.
     best_loss_ : float or None
-        The least loss of an epoch; None if `early_stopping`. This and the next three are there
-        after 'sgd' and 'adam'.
+        The least loss of an epoch; None if `early_stopping`. This and the next four are not there
+        after 'lbfgs'.
     loss_curve_ : list of float
         Of each epoch.
     validation_scores_ : list of float or None
-        Of each epoch, if `early_stopping`.
+        Of each epoch, if there are validation rows: `X_val`, or those of `early_stopping`.
     best_validation_score_ : float or None
         The best of them.
+    validation_loss_curve_ : list of float or None
+        The loss of these rows after each epoch, without penalty and dropout.
     t_ : int
         Rows that training has gone over, each as often as it was used.
     coefs_ : list of ndarray of shape (n_in, n_out)
@@ -112,7 +144,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     See Also
     --------
     MLPClassifier : The same for labels.
-    fastbp.Network : Training with more activations, losses and optimizers.
+    fastbp.Network : Training with more losses and schedules, and storage in files.
 
     Notes
     -----
@@ -139,6 +171,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     0.98
     """
 
+    __metadata_request__partial_fit: ClassVar = {"epochs": UNUSED}  # which is no data
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions({"squared_error", "poisson"})],
@@ -148,7 +182,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self,
         loss: str = "squared_error",
         hidden_layer_sizes: npt.ArrayLike = (100,),
-        activation: str = "relu",
+        activation: str | Sequence[str] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -171,6 +205,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        scoring: str | Callable[..., float] | None = None,
+        dropout: npt.ArrayLike = 0.0,
+        continue_training: bool = False,
+        max_seconds: float | None = None,
+        threads: int | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -197,6 +236,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
+            scoring=scoring,
+            dropout=dropout,
+            continue_training=continue_training,
+            max_seconds=max_seconds,
+            threads=threads,
         )
 
     # ------------------------------------------------------------------ fit
@@ -204,12 +248,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _validate_targets(self, y: Any, *, incremental: bool) -> Array:
         return np.asarray(y.toarray() if is_sparse(y) else y)
 
+    def _validate_held_out_targets(self, y: Any, name: str = "y_val") -> Array:
+        y = check_array(y, accept_sparse="csr", ensure_2d=False, input_name=name)
+        return np.asarray(y.toarray() if is_sparse(y) else y)
+
+    def _labels_of_targets(self, y: Array) -> Any:
+        return y[:, 0] if y.shape[1] == 1 else y
+
     def _output_activation(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Update the model with a single iteration over the given data.
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, epochs: int = 1) -> Self:
+        """Update the model with a single iteration over the given data, or several.
 
         Parameters
         ----------
@@ -219,13 +270,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             The target values.
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights.
+        epochs : int, default=1
+            Iterations over the data, no more and no less unless `max_seconds` are over.
 
         Returns
         -------
         self : object
             The trained model.
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._partial_fit(X, y, sample_weight, epochs)
 
     # ------------------------------------------------------------------ use
 

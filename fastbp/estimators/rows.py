@@ -32,9 +32,10 @@ class Rows:
 
     Parameters
     ----------
-    batch_size : int
-        Rows of a step; the last one of an epoch may have fewer.
     rows : int
+        Of an epoch.
+    batch_size : int
+        Of a step; the last one of an epoch may have fewer.
 
     Attributes
     ----------
@@ -94,11 +95,17 @@ class DenseRows(Rows):
     """Rows that compiled code reads where they lie."""
 
     def __init__(
-        self, network: Parameters, X: Array, y: Array, batch_size: int, recipe: Recipe
+        self,
+        network: Parameters,
+        X: Array,
+        y: Array,
+        rows: int,
+        batch_size: int,
+        recipe: Recipe,
     ) -> None:
-        super().__init__(len(X), batch_size)
-        rows = as_input(X, network.layer_sizes[0], network.dtype)
-        self._plan = NetworkPlan(network, rows, y, batch_size=batch_size, recipe=recipe)
+        super().__init__(rows, batch_size)
+        X = as_input(X, network.layer_sizes[0], network.dtype)
+        self._plan = NetworkPlan(network, X, y, batch_size=batch_size, recipe=recipe, rows=rows)
 
     @property
     def loss(self) -> float:
@@ -128,9 +135,15 @@ class SparseRows(Rows):
     """Rows of which some batches at a time are made dense, in one place."""
 
     def __init__(
-        self, network: Parameters, X: Any, y: Array, batch_size: int, recipe: Recipe
+        self,
+        network: Parameters,
+        X: Any,
+        y: Array,
+        rows: int,
+        batch_size: int,
+        recipe: Recipe,
     ) -> None:
-        super().__init__(X.shape[0], batch_size)
+        super().__init__(rows, batch_size)
         self._network, self._recipe = network, recipe
         self._X, self._y = X.tocsr(), y
         batches = max(1, _BLOCK_BYTES // max(1, batch_size * X.shape[1] * X.dtype.itemsize))
@@ -188,7 +201,12 @@ class SparseRows(Rows):
         return size
 
 
-def rows_of(network: Parameters, X: Any, y: Array, batch_size: int, recipe: Recipe) -> Rows:
-    """The rows of X, dense or sparse, with targets (n, n_L) of the network's dtype."""
+def rows_of(
+    network: Parameters, X: Any, y: Array, rows: int, batch_size: int, recipe: Recipe
+) -> Rows:
+    """The rows of X, dense or sparse, with targets (n, n_L) of the network's dtype.
+
+    An epoch is to go over so many ``rows`` of them, those of its order.
+    """
     kind = SparseRows if is_sparse(X) else DenseRows
-    return kind(network, X, y, batch_size, recipe)
+    return kind(network, X, y, rows, batch_size, recipe)

@@ -22,9 +22,10 @@ _LEAST_RATE = 1e-6  # from which "adaptive" does not go on
 
 def optimizer_of(estimator: Any) -> Optimizer:
     """The rule of the update that an estimator's parameters say."""
-    if estimator.solver == "adam":
+    if estimator.solver in ("adam", "adamw"):
         return Optimizer(
-            "adam",
+            estimator.solver,
+            weight_decay=estimator.alpha if estimator.solver == "adamw" else 0.0,
             beta_1=estimator.beta_1,
             beta_2=estimator.beta_2,
             epsilon=estimator.epsilon,
@@ -54,6 +55,8 @@ class OptimizerState:
         every weight (n_out, n_in) and then of every bias.
     steps : int, default 0
         Updates that were made.
+    dropout_seed : int, optional
+        Says with the number of a step which units it drops.
     """
 
     rule: Optimizer
@@ -62,6 +65,7 @@ class OptimizerState:
     power_t: float = 0.5
     kept: tuple[list[Array], ...] = ()
     steps: int = 0
+    dropout_seed: int | None = None
     _rate: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +80,14 @@ class OptimizerState:
             estimator.learning_rate if estimator.solver == "sgd" else "constant",
             float(estimator.power_t),
         )
+
+    def go_on_from(self, before: OptimizerState) -> None:
+        """Take what another one has kept, how far it is, and its learning rate, where they fit."""
+        if before.rule.about.code == self.rule.about.code:
+            self.kept, self.steps = before.kept, before.steps
+        self.dropout_seed = before.dropout_seed
+        if (self.schedule, self.learning_rate_init) == (before.schedule, before.learning_rate_init):
+            self._rate = before._rate
 
     @property
     def rate(self) -> float:

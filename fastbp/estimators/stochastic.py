@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 import warnings
 from typing import Any, NamedTuple
 
@@ -13,16 +14,19 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import _base
 
-from fastbp.estimators.forward import outputs
+from fastbp.estimators.callbacks import Hooks
+from fastbp.estimators.continuing import Course
+from fastbp.estimators.options import dropout_of, penalty_of
 from fastbp.estimators.rows import Rows, rows_of
 from fastbp.estimators.state import OptimizerState
 from fastbp.estimators.steps import RowWeights, StepNumbers
-from fastbp.estimators.stopping import Stopping, ValidationStopping
+from fastbp.estimators.stopping import Stopping, ValidationStopping, begin_curves
+from fastbp.estimators.validation import Validation
 from fastbp.estimators.verbose import say
 from fastbp.estimators.weights import trainable_network
 from fastbp.parameters import Parameters
 
-__all__ = ["Data", "fit_stochastic", "loss_cap", "loss_share"]
+__all__ = ["Call", "Data", "fit_stochastic", "loss_cap", "loss_share"]
 
 Array = npt.NDArray[Any]
 
@@ -64,15 +68,21 @@ def loss_share(network: Parameters) -> float:
     return 1 / network.layer_sizes[-1] if is_squared and _is_mean_over_outputs() else 1.0
 
 
+class Call(NamedTuple):
+    """What one call of `fit` or `partial_fit` asks for."""
+
+    hooks: Hooks
+    is_warm: bool = False  # whether the parameters come from a training before
+    incremental: bool = False  # whether the optimizer is as the call before has left it
+    epochs: int = 1  # of an incremental call, neither more nor less
+    deadline: float = math.inf  # of `time.monotonic`, see `max_seconds`
+    validation: Data | None = None  # rows of the user's own
+
+
 def fit_stochastic(
-    estimator: Any,
-    data: Data,
-    random_state: np.random.RandomState,
-    *,
-    is_warm: bool,
-    incremental: bool,
+    estimator: Any, data: Data, random_state: np.random.RandomState, call: Call
 ) -> None:
-    """Train an estimator, whose parameters are there, by sgd or adam.
+    """Train an estimator, whose parameters are there, by sgd, adam or adamw.
 
     Parameters
     ----------
@@ -80,48 +90,96 @@ def fit_stochastic(
     data : Data
     random_state : RandomState
         Splits and shuffles.
-    is_warm : bool
-        Whether the parameters come from a training before.
-    incremental : bool
-        Whether it is for one epoch, with the optimizer as it is.
+    call : Call
     """
-    training, validation = data, None
-    if estimator.early_stopping:
-        training, validation = _split(estimator, data, random_state)
-    batch_size = _batch_size(estimator, len(training.y))
+    if not hasattr(estimator, "loss_curve_"):  # as after solver="lbfgs"
+        begin_curves(estimator)
+    course = _course(estimator, random_state, call)
+    validation = call.validation
+    chosen: Array | None = None  # rows that are trained on, without a copy of them; None is all
+    if estimator.early_stopping and validation is None:
+        chosen, others = _split(estimator, data, course)
+        call.hooks.take(chosen)
+        validation = data.take(others)
+    else:
+        course.forget_split()
+    count = len(data.y if chosen is None else chosen)
+    batch_size = _batch_size(estimator, count)
     network = trainable_network(estimator)
-    if not incremental or not hasattr(estimator, "_optimizer"):
-        estimator._optimizer = OptimizerState.of(estimator)
-    state: OptimizerState = estimator._optimizer
+    state = _state(estimator, course, call)
     state.fit_to([*network.weights, *network.biases])
-    epochs = 1 if incremental else estimator.max_iter
-    rows, numbers = _ready(estimator, network, training, batch_size, state, epochs)
-    stopping = Stopping(estimator)
-    if validation is not None:
-        score = _scorer(estimator, network, validation)
-        stopping = ValidationStopping(estimator, network, score, is_warm=is_warm)
+    epochs = call.epochs if call.incremental else estimator.max_iter
+    rows, numbers = _ready(estimator, network, data, count, batch_size, state, epochs)
+    stopping = _stopping(estimator, network, validation, course, is_warm=call.is_warm)
     try:
-        _run(estimator, rows, numbers, state, stopping, random_state, incremental=incremental)
+        _run(estimator, rows, chosen, numbers, state, stopping, course, call)
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=4)
+        warnings.warn("Training interrupted by user.", stacklevel=5)
     stopping.end()
 
 
-def _split(estimator: Any, data: Data, random_state: np.random.RandomState) -> tuple[Data, Data]:
-    """Rows for training and for validation; of one output, classes in the same shares in both."""
-    y = data.y if estimator._stratifies and data.y.shape[1] == 1 else None
-    chosen, others = train_test_split(
-        np.arange(len(data.y)),
-        random_state=random_state,
-        test_size=estimator.validation_fraction,
-        stratify=y,
+def _course(estimator: Any, random_state: np.random.RandomState, call: Call) -> Course:
+    """The random numbers of this call: where those of the last one ended, if so asked."""
+    goes_on = estimator.continue_training and call.is_warm
+    course: Course | None = getattr(estimator, "_course", None) if goes_on else None
+    if course is None:
+        course = Course(random_state)
+    vars(estimator).pop("_course", None)
+    if estimator.continue_training:
+        estimator._course = course
+    return course
+
+
+def _state(estimator: Any, course: Course, call: Call) -> OptimizerState:
+    """The optimizer, which begins anew in each call of `fit` unless it is to go on."""
+    before: OptimizerState | None = getattr(estimator, "_optimizer", None)
+    if call.incremental and before is not None:
+        state = before
+    else:
+        state = estimator._optimizer = OptimizerState.of(estimator)
+        if estimator.continue_training and call.is_warm and before is not None:
+            state.go_on_from(before)
+    # Without dropout nothing is drawn, so that scikit-learn's random numbers stay what they are.
+    if state.dropout_seed is None and dropout_of(estimator, len(estimator.coefs_) - 1):
+        state.dropout_seed = int(course.random_state.randint(np.iinfo(np.int64).max))
+    return state
+
+
+def _stopping(
+    estimator: Any, network: Parameters, data: Data | None, course: Course, *, is_warm: bool
+) -> Stopping:
+    if data is None:
+        return Stopping(estimator)
+    validation = Validation(estimator, network, *data, loss_share(network))
+    if not estimator.early_stopping:
+        return Stopping(estimator, validation)
+    return ValidationStopping(
+        estimator,
+        network,
+        validation,
+        is_warm=is_warm,
+        course=course if estimator.continue_training else None,
     )
-    if len(others) < 2:
+
+
+def _split(estimator: Any, data: Data, course: Course) -> tuple[Array, Array]:
+    """Row numbers for training and for validation; of one output, classes in their shares."""
+    split = course.split_of(len(data.y))
+    if split is None:
+        y = data.y if estimator._stratifies and data.y.shape[1] == 1 else None
+        chosen, others = train_test_split(
+            np.arange(len(data.y)),
+            random_state=course.random_state,
+            test_size=estimator.validation_fraction,
+            stratify=y,
+        )
+        split = course.take_split(chosen, others)
+    if len(split[1]) < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' "
             "or the size of your dataset."
         )
-    return data.take(chosen), data.take(others)
+    return split
 
 
 def _batch_size(estimator: Any, rows: int) -> int:
@@ -139,6 +197,7 @@ def _ready(
     estimator: Any,
     network: Parameters,
     data: Data,
+    count: int,
     batch_size: int,
     state: OptimizerState,
     epochs: int,
@@ -146,16 +205,18 @@ def _ready(
     weights = None if data.weights is None else RowWeights(data.weights, network.dtype)
     recipe = state.rule.to_recipe(
         state.kept,
+        dropout=dropout_of(estimator, len(network.weights) - 1),
+        seed=state.dropout_seed or 0,
         row_weights=None if weights is None else weights.scaled,
         is_constant=state.schedule == "constant",
-    )._replace(squares=estimator.alpha > 0, loss_cap=loss_cap(network))
+    )._replace(squares=penalty_of(estimator) > 0, loss_cap=loss_cap(network))
     targets = np.ascontiguousarray(data.y, network.dtype)
-    rows = rows_of(network, data.X, targets, batch_size, recipe)
+    rows = rows_of(network, data.X, targets, count, batch_size, recipe)
     numbers = StepNumbers(
         state,
-        rows.rows,
+        count,
         batch_size,
-        alpha=estimator.alpha,
+        alpha=penalty_of(estimator),
         loss_share=loss_share(network),
         weights=weights,
         epochs=epochs,
@@ -163,27 +224,27 @@ def _ready(
     return rows, numbers
 
 
-def _scorer(estimator: Any, network: Parameters, data: Data) -> Any:
-    return lambda: estimator._score_outputs(outputs(network, data.X), data.y, data.weights)
-
-
 def _run(
     estimator: Any,
     rows: Rows,
+    chosen: Array | None,
     numbers: StepNumbers,
     state: OptimizerState,
     stopping: Stopping,
-    random_state: np.random.RandomState,
-    *,
-    incremental: bool,
+    course: Course,
+    call: Call,
 ) -> None:
-    order: Array | None = None
+    """Train epoch by epoch; ``chosen`` has the rows as they come, if they are not all."""
+    order = course.order_of(rows.rows)
+    if order is None:
+        order = chosen
     estimator.n_iter_ = 0
-    for _ in range(estimator.max_iter):
+    for _ in range(call.epochs if call.incremental else estimator.max_iter):
+        call.hooks.begin_task("epoch")
         if estimator.shuffle:
             # In the order and the state that `sklearn.utils.shuffle` of the row numbers leaves.
-            shuffled = random_state.permutation(rows.rows)
-            order = shuffled if order is None else order[shuffled]
+            shuffled = course.random_state.permutation(rows.rows)
+            order = course.order = shuffled if order is None else order[shuffled]
         rows.clear()
         try:
             rows.train(order, numbers.of_epoch(order), state.steps)
@@ -195,19 +256,35 @@ def _run(
         estimator.t_ += rows.rows
         estimator.loss_curve_.append(loss)
         say(estimator, f"Iteration {estimator.n_iter_:d}, loss = {loss:.8f}")
-        reason = stopping.end_epoch(loss)
-        state.end_epoch(estimator.t_)
-        if reason is not None:
-            is_over, what = state.stop_or_slow_down()
-            say(estimator, f"{reason} {what}")
-            if is_over:
-                return
-            estimator._no_improvement_count = 0
-        if incremental:
+        is_over = _end_epoch(estimator, state, stopping, loss) and not call.incremental
+        if call.hooks.end_task() or is_over:
             return
+        if time.monotonic() >= call.deadline:
+            break
+    if not call.incremental:
+        _warn(estimator)
+
+
+def _end_epoch(estimator: Any, state: OptimizerState, stopping: Stopping, loss: float) -> bool:
+    """Look for progress, and do what is to be done without: whether training is over."""
+    reason = stopping.end_epoch(loss)
+    state.end_epoch(estimator.t_)
+    if reason is None:
+        return False
+    is_over, what = state.stop_or_slow_down()
+    say(estimator, f"{reason} {what}")
+    if not is_over:
+        estimator._no_improvement_count = 0
+    return is_over
+
+
+def _warn(estimator: Any) -> None:
+    """Warn that training has ended before it converged."""
+    limit = f"Maximum iterations ({estimator.max_iter})"
+    if estimator.n_iter_ < estimator.max_iter:
+        limit = f"Maximum time (max_seconds={estimator.max_seconds})"
     warnings.warn(
-        f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
-        "reached and the optimization hasn't converged yet.",
+        f"Stochastic Optimizer: {limit} reached and the optimization hasn't converged yet.",
         ConvergenceWarning,
-        stacklevel=5,
+        stacklevel=7,
     )

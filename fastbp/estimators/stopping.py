@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.estimators.verbose import say
+from fastbp.estimators.continuing import Course
+from fastbp.estimators.validation import Validation
 from fastbp.parameters import Parameters
 
 __all__ = ["Stopping", "ValidationStopping", "begin_curves"]
@@ -24,6 +24,7 @@ def begin_curves(estimator: Any) -> None:
     stops_early = estimator.early_stopping
     estimator.best_loss_ = None if stops_early else np.inf
     estimator.validation_scores_ = [] if stops_early else None
+    estimator.validation_loss_curve_ = [] if stops_early else None
     estimator.best_validation_score_ = -np.inf if stops_early else None
 
 
@@ -35,23 +36,24 @@ class Stopping:
     Parameters
     ----------
     estimator : BaseMLP
+    validation : Validation, optional
+        Noted after each epoch.
     """
 
     monitored = "Training loss"
 
-    def __init__(self, estimator: Any) -> None:
-        self._estimator = estimator
-        if not hasattr(estimator, "loss_curve_"):  # as after solver="lbfgs"
-            begin_curves(estimator)
+    def __init__(self, estimator: Any, validation: Validation | None = None) -> None:
+        self._estimator, self._validation = estimator, validation
 
     def end_epoch(self, loss: float) -> str | None:
         """Note an epoch, the loss of which is in the curve: why to stop, if there is a reason."""
         estimator = self._estimator
-        if self._is_without_progress(loss):
+        score = None if self._validation is None else self._validation.note()
+        if self._is_without_progress(loss, score):
             estimator._no_improvement_count += 1
         else:
             estimator._no_improvement_count = 0
-        self._note_best(loss)
+        self._note_best(loss, score)
         if estimator._no_improvement_count <= estimator.n_iter_no_change:
             return None
         return (
@@ -62,14 +64,16 @@ class Stopping:
     def end(self) -> None:
         """What is to be done when a training has ended."""
 
-    def _is_without_progress(self, loss: float) -> bool:
+    def _is_without_progress(self, loss: float, score: float | None) -> bool:
         best = self._estimator.best_loss_
         return bool(loss > (math.inf if best is None else best) - self._estimator.tol)
 
-    def _note_best(self, loss: float) -> None:
-        best = self._estimator.best_loss_
-        if best is None or loss < best:
-            self._estimator.best_loss_ = loss
+    def _note_best(self, loss: float, score: float | None) -> None:
+        estimator = self._estimator
+        if estimator.best_loss_ is None or loss < estimator.best_loss_:
+            estimator.best_loss_ = loss
+        if score is not None and score > estimator.best_validation_score_:
+            estimator.best_validation_score_ = score
 
 
 class ValidationStopping(Stopping):
@@ -81,10 +85,13 @@ class ValidationStopping(Stopping):
     network : Parameters
         The best weights are put back into it in the end. Those of a warm start that finds no
         better ones are its last, as in scikit-learn.
-    score : callable
-        Gives the score of the validation rows, larger is better; NaN is neither.
+    validation : Validation
+        Of its scores more is better; NaN is neither.
     is_warm : bool
         Whether the weights come from a training before.
+    course : Course, optional
+        Is told of the last weights when the best are put back, so that training can go on. If the
+        training goes on from there, its best weights so far are kept too.
     """
 
     monitored = "Validation score"
@@ -93,28 +100,25 @@ class ValidationStopping(Stopping):
         self,
         estimator: Any,
         network: Parameters,
-        score: Callable[[], float],
+        validation: Validation,
         *,
         is_warm: bool,
+        course: Course | None = None,
     ) -> None:
-        super().__init__(estimator)
-        if estimator.best_validation_score_ is None:  # the one before did not stop early
-            estimator.validation_scores_, estimator.best_validation_score_ = [], -np.inf
-        self._network, self._score = network, score
+        super().__init__(estimator, validation)
+        self._network, self._course = network, course
         self._best: list[Array] | None = None
-        if not is_warm:
+        if not is_warm or course is not None:
             self._keep_best()
+        if course is not None:
+            course.take_last([*network.weights, *network.biases])
 
-    def _is_without_progress(self, loss: float) -> bool:
-        estimator = self._estimator
-        score = self._score()
-        estimator.validation_scores_.append(score)
-        say(estimator, f"Validation score: {score:f}")
-        return bool(score < estimator.best_validation_score_ + estimator.tol)
+    def _is_without_progress(self, loss: float, score: float | None) -> bool:
+        best = self._estimator.best_validation_score_
+        return score is not None and bool(score < best + self._estimator.tol)
 
-    def _note_best(self, loss: float) -> None:
-        score = self._estimator.validation_scores_[-1]
-        if score > self._estimator.best_validation_score_:
+    def _note_best(self, loss: float, score: float | None) -> None:
+        if score is not None and score > self._estimator.best_validation_score_:
             self._estimator.best_validation_score_ = score
             self._keep_best()
 
@@ -128,7 +132,11 @@ class ValidationStopping(Stopping):
 
     def end(self) -> None:
         """Put the best weights back."""
-        if self._best is not None:
-            arrays = [*self._network.weights, *self._network.biases]
-            for kept, array in zip(self._best, arrays, strict=True):
-                np.copyto(array, kept)
+        if self._best is None:
+            return
+        arrays = [*self._network.weights, *self._network.biases]
+        if self._course is not None:
+            self._course.last = [array.copy() for array in arrays]
+            self._course.best = self._best
+        for kept, array in zip(self._best, arrays, strict=True):
+            np.copyto(array, kept)

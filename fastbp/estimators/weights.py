@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.engine import memory
+from fastbp.estimators.options import activations_of
 from fastbp.parameters import Parameters
 
 __all__ = ["network_of", "put", "trainable_network"]
@@ -33,7 +34,7 @@ _LOSS_OF = {  # of an output activation
 def network_of(estimator: Any) -> Parameters:
     """The network of a fitted estimator, to be read; kept while `coefs_` are the same arrays."""
     arrays = (*estimator.coefs_, *estimator.intercepts_)
-    functions = estimator.activation, estimator.out_activation_
+    functions = activations_of(estimator), estimator.out_activation_
     kept: _Kept | None = estimator.__dict__.get("_network")
     if kept is not None:
         network, of_arrays, of_functions = kept
@@ -79,7 +80,7 @@ def _made(
         (weights[0].shape[1], *(len(weight) for weight in weights)),
         weights,
         biases,
-        activation=estimator.activation,
+        activation=activations_of(estimator),
         loss_function=_LOSS_OF[estimator.out_activation_],
         dtype=dtype,
     )
