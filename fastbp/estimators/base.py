@@ -27,6 +27,7 @@ from sklearn.utils.validation import (
 
 from fastbp.engine.limits import thread_limit
 from fastbp.estimators.callbacks import CallbackSupportMixin, Hooks
+from fastbp.estimators.convert import Convertible
 from fastbp.estimators.forward import is_finite, outputs
 from fastbp.estimators.initial import random_layers
 from fastbp.estimators.inside import InsideMixin
@@ -51,7 +52,7 @@ _NON_FINITE = (
 )
 
 
-class BaseMLP(CallbackSupportMixin, InsideMixin, BaseEstimator, ABC):
+class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, BaseEstimator, ABC):
     """Base class of `MLPClassifier` and `MLPRegressor`."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
