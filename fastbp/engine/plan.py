@@ -375,11 +375,7 @@ class NetworkPlan:
         added to `totals`. The bits do not depend on how an epoch is divided among calls that begin
         at multiples of ``group`` steps.
         """
-        self.words[w.ORDER] = 0 if order is None else address_of(order)
-        self.words[w.FIRST], self.words[w.LAST] = first, last
-        self.words[w.STEPS] = address_of(self.settings if numbers is None else numbers)
-        self.words[w.STEP_ROW] = 0 if numbers is None else w.STEP_COUNT
-        self.words[w.STEP_NUMBER] = number
+        self.tell(order, first, last, numbers, number)
         if not self._long_steps:
             self._run(w.TRAIN, last - first)
             return
@@ -392,6 +388,46 @@ class NetworkPlan:
         except BaseException:
             self._backup.restore()  # half of a step may have been made
             raise
+
+    def tell(
+        self, order: Array | None, first: int, last: int, numbers: Array | None, number: int
+    ) -> None:
+        """Write which steps are to be made; parameters are those of `train`."""
+        self.words[w.ORDER] = 0 if order is None else address_of(order)
+        self.words[w.FIRST], self.words[w.LAST] = first, last
+        self.words[w.STEPS] = address_of(self.settings if numbers is None else numbers)
+        self.words[w.STEP_ROW] = 0 if numbers is None else w.STEP_COUNT
+        self.words[w.STEP_NUMBER] = number
+
+    def forget_setting(self) -> None:
+        """Have the next call place its memory anew: another one has used the words."""
+        self._prepared = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the layers."""
+        return self._sizes
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the network."""
+        return self._dtype
+
+    @property
+    def choice(self) -> Choice:
+        """The method, and all that it depends on."""
+        return self._choice
+
+    @property
+    def arrays(self) -> list[Array]:
+        """The weights and then the biases."""
+        return self._arrays
+
+    @property
+    def likeness(self) -> tuple[Any, ...]:
+        """What plans have in common that can make their steps together."""
+        x = self.words
+        return self._choice, int(x[w.X]), int(x[w.X_ROW]), self._dtype
 
     @property
     def workers(self) -> int:

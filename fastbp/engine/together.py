@@ -1,0 +1,142 @@
+"""Several networks that make their steps together, so that X is read once for all of them.
+
+Which ones can, see `joins`; how, see `fastbp.kernels.narrow.many`. Each has a plan of its own, as
+if it were trained alone, and gets the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.engine import scratch, threads
+from fastbp.engine.layout import tile_of, whole_lines
+from fastbp.engine.memory import address_of
+from fastbp.engine.method import Method
+from fastbp.engine.plan import NetworkPlan
+from fastbp.engine.recipe import MOST_KEPT
+from fastbp.kernels import plan as w
+from fastbp.kernels.compile import machine
+from fastbp.kernels.compile.jit import launch
+from fastbp.kernels.compile.prepare import prepare
+from fastbp.kernels.narrow import many
+
+__all__ = ["MOST_OUTPUTS", "Together", "joins", "most_models"]
+
+Array = npt.NDArray[Any]
+
+MOST_OUTPUTS = 16
+"""Outputs of first layers that go through together. More take as long in several passes: ..."""
+
+_BLOCK = 32  # rows of a block
+_BYTES_OF_CHUNK = 24 << 10  # of W1: they stay in the level-1 cache
+
+
+def joins(plan: NetworkPlan) -> bool:
+    """Whether a plan's steps can be made together with those of others.
+
+    Its first layer is narrow, it goes by shards of rows, and X is read as it is.
+    """
+    return plan.method is Method.NARROW_SHARDS and not plan.words[w.SCALE]
+
+
+def most_models(plan: NetworkPlan) -> int:
+    """How many networks like that of a plan go through together."""
+    return max(1, MOST_OUTPUTS // plan.sizes[1])
+
+
+class Together:
+    """Plans whose steps are made together.
+
+    Parameters
+    ----------
+    plans : sequence of NetworkPlan
+        One at least, all of the same sizes, activations aside of the same method, for the same X
+        and batches; `joins` holds for each.
+
+    Raises
+    ------
+    ValueError
+        If they do not go together.
+    """
+
+    def __init__(self, plans: Sequence[NetworkPlan]) -> None:
+        self.plans = [*plans]
+        first = self.plans[0]
+        for plan in self.plans:
+            if not joins(plan) or plan.likeness != first.likeness:
+                raise ValueError(
+                    "networks that are trained together must have the same sizes, dtype, rows and"
+                    f" batches, a narrow first layer and no preprocessing; got {plan.likeness} and"
+                    f" {first.likeness}"
+                )
+        n1, n0 = first.sizes[1], first.sizes[0]
+        models, dtype = len(self.plans), first.dtype
+        # A page's start, as that of large arrays is: whole vectors of W1's rows in cache lines.
+        self._stack = np.zeros((models * n1, n0), dtype)
+        self._region = many.regions[dtype.name]
+        prepare(self._region, ahead=[launch])
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        first = self.plans[0]
+        sizes, models = first.sizes, len(self.plans)
+        lanes, itemsize = machine.tiles(first.dtype.itemsize).lanes, first.dtype.itemsize
+        words = np.zeros(many.many_words(models), np.int64)
+        words[: w.LAYER] = first.words[: w.LAYER]
+        words[w.LAYERS] = 1
+        words[w.LAYER + w.WEIGHT] = address_of(self._stack)
+        words[w.LAYER + w.OUTPUTS], words[w.LAYER + w.INPUTS] = models * sizes[1], sizes[0]
+        tile, _ = tile_of(first.choice, 1)
+        words[w.TILE] = tile
+        width = _BYTES_OF_CHUNK // (models * sizes[1] * itemsize) // lanes * lanes
+        words[many.MODELS] = models
+        words[many.BLOCK] = _BLOCK
+        words[many.WIDTH] = max(width, 4 * lanes)
+        words[many.MODEL_PLANS :] = [address_of(plan.words) for plan in self.plans]
+        at, private = many.block_bytes(sizes, lanes, itemsize, MOST_KEPT, models, _BLOCK)
+        words[many.BLOCK_AT] = at
+        self.words = words
+        self._private = whole_lines(private)
+        self._shared = whole_lines(
+            many.stack_bytes(sizes, lanes, itemsize, first.batch_size, models)
+        )
+
+    def train(
+        self,
+        order: Array | None,
+        first: int,
+        last: int,
+        numbers: Sequence[Array | None],
+        number: Sequence[int],
+    ) -> None:
+        """Make steps ``first`` ... ``last`` - 1 of an epoch with each network.
+
+        As `NetworkPlan.train`, with ``numbers`` and a ``number`` for each of the plans.
+        """
+        n1 = self.plans[0].sizes[1]
+        for i, plan in enumerate(self.plans):
+            plan.tell(order, first, last, numbers[i], number[i])
+            self._stack[i * n1 : (i + 1) * n1] = plan.arrays[0]
+            plan.words[w.LAYER + w.WEIGHT] = address_of(self._stack[i * n1 :])
+        self.words[w.ORDER] = self.plans[0].words[w.ORDER]
+        self.words[w.FIRST], self.words[w.LAST] = first, last
+        space = scratch.borrow()
+        try:
+            workers = threads.get_num_threads()
+            base = space.address(self._shared + workers * self._private)
+            for words in (self.words, *(plan.words for plan in self.plans)):
+                words[w.OPERATION] = w.TRAIN
+                words[w.SHARED], words[w.PRIVATE] = base, base + self._shared
+                words[w.PRIVATE_STEP], words[w.WORKERS] = self._private, workers
+            self.words[w.TEAM] = space.new_team()
+            threads.run(self._region, address_of(self.words), workers)
+        finally:
+            space.give_back()
+            for i, plan in enumerate(self.plans):
+                plan.arrays[0][:] = self._stack[i * n1 : (i + 1) * n1]
+                plan.words[w.LAYER + w.WEIGHT] = address_of(plan.arrays[0])
+                plan.forget_setting()
