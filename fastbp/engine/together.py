@@ -32,6 +32,7 @@ MOST_OUTPUTS = 16
 """Outputs of first layers that go through together. More take as long in several passes: ..."""
 
 _BLOCK = 32  # rows of a block
+_NEXT = 32
 _BYTES_OF_CHUNK = 24 << 10  # of W1: they stay in the level-1 cache
 
 
@@ -95,6 +96,7 @@ class Together:
         width = _BYTES_OF_CHUNK // (models * sizes[1] * itemsize) // lanes * lanes
         words[many.MODELS] = models
         words[many.BLOCK] = _BLOCK
+        words[many.NEXT] = _NEXT
         words[many.WIDTH] = max(width, 4 * lanes)
         words[many.MODEL_PLANS :] = [address_of(plan.words) for plan in self.plans]
         at, private = many.block_bytes(sizes, lanes, itemsize, MOST_KEPT, models, _BLOCK)

@@ -35,17 +35,17 @@ from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.compile.machine import CORES
-from fastbp.kernels.linalg.row_ir import GROUP
+from fastbp.kernels.linalg.operand import DTYPE_CODES
+from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS, PREFETCHED
 from fastbp.kernels.narrow.above import ROWS, UPDATE, go_above
 from fastbp.kernels.narrow.first_layer import CHUNK
 from fastbp.kernels.narrow.layers import RowsOfStep
 from fastbp.kernels.narrow.optimize import needs_gradient
-from fastbp.kernels.narrow.rows import PRODUCTS, TileBack, multiply_rows
+from fastbp.kernels.narrow.rows import add_gradient_of, multiply_rows_by
 from fastbp.kernels.narrow.scratch import private_bytes, scratch
 from fastbp.kernels.narrow.shards import shard_count
 from fastbp.kernels.narrow.update import (
     bias_steps,
-    change_weights,
     clear_tally,
     tally_size,
     update_first,
@@ -85,7 +85,13 @@ MODELS = _AFTER  # how many networks there are
 BLOCK = _AFTER + 1  # rows of a block, a multiple of a tile
 WIDTH = _AFTER + 2  # columns of a chunk, whole vectors
 BLOCK_AT = _AFTER + 3  # bytes of private memory before that of a block
-MODEL_PLANS = _AFTER + 4  # from here on: addresses of the networks' plans
+NEXT = _AFTER + 4
+MODEL_PLANS = _AFTER + 5  # from here on: addresses of the networks' plans
+
+
+_AHEAD = 128
+_PREFETCH = 8
+_BYTES = DTYPE_CODES["uint8"]
 
 
 def many_words(models: int) -> int:
@@ -101,7 +107,7 @@ def block_bytes(
     outputs = models * layer_sizes[1]
     groups = -(-block // GROUP)
     elements = groups * outputs * GROUP * lanes + 2 * outputs * block
-    return alone, alone + 2 * 8 * block + itemsize * elements
+    return alone, alone + 8 * (4 * block + _PREFETCH) + itemsize * elements
 
 
 def stack_bytes(
@@ -115,7 +121,7 @@ def stack_bytes(
 
 _shard_count = jit(shard_count)
 
-_Block = namedtuple("_Block", ["offsets", "sums", "z", "delta"])
+_Block = namedtuple("_Block", ["offsets", "next_offsets", "prefetch", "sums", "z", "delta"])
 
 _Part = namedtuple("_Part", ["step", "first", "begin", "rows", "then", "ahead"])
 """Rows first + begin ... of the epoch, ``rows`` of them, of step ``step`` that begins with row
@@ -128,9 +134,10 @@ def _block_of(plan, worker, dtype):
     block, outputs = plan[BLOCK], layer_word(plan, 0, w.OUTPUTS)
     start = plan[w.PRIVATE] + worker * plan[w.PRIVATE_STEP] + plan[BLOCK_AT]
     offsets = pointer(start, int64)
-    sums = recast(moved(offsets, 2 * block), dtype)
+    prefetch = moved(offsets, 4 * block)
+    sums = recast(moved(prefetch, _PREFETCH), dtype)
     z = moved(sums, (block + GROUP - 1) // GROUP * outputs * GROUP * lanes_of(dtype))
-    return _Block(offsets, sums, z, moved(z, outputs * block))
+    return _Block(offsets, moved(offsets, 2 * block), prefetch, sums, z, moved(z, outputs * block))
 
 
 @jit
@@ -141,11 +148,29 @@ def _model(plan, m):
 
 @jit
 def _list_rows(plan, part, own):
-    """List the rows of a block and, behind them, those to prefetch: how many these are."""
+    """List the rows of a block, these again some columns ahead, and those of the next block."""
+    block = plan[BLOCK]
     for i in range(part.rows):
         own.offsets[i] = row_number(plan, part.first + part.begin + i) * plan[w.X_ROW]
+        own.offsets[part.rows + i] = own.offsets[i] + _AHEAD
+    for i in range(part.rows):
+        own.next_offsets[i] = own.offsets[i]
     for i in range(part.ahead):
-        own.offsets[part.rows + i] = row_number(plan, part.then + i) * plan[w.X_ROW]
+        own.next_offsets[part.rows + i] = row_number(plan, part.then + i) * plan[w.X_ROW]
+
+
+@jit
+def _list_prefetch(plan, part, own, group, o, width):
+    """List PREFETCHED rows that group ``group`` prefetches as it meets W1's rows o ...: where."""
+    turn = o // OUTPUTS * PREFETCHED
+    for i in range(PREFETCHED):
+        row = group * GROUP + GROUP + turn + i
+        if turn >= GROUP:  # they are there already
+            own.prefetch[i] = own.offsets[group * GROUP]
+        elif row < part.rows:
+            own.prefetch[i] = own.offsets[row]
+        else:  # of the next chunk
+            own.prefetch[i] = own.offsets[min(turn + i, part.rows - 1)] + width
 
 
 @jit
@@ -159,13 +184,15 @@ def _forward(plan, part, own, dtype):
     for i in range(0, groups * of_group, lanes):
         store(own.sums, i, zeros(dtype))
     for j0 in range(0, n0, plan[WIDTH]):
+        width = min(plan[WIDTH], n0 - j0)
         for group in range(groups):
-            offsets = moved(own.offsets, group * GROUP)
-            multiply_rows(
-                plan, int64(PRODUCTS), offsets, min(GROUP, part.rows - group * GROUP), offsets,
-                weight, moved(own.sums, group * of_group), own.sums, j0,
-                min(plan[WIDTH], n0 - j0),
-            )  # fmt: skip
+            for o in range(0, outputs, OUTPUTS):
+                _list_prefetch(plan, part, own, group, o, width)
+                multiply_rows_by(
+                    plan, moved(own.offsets, group * GROUP), min(GROUP, part.rows - group * GROUP),
+                    own.prefetch, moved(weight, o * n0), min(OUTPUTS, outputs - o),
+                    moved(own.sums, group * of_group + o * GROUP * lanes), j0, width,
+                )  # fmt: skip
     for i in range(part.rows):
         sums = moved(own.sums, i // GROUP * of_group + i % GROUP * lanes)
         for o in range(outputs):
@@ -203,12 +230,20 @@ def _above(plan, part, own, worker, tallies, height, dtype):
 @jit
 def _back(plan, part, own, shard, dtype):
     """Add a block's gradient of W1 to the shard's; its first one is written there."""
-    n0 = layer_word(plan, 0, w.INPUTS)
+    n0, outputs, block = layer_word(plan, 0, w.INPUTS), layer_word(plan, 0, w.OUTPUTS), plan[BLOCK]
     old = dtype(0.0 if part.begin == 0 else 1.0)
-    back = TileBack(own.offsets, part.rows, part.ahead, own.delta, plan[BLOCK])
     for j0 in range(0, n0, plan[WIDTH]):
-        count = min(plan[WIDTH], n0 - j0)
-        change_weights(plan, shard, back, j0, count, old, dtype(1), False, own.z, dtype)
+        width = min(plan[WIDTH], n0 - j0)
+        for o in range(0, outputs, OUTPUTS):
+            offsets, later = own.offsets, int64(0)
+            if o == 0:
+                later = part.rows if plan[w.X_DTYPE] != _BYTES else int64(0)
+            if o == OUTPUTS or outputs <= OUTPUTS or plan[w.X_DTYPE] == _BYTES:
+                offsets, later = own.next_offsets, part.ahead if o <= OUTPUTS else int64(0)
+            add_gradient_of(
+                plan, moved(shard, o * n0), min(OUTPUTS, outputs - o), offsets, part.rows, later,
+                moved(own.delta, o * block), block, old, j0, width,
+            )
 
 
 @jit
@@ -230,6 +265,7 @@ def _go_through(plan, worker, step, shard, begin, end, dtype):
         if ahead == 0:  # this thread's part of the next step, as like as not
             then = min(first + rows + begin, plan[w.ROWS])
             ahead = min(plan[BLOCK], plan[w.ROWS] - then)
+        ahead = min(ahead, plan[NEXT])
         part = _Part(step, first, i, count, then, ahead)
         _list_rows(plan, part, own)
         _forward(plan, part, own, dtype)

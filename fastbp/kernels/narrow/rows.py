@@ -89,6 +89,17 @@ def multiply_rows(plan, what, offsets, rows, prefetch, weight, sums, pairs, j0, 
     call_region(plan[w.FORWARD_REGION], words_of(work), what)
 
 
+@jit
+def multiply_rows_by(plan, offsets, rows, prefetch, weight, outputs, sums, j0, count):
+    """PRODUCTS of rows with ``outputs`` rows of W1 from ``weight`` on."""
+    work = _Forward(
+        plan[w.X], plan[w.SHIFT], plan[w.SCALE], address_of(offsets), rows, address_of(prefetch),
+        address_of(weight), layer_word(plan, 0, w.INPUTS), outputs, address_of(sums), int64(0), j0,
+        count,
+    )  # fmt: skip
+    call_region(plan[w.FORWARD_REGION], words_of(work), int64(PRODUCTS))
+
+
 TileBack = namedtuple("TileBack", ["offsets", "rows", "later", "delta", "ldd"])
 """Rows that go back: where they begin, how many, how many are prefetched whose offsets follow; and
 their delta, with the distance of those of two outputs."""
@@ -105,6 +116,18 @@ def add_gradient(plan, target, tile, change, j0, count):
         address_of(target), layer_word(plan, 0, w.INPUTS), layer_word(plan, 0, w.OUTPUTS),
         address_of(tile.delta), tile.ldd, j0, count, change.keep, change.factor,
         address_of(change.sums_shift), address_of(change.sums_scale), address_of(change.totals),
+    )  # fmt: skip
+    call_region(plan[w.BACK_REGION], words_of(work), 0)
+
+
+@jit
+def add_gradient_of(plan, target, outputs, offsets, rows, later, delta, ldd, old, j0, count):
+    """``target`` <- ``old`` times it + the gradient of ``outputs`` rows of W1, of some rows of X."""
+    zero = int64(0)
+    work = _Back(
+        plan[w.X], plan[w.SHIFT], plan[w.SCALE], address_of(offsets), rows, later,
+        address_of(target), layer_word(plan, 0, w.INPUTS), outputs, address_of(delta), ldd, j0,
+        count, old, 1.0, zero, zero, address_of(delta),
     )  # fmt: skip
     call_region(plan[w.BACK_REGION], words_of(work), 0)
 
