@@ -86,7 +86,8 @@ BLOCK = _AFTER + 1  # rows of a block, a multiple of a tile
 WIDTH = _AFTER + 2  # columns of a chunk, whole vectors
 BLOCK_AT = _AFTER + 3  # bytes of private memory before that of a block
 NEXT = _AFTER + 4
-MODEL_PLANS = _AFTER + 5  # from here on: addresses of the networks' plans
+PARAM = _AFTER + 5
+MODEL_PLANS = _AFTER + 6  # from here on: addresses of the networks' plans
 
 
 _AHEAD = 128
@@ -123,7 +124,7 @@ _shard_count = jit(shard_count)
 
 _Block = namedtuple("_Block", ["offsets", "next_offsets", "prefetch", "sums", "z", "delta"])
 
-_Part = namedtuple("_Part", ["step", "first", "begin", "rows", "then", "ahead"])
+_Part = namedtuple("_Part", ["step", "first", "begin", "rows", "then", "ahead", "forward"])
 """Rows first + begin ... of the epoch, ``rows`` of them, of step ``step`` that begins with row
 ``first``; rows ``then`` ... of the epoch, ``ahead`` of them, are prefetched."""
 
@@ -148,29 +149,24 @@ def _model(plan, m):
 
 @jit
 def _list_rows(plan, part, own):
-    """List the rows of a block, these again some columns ahead, and those of the next block."""
-    block = plan[BLOCK]
+    """List where the rows of a block begin, and those of the next block."""
     for i in range(part.rows):
         own.offsets[i] = row_number(plan, part.first + part.begin + i) * plan[w.X_ROW]
-        own.offsets[part.rows + i] = own.offsets[i] + _AHEAD
-    for i in range(part.rows):
-        own.next_offsets[i] = own.offsets[i]
     for i in range(part.ahead):
-        own.next_offsets[part.rows + i] = row_number(plan, part.then + i) * plan[w.X_ROW]
+        own.next_offsets[i] = row_number(plan, part.then + i) * plan[w.X_ROW]
 
 
 @jit
-def _list_prefetch(plan, part, own, group, o, width):
-    """List PREFETCHED rows that group ``group`` prefetches as it meets W1's rows o ...: where."""
-    turn = o // OUTPUTS * PREFETCHED
+def _list_prefetch(own, group, turn, turns, count):
+    """List the row that is prefetched in turn ``turn`` of ``turns``, of ``count`` rows in all.
+
+    There are PREFETCHED rows in the list; a group's own rows cost nothing.
+    """
     for i in range(PREFETCHED):
-        row = group * GROUP + GROUP + turn + i
-        if turn >= GROUP:  # they are there already
-            own.prefetch[i] = own.offsets[group * GROUP]
-        elif row < part.rows:
-            own.prefetch[i] = own.offsets[row]
-        else:  # of the next chunk
-            own.prefetch[i] = own.offsets[min(turn + i, part.rows - 1)] + width
+        own.prefetch[i] = own.offsets[group * GROUP]
+    row = turn * count // turns
+    if (turn + 1) * count // turns > row:
+        own.prefetch[0] = own.next_offsets[row]
 
 
 @jit
@@ -183,15 +179,16 @@ def _forward(plan, part, own, dtype):
     of_group = outputs * GROUP * lanes
     for i in range(0, groups * of_group, lanes):
         store(own.sums, i, zeros(dtype))
+    turns = (outputs + OUTPUTS - 1) // OUTPUTS * groups
     for j0 in range(0, n0, plan[WIDTH]):
         width = min(plan[WIDTH], n0 - j0)
-        for group in range(groups):
-            for o in range(0, outputs, OUTPUTS):
-                _list_prefetch(plan, part, own, group, o, width)
-                multiply_rows_by(
+        for turn in range(turns):
+            o, group = turn // groups * OUTPUTS, turn % groups
+            _list_prefetch(own, group, turn, turns, part.forward)
+            multiply_rows_by(
                     plan, moved(own.offsets, group * GROUP), min(GROUP, part.rows - group * GROUP),
                     own.prefetch, moved(weight, o * n0), min(OUTPUTS, outputs - o),
-                    moved(own.sums, group * of_group + o * GROUP * lanes), j0, width,
+                    moved(own.sums, group * of_group + o * GROUP * lanes), j0, width, plan[PARAM],
                 )  # fmt: skip
     for i in range(part.rows):
         sums = moved(own.sums, i // GROUP * of_group + i % GROUP * lanes)
@@ -232,17 +229,27 @@ def _back(plan, part, own, shard, dtype):
     """Add a block's gradient of W1 to the shard's; its first one is written there."""
     n0, outputs, block = layer_word(plan, 0, w.INPUTS), layer_word(plan, 0, w.OUTPUTS), plan[BLOCK]
     old = dtype(0.0 if part.begin == 0 else 1.0)
+    rest = part.ahead - part.forward
+    turns = (outputs + OUTPUTS - 1) // OUTPUTS
     for j0 in range(0, n0, plan[WIDTH]):
         width = min(plan[WIDTH], n0 - j0)
-        for o in range(0, outputs, OUTPUTS):
-            offsets, later = own.offsets, int64(0)
-            if o == 0:
-                later = part.rows if plan[w.X_DTYPE] != _BYTES else int64(0)
-            if o == OUTPUTS or outputs <= OUTPUTS or plan[w.X_DTYPE] == _BYTES:
-                offsets, later = own.next_offsets, part.ahead if o <= OUTPUTS else int64(0)
+        for turn in range(turns):
+            o = turn * OUTPUTS
+            begin, end = turn * rest // turns, (turn + 1) * rest // turns
+            for i in range(begin, end):
+                own.offsets[part.rows + i - begin] = own.next_offsets[part.forward + i]
             add_gradient_of(
-                plan, moved(shard, o * n0), min(OUTPUTS, outputs - o), offsets, part.rows, later,
-                moved(own.delta, o * block), block, old, j0, width,
+                plan,
+                moved(shard, o * n0),
+                min(OUTPUTS, outputs - o),
+                own.offsets,
+                part.rows,
+                end - begin,
+                moved(own.delta, o * block),
+                block,
+                old,
+                j0,
+                width,
             )
 
 
@@ -265,12 +272,12 @@ def _go_through(plan, worker, step, shard, begin, end, dtype):
         if ahead == 0:  # this thread's part of the next step, as like as not
             then = min(first + rows + begin, plan[w.ROWS])
             ahead = min(plan[BLOCK], plan[w.ROWS] - then)
-        ahead = min(ahead, plan[NEXT])
-        part = _Part(step, first, i, count, then, ahead)
+        forward = min(ahead, plan[NEXT])
+        part = _Part(step, first, i, count, then, ahead, forward)
         _list_rows(plan, part, own)
         _forward(plan, part, own, dtype)
         _above(plan, part, own, worker, tallies, height, dtype)
-        back = _Part(step, first, i - begin, count, then, ahead)
+        back = _Part(step, first, i - begin, count, then, ahead, forward)
         _back(plan, back, own, shard, dtype)
 
 
@@ -295,7 +302,9 @@ def _update(plan, worker, step, shards, size, count, task, dtype):
     tallies = moved(shards, first)
     if chunk == tasks - 1:
         zero = int64(0)
-        go_above(model, own, int64(UPDATE), RowsOfStep(step, zero, zero, zero), tallies, size, count)
+        go_above(
+            model, own, int64(UPDATE), RowsOfStep(step, zero, zero, zero), tallies, size, count
+        )
         return
     j0 = chunk * CHUNK
     bias_steps(model, step, tallies, size, count, own.totals, dtype)

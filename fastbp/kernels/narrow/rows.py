@@ -50,6 +50,7 @@ class _Forward(NamedTuple):
     pairs: int
     column: int  # columns column ... column + columns
     columns: int
+    ahead: int  # of PRODUCTS, how many columns ahead rows are prefetched; -1: as far as elsewhere
 
 
 class _Back(NamedTuple):
@@ -84,18 +85,18 @@ def multiply_rows(plan, what, offsets, rows, prefetch, weight, sums, pairs, j0, 
     work = _Forward(
         plan[w.X], plan[w.SHIFT], plan[w.SCALE], address_of(offsets), rows, address_of(prefetch),
         address_of(weight), layer_word(plan, 0, w.INPUTS), layer_word(plan, 0, w.OUTPUTS),
-        address_of(sums), address_of(pairs), j0, count,
+        address_of(sums), address_of(pairs), j0, count, int64(-1),
     )  # fmt: skip
     call_region(plan[w.FORWARD_REGION], words_of(work), what)
 
 
 @jit
-def multiply_rows_by(plan, offsets, rows, prefetch, weight, outputs, sums, j0, count):
+def multiply_rows_by(plan, offsets, rows, prefetch, weight, outputs, sums, j0, count, ahead):
     """PRODUCTS of rows with ``outputs`` rows of W1 from ``weight`` on."""
     work = _Forward(
         plan[w.X], plan[w.SHIFT], plan[w.SCALE], address_of(offsets), rows, address_of(prefetch),
         address_of(weight), layer_word(plan, 0, w.INPUTS), outputs, address_of(sums), int64(0), j0,
-        count,
+        count, ahead,
     )  # fmt: skip
     call_region(plan[w.FORWARD_REGION], words_of(work), int64(PRODUCTS))
 
@@ -143,6 +144,7 @@ def _multiply(it, x, shift, scale, dtype):
         add_products(
             moved(sums, o * GROUP * lanes), x, offsets, shift, scale, moved(weight, o * n0), n0,
             it.column, it.columns, it.rows, min(OUTPUTS, n1 - o), prefetch if o == 0 else offsets,
+            it.ahead,
         )  # fmt: skip
 
 
