@@ -18,7 +18,6 @@ from fastbp.kernels.simd.ir import (
 )
 
 __all__ = [
-    "AHEAD",
     "GROUP",
     "OUTPUTS",
     "PREFETCHED",
@@ -38,7 +37,7 @@ PREFETCHED = GROUP // 2  # rows of the next tile that such a pass prefetches, if
 WORD = ir.IntType(64)
 TO_LEVEL_1, TO_LEVEL_2 = 3, 2  # LLVM's degrees of locality
 
-AHEAD = 2048
+_AHEAD = 2048
 """Bytes of each of GROUP rows that are prefetched: a core's own prefetcher follows them less
 well than one row. Forward from memory ran at 33 GB/s on a Zen 5 core without, 34 with 512, 36 with
 1024, 38 with 2048; on two at 40 GB/s with 4096, where 59 and 60 came of 1024 and 2048."""
@@ -105,22 +104,12 @@ def pass_over(
 
 
 def emit_prefetches(
-    builder: ir.IRBuilder,
-    x: ir.Value,
-    j: ir.Value,
-    later: list[ir.Value],
-    rows: list[ir.Value],
-    distance: ir.Value | None = None,
+    builder: ir.IRBuilder, x: ir.Value, j: ir.Value, later: list[ir.Value], rows: list[ir.Value]
 ) -> None:
-    """Prefetch columns j and on of the rows ``later``, and in ``rows`` those ``distance`` ahead.
-
-    The distance, in elements, is that of AHEAD unless it is given.
-    """
+    """Prefetch columns j and on of the rows ``later``, and for those _AHEAD in ``rows``."""
     for start in later:
         emit_prefetch(builder, builder.gep(x, [builder.add(start, j)]), TO_LEVEL_2)
-    if distance is None:
-        distance = WORD(AHEAD // bytes_of(x.type.pointee))
-    ahead = builder.add(j, distance)
+    ahead = builder.add(j, WORD(_AHEAD // bytes_of(x.type.pointee))) if rows else j
     for start in rows:
         emit_prefetch(builder, builder.gep(x, [builder.add(start, ahead)]), TO_LEVEL_1)
 

@@ -20,7 +20,6 @@ from numba.extending import intrinsic
 
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg.row_ir import (
-    AHEAD,
     GROUP,
     OUTPUTS,
     PREFETCHED,
@@ -68,7 +67,6 @@ def add_products(
     rows: Any,
     outputs: Any,
     later: Any,
-    ahead: Any,
 ) -> Any:
     """Add to sums[o * GROUP + i] the products, lane by lane, of row i of X and row o of W.
 
@@ -77,21 +75,16 @@ def add_products(
     as long as each cut is whole vectors. ``rows`` is 1 ... GROUP, ``outputs`` 1 ... OUTPUTS. ``w``
     points to row 0 of W, rows ``ldw`` elements apart. With fewer than GROUP rows, one row at a time
     is computed; with GROUP rows of floats, the same columns of PREFETCHED other rows are
-    prefetched, whose offsets ``later`` points to, unless it is None, and of the rows themselves
-    the columns ``ahead`` of those at hand: AHEAD bytes if that is None, or negative.
+    prefetched, whose offsets ``later`` points to, unless it is None.
     """
     vector = vector_of(w.dtype)
 
     def codegen(ctx: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ctx.get_value_type(vector)
-        sums_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, rows_, outputs_, later_, *_ = args
+        sums_, x_, offsets_, shift_, scale_, w_, ldw_, j0_, count_, rows_, outputs_, later_ = args
         source = Rows(builder, x_, optional(shift, shift_), optional(scale, scale_), kind)
         # Bytes are few: there, widening takes the time.
         prefetches = x.dtype.bitwidth > 8 and not isinstance(later, types.NoneType)
-        distance = usual = WORD(8 * AHEAD // x.dtype.bitwidth)
-        if not isinstance(ahead, types.NoneType):
-            given = builder.icmp_signed(">=", args[-1], WORD(0))
-            distance = builder.select(given, args[-1], usual)
 
         def emit(first: ir.Value, height: int, width: int) -> None:
             starts = [
@@ -114,9 +107,8 @@ def add_products(
 
             def body(j: ir.Value, part: Any, acc: list[ir.Value]) -> list[ir.Value]:
                 emit_prefetches(
-                    builder, x_, j, later_starts, starts if prefetches and height > 1 else [],
-                    distance,
-                )  # fmt: skip
+                    builder, x_, j, later_starts, starts if prefetches and height > 1 else []
+                )
                 weights = [load_at(builder, line, j, part, kind) for line in lines]
                 folds = source.statistics(j, part)
                 updated = []
@@ -148,9 +140,7 @@ def add_products(
         return ctx.get_dummy_value()
 
     word = types.int64
-    signature = types.void(
-        sums, x, offsets, shift, scale, w, word, word, word, word, word, later, ahead
-    )  # fmt: skip
+    signature = types.void(sums, x, offsets, shift, scale, w, word, word, word, word, word, later)
     return signature, codegen
 
 

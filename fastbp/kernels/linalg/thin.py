@@ -119,7 +119,7 @@ def _dots(out, ld_out, it, first, rows, start, count, own, dtype):
                 add_products(
                     moved(sums, g // GROUP * size + o * GROUP * lanes), x, offsets, None, None,
                     moved(thin, o * it.ld_thin), it.ld_thin, k0, length, min(GROUP, rows - g),
-                    min(OUTPUTS, it.vectors - o), None, None,
+                    min(OUTPUTS, it.vectors - o), None,
                 )  # fmt: skip
     for i in range(rows):
         for o in range(it.vectors):

@@ -9,14 +9,14 @@ A step is cut into the shards of `narrow.shards`, and each network's tiles, tall
 those of its own plan; sums over rows and over columns have the same order. So each network gets the
 bits that it gets alone. But a stack of first layers and its gradient do not fit in a cache as one
 does. So a shard goes through in blocks of rows, several tiles each, and a block by chunks of
-columns: W1 and its gradient are passed over once for a block, a chunk's part of them stays in the
-level-1 cache, and the next block's rows are prefetched while one goes back.
+columns: W1 and its gradient are passed over once for a block, and a chunk's part of them stays in a
+near cache for all of its rows.
 
 The words of the stack are those of a plan with one layer, and behind them, see `MODELS`, how it is
 cut, and the address of each network's plan. Private memory is a network's, as `narrow.scratch` has
 it, and behind it, from BLOCK_AT on:
 
-    offsets           (2, block) int64: where the rows of a block begin, and of the next one
+    offsets           (2, block) int64: where rows begin, of a block and those prefetched after it
     sums              (block / GROUP, models * n1, GROUP, L)
     z, delta          (models * n1, block) each
 
@@ -35,17 +35,17 @@ from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.compile.machine import CORES
-from fastbp.kernels.linalg.operand import DTYPE_CODES
-from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS, PREFETCHED
+from fastbp.kernels.linalg.row_ir import GROUP
 from fastbp.kernels.narrow.above import ROWS, UPDATE, go_above
 from fastbp.kernels.narrow.first_layer import CHUNK
 from fastbp.kernels.narrow.layers import RowsOfStep
 from fastbp.kernels.narrow.optimize import needs_gradient
-from fastbp.kernels.narrow.rows import add_gradient_of, multiply_rows_by
+from fastbp.kernels.narrow.rows import PRODUCTS, TileBack, multiply_rows
 from fastbp.kernels.narrow.scratch import private_bytes, scratch
 from fastbp.kernels.narrow.shards import shard_count
 from fastbp.kernels.narrow.update import (
     bias_steps,
+    change_weights,
     clear_tally,
     tally_size,
     update_first,
@@ -73,7 +73,6 @@ __all__ = [
     "BLOCK_AT",
     "MODELS",
     "MODEL_PLANS",
-    "WIDTH",
     "block_bytes",
     "many_words",
     "regions",
@@ -83,16 +82,10 @@ __all__ = [
 _AFTER = plan_words(1)
 MODELS = _AFTER  # how many networks there are
 BLOCK = _AFTER + 1  # rows of a block, a multiple of a tile
-WIDTH = _AFTER + 2  # columns of a chunk, whole vectors
-BLOCK_AT = _AFTER + 3  # bytes of private memory before that of a block
-NEXT = _AFTER + 4
-PARAM = _AFTER + 5
-MODEL_PLANS = _AFTER + 6  # from here on: addresses of the networks' plans
+BLOCK_AT = _AFTER + 2  # bytes of private memory before that of a block
+MODEL_PLANS = _AFTER + 3  # from here on: addresses of the networks' plans
 
-
-_AHEAD = 128
-_PREFETCH = 8
-_BYTES = DTYPE_CODES["uint8"]
+_AHEAD = 2 * GROUP  # rows of the next block that are prefetched on the way back
 
 
 def many_words(models: int) -> int:
@@ -108,7 +101,7 @@ def block_bytes(
     outputs = models * layer_sizes[1]
     groups = -(-block // GROUP)
     elements = groups * outputs * GROUP * lanes + 2 * outputs * block
-    return alone, alone + 8 * (4 * block + _PREFETCH) + itemsize * elements
+    return alone, alone + 2 * 8 * block + itemsize * elements
 
 
 def stack_bytes(
@@ -122,9 +115,9 @@ def stack_bytes(
 
 _shard_count = jit(shard_count)
 
-_Block = namedtuple("_Block", ["offsets", "next_offsets", "prefetch", "sums", "z", "delta"])
+_Block = namedtuple("_Block", ["offsets", "sums", "z", "delta"])
 
-_Part = namedtuple("_Part", ["step", "first", "begin", "rows", "then", "ahead", "forward"])
+_Part = namedtuple("_Part", ["step", "first", "begin", "rows", "then", "ahead"])
 """Rows first + begin ... of the epoch, ``rows`` of them, of step ``step`` that begins with row
 ``first``; rows ``then`` ... of the epoch, ``ahead`` of them, are prefetched."""
 
@@ -135,10 +128,9 @@ def _block_of(plan, worker, dtype):
     block, outputs = plan[BLOCK], layer_word(plan, 0, w.OUTPUTS)
     start = plan[w.PRIVATE] + worker * plan[w.PRIVATE_STEP] + plan[BLOCK_AT]
     offsets = pointer(start, int64)
-    prefetch = moved(offsets, 4 * block)
-    sums = recast(moved(prefetch, _PREFETCH), dtype)
+    sums = recast(moved(offsets, 2 * block), dtype)
     z = moved(sums, (block + GROUP - 1) // GROUP * outputs * GROUP * lanes_of(dtype))
-    return _Block(offsets, moved(offsets, 2 * block), prefetch, sums, z, moved(z, outputs * block))
+    return _Block(offsets, sums, z, moved(z, outputs * block))
 
 
 @jit
@@ -149,24 +141,11 @@ def _model(plan, m):
 
 @jit
 def _list_rows(plan, part, own):
-    """List where the rows of a block begin, and those of the next block."""
+    """List the rows of a block and, behind them, those to prefetch: how many these are."""
     for i in range(part.rows):
         own.offsets[i] = row_number(plan, part.first + part.begin + i) * plan[w.X_ROW]
     for i in range(part.ahead):
-        own.next_offsets[i] = row_number(plan, part.then + i) * plan[w.X_ROW]
-
-
-@jit
-def _list_prefetch(own, group, turn, turns, count):
-    """List the row that is prefetched in turn ``turn`` of ``turns``, of ``count`` rows in all.
-
-    There are PREFETCHED rows in the list; a group's own rows cost nothing.
-    """
-    for i in range(PREFETCHED):
-        own.prefetch[i] = own.offsets[group * GROUP]
-    row = turn * count // turns
-    if (turn + 1) * count // turns > row:
-        own.prefetch[0] = own.next_offsets[row]
+        own.offsets[part.rows + i] = row_number(plan, part.then + i) * plan[w.X_ROW]
 
 
 @jit
@@ -179,17 +158,14 @@ def _forward(plan, part, own, dtype):
     of_group = outputs * GROUP * lanes
     for i in range(0, groups * of_group, lanes):
         store(own.sums, i, zeros(dtype))
-    turns = (outputs + OUTPUTS - 1) // OUTPUTS * groups
-    for j0 in range(0, n0, plan[WIDTH]):
-        width = min(plan[WIDTH], n0 - j0)
-        for turn in range(turns):
-            o, group = turn // groups * OUTPUTS, turn % groups
-            _list_prefetch(own, group, turn, turns, part.forward)
-            multiply_rows_by(
-                    plan, moved(own.offsets, group * GROUP), min(GROUP, part.rows - group * GROUP),
-                    own.prefetch, moved(weight, o * n0), min(OUTPUTS, outputs - o),
-                    moved(own.sums, group * of_group + o * GROUP * lanes), j0, width, plan[PARAM],
-                )  # fmt: skip
+    for j0 in range(0, n0, CHUNK):
+        for group in range(groups):
+            offsets = moved(own.offsets, group * GROUP)
+            multiply_rows(
+                plan, int64(PRODUCTS), offsets, min(GROUP, part.rows - group * GROUP), offsets,
+                weight, moved(own.sums, group * of_group), own.sums, j0,
+                min(CHUNK, n0 - j0),
+            )  # fmt: skip
     for i in range(part.rows):
         sums = moved(own.sums, i // GROUP * of_group + i % GROUP * lanes)
         for o in range(outputs):
@@ -227,30 +203,12 @@ def _above(plan, part, own, worker, tallies, height, dtype):
 @jit
 def _back(plan, part, own, shard, dtype):
     """Add a block's gradient of W1 to the shard's; its first one is written there."""
-    n0, outputs, block = layer_word(plan, 0, w.INPUTS), layer_word(plan, 0, w.OUTPUTS), plan[BLOCK]
+    n0 = layer_word(plan, 0, w.INPUTS)
     old = dtype(0.0 if part.begin == 0 else 1.0)
-    rest = part.ahead - part.forward
-    turns = (outputs + OUTPUTS - 1) // OUTPUTS
-    for j0 in range(0, n0, plan[WIDTH]):
-        width = min(plan[WIDTH], n0 - j0)
-        for turn in range(turns):
-            o = turn * OUTPUTS
-            begin, end = turn * rest // turns, (turn + 1) * rest // turns
-            for i in range(begin, end):
-                own.offsets[part.rows + i - begin] = own.next_offsets[part.forward + i]
-            add_gradient_of(
-                plan,
-                moved(shard, o * n0),
-                min(OUTPUTS, outputs - o),
-                own.offsets,
-                part.rows,
-                end - begin,
-                moved(own.delta, o * block),
-                block,
-                old,
-                j0,
-                width,
-            )
+    back = TileBack(own.offsets, part.rows, part.ahead, own.delta, plan[BLOCK])
+    for j0 in range(0, n0, CHUNK):
+        count = min(CHUNK, n0 - j0)
+        change_weights(plan, shard, back, j0, count, old, dtype(1), False, own.z, dtype)
 
 
 @jit
@@ -268,16 +226,15 @@ def _go_through(plan, worker, step, shard, begin, end, dtype):
     for i in range(begin, end, plan[BLOCK]):
         count = min(plan[BLOCK], end - i)
         then = first + i + count
-        ahead = min(plan[BLOCK], end - i - count)
+        ahead = min(_AHEAD, end - i - count)
         if ahead == 0:  # this thread's part of the next step, as like as not
             then = min(first + rows + begin, plan[w.ROWS])
-            ahead = min(plan[BLOCK], plan[w.ROWS] - then)
-        forward = min(ahead, plan[NEXT])
-        part = _Part(step, first, i, count, then, ahead, forward)
+            ahead = min(_AHEAD, plan[w.ROWS] - then)
+        part = _Part(step, first, i, count, then, ahead)
         _list_rows(plan, part, own)
         _forward(plan, part, own, dtype)
         _above(plan, part, own, worker, tallies, height, dtype)
-        back = _Part(step, first, i - begin, count, then, ahead, forward)
+        back = _Part(step, first, i - begin, count, then, ahead)
         _back(plan, back, own, shard, dtype)
 
 
@@ -302,9 +259,7 @@ def _update(plan, worker, step, shards, size, count, task, dtype):
     tallies = moved(shards, first)
     if chunk == tasks - 1:
         zero = int64(0)
-        go_above(
-            model, own, int64(UPDATE), RowsOfStep(step, zero, zero, zero), tallies, size, count
-        )
+        go_above(model, own, int64(UPDATE), RowsOfStep(step, zero, zero, zero), tallies, size, count)
         return
     j0 = chunk * CHUNK
     bias_steps(model, step, tallies, size, count, own.totals, dtype)

@@ -50,7 +50,6 @@ class _Forward(NamedTuple):
     pairs: int
     column: int  # columns column ... column + columns
     columns: int
-    ahead: int  # of PRODUCTS, how many columns ahead rows are prefetched; -1: as far as elsewhere
 
 
 class _Back(NamedTuple):
@@ -85,20 +84,9 @@ def multiply_rows(plan, what, offsets, rows, prefetch, weight, sums, pairs, j0, 
     work = _Forward(
         plan[w.X], plan[w.SHIFT], plan[w.SCALE], address_of(offsets), rows, address_of(prefetch),
         address_of(weight), layer_word(plan, 0, w.INPUTS), layer_word(plan, 0, w.OUTPUTS),
-        address_of(sums), address_of(pairs), j0, count, int64(-1),
+        address_of(sums), address_of(pairs), j0, count,
     )  # fmt: skip
     call_region(plan[w.FORWARD_REGION], words_of(work), what)
-
-
-@jit
-def multiply_rows_by(plan, offsets, rows, prefetch, weight, outputs, sums, j0, count, ahead):
-    """PRODUCTS of rows with ``outputs`` rows of W1 from ``weight`` on."""
-    work = _Forward(
-        plan[w.X], plan[w.SHIFT], plan[w.SCALE], address_of(offsets), rows, address_of(prefetch),
-        address_of(weight), layer_word(plan, 0, w.INPUTS), outputs, address_of(sums), int64(0), j0,
-        count, ahead,
-    )  # fmt: skip
-    call_region(plan[w.FORWARD_REGION], words_of(work), int64(PRODUCTS))
 
 
 TileBack = namedtuple("TileBack", ["offsets", "rows", "later", "delta", "ldd"])
@@ -122,18 +110,6 @@ def add_gradient(plan, target, tile, change, j0, count):
 
 
 @jit
-def add_gradient_of(plan, target, outputs, offsets, rows, later, delta, ldd, old, j0, count):
-    """``target`` <- ``old`` times it + the gradient of ``outputs`` rows of W1, of some rows of X."""
-    zero = int64(0)
-    work = _Back(
-        plan[w.X], plan[w.SHIFT], plan[w.SCALE], address_of(offsets), rows, later,
-        address_of(target), layer_word(plan, 0, w.INPUTS), outputs, address_of(delta), ldd, j0,
-        count, old, 1.0, zero, zero, address_of(delta),
-    )  # fmt: skip
-    call_region(plan[w.BACK_REGION], words_of(work), 0)
-
-
-@jit
 def _multiply(it, x, shift, scale, dtype):
     """PRODUCTS; ``shift`` and ``scale`` are pointers, or None where X is read as it is."""
     lanes = lanes_of(dtype)
@@ -144,7 +120,6 @@ def _multiply(it, x, shift, scale, dtype):
         add_products(
             moved(sums, o * GROUP * lanes), x, offsets, shift, scale, moved(weight, o * n0), n0,
             it.column, it.columns, it.rows, min(OUTPUTS, n1 - o), prefetch if o == 0 else offsets,
-            it.ahead,
         )  # fmt: skip
 
 

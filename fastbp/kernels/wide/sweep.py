@@ -109,7 +109,6 @@ def _forward_chunk(plan, batch, rows, o, outputs, j0, count, own, dtype):
                 moved(own.sums, (u * MOST_ROWS + i * OUTPUTS) * lanes), batch,
                 moved(own.offsets, i), None, None, moved(weight, (o + u) * n0), n0, j0, count,
                 min(GROUP, rows - i), min(OUTPUTS, outputs - u), moved(own.offsets, i),
-                None,
             )  # fmt: skip
 
 
