@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     )
     from fastbp.early_stopping import EarlyStopping
     from fastbp.engine.threads import get_num_threads, set_num_threads
+    from fastbp.estimators import MLPClassifier as MLPClassifier
+    from fastbp.estimators import MLPRegressor as MLPRegressor
     from fastbp.gradient_check import GradientCheck, check_gradients
     from fastbp.guard import DivergenceError
     from fastbp.history import History
@@ -74,6 +76,11 @@ else:
             "tanh": "fastbp.arrays",
             "tanh_derivative": "fastbp.arrays",
             "warmup": "fastbp._warmup",
+        },
+        # Those that need an extra are no part of ``from fastbp import *``.
+        extras={
+            "MLPClassifier": "fastbp.estimators",
+            "MLPRegressor": "fastbp.estimators",
         },
     )
 

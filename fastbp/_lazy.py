@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 __all__ = ["attach"]
 
 
 def attach(
-    package: str, homes: Mapping[str, str]
+    package: str, homes: Mapping[str, str], extras: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the ``__getattr__`` and ``__dir__`` of a package that has an ``__all__``.
 
@@ -28,11 +29,15 @@ def attach(
         Its ``__name__``.
     homes : mapping of str to str
         The module that each name comes from. The package's modules are found without.
+    extras : mapping of str to str, optional
+        The same for public names that need a package which may not be there: they are listed by
+        ``dir``, but not in ``__all__``, as a star would import them.
     """
+    modules = {**homes, **extras}
 
     def __getattr__(name: str) -> Any:
-        if name in homes:
-            value = getattr(importlib.import_module(homes[name]), name)
+        if name in modules:
+            value = getattr(importlib.import_module(modules[name]), name)
             setattr(sys.modules[package], name, value)
             return value
         module = f"{package}.{name}"
@@ -45,6 +50,6 @@ def attach(
         raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name)
 
     def __dir__() -> list[str]:
-        return sorted(sys.modules[package].__all__)
+        return sorted([*sys.modules[package].__all__, *extras])
 
     return __getattr__, __dir__

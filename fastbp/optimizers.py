@@ -95,7 +95,11 @@ class Optimizer:
         return self.about.code == ADAM
 
     def numbers(
-        self, first: int, rates: npt.ArrayLike, shares: npt.ArrayLike | None = None
+        self,
+        first: int,
+        rates: npt.ArrayLike,
+        shares: npt.ArrayLike | None = None,
+        penalties: npt.ArrayLike | None = None,
     ) -> npt.NDArray[np.float64]:
         """What compiled code is told of each of some steps.
 
@@ -107,15 +111,22 @@ class Optimizer:
             Learning rates.
         shares : array_like of shape (steps,), optional
             1 over the sum of the weights of each step's rows.
+        penalties : array_like of shape (steps,), optional
+            lambda of each step, where it is part of the gradient; `weight_decay` unless given.
 
         Returns
         -------
         ndarray of shape (steps, STEP_COUNT)
-            RATE, KEEP, CORRECTION and SHARE, see `fastbp.kernels.plan.RATE`.
+            RATE and the following, see `fastbp.kernels.plan.RATE`.
         """
         alpha = np.asarray(rates, dtype=np.float64)
         table = np.zeros((len(alpha), w.STEP_COUNT))
         table[:, w.RATE], table[:, w.KEEP] = alpha, 1.0
+        table[:, w.LOSS_SHARE] = 1.0
+        if penalties is not None:
+            table[:, w.PENALTY] = penalties
+        elif not self.about.decoupled:
+            table[:, w.PENALTY] = self.weight_decay
         if self.about.decoupled:
             table[:, w.KEEP] -= alpha * self.weight_decay
         if self.about.code == ADAM:

@@ -36,6 +36,7 @@ class Training:
     epochs: int = 1
     penalized: bool = False  # whether plain descent has its weight decay as part of the gradient
     metric_scale: Array | None = None
+    squares_share: float = 0.0  # of the squares of W, which are added up unless it is 0
 
     def order(self, epoch: int) -> Array:
         """The shuffled rows."""
@@ -84,6 +85,7 @@ class Training:
             row_weights=None if self.sample_weight is None else self.sample_weight.astype(dtype),
             metric_scale=self.metric_scale,
             is_constant=not callable(self.learning_rate) and code != ADAM,
+            squares=self.squares_share != 0,
         )
 
     def numbers(self) -> npt.NDArray[np.float64]:
@@ -96,7 +98,9 @@ class Training:
                 correction = 1 / np.sqrt(1 - rule.beta_2 ** (step + 1))
                 rate = rate / (1 - rule.beta_1 ** (step + 1))
             mass = len(batch) if self.sample_weight is None else self.sample_weight[batch].sum()
-            table.append((rate, keep, correction, 1 / mass if mass else 0.0))
+            penalty = 0.0 if self._decoupled else self.weight_decay
+            share = 1 / mass if mass else 0.0
+            table.append((rate, keep, correction, share, penalty, 1.0, self.squares_share))
         return np.array(table)
 
     def plan(self, network: Any) -> NetworkPlan:

@@ -52,7 +52,9 @@ def test_numbers_of_plain_descent_have_the_decay_in_keep():
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_has_the_decay_in_the_gradient(nesterov):
     optimizer = check_optimizer("sgd", weight_decay=0.1, momentum=0.8, nesterov=nesterov)
-    np.testing.assert_array_equal(optimizer.numbers(7, [0.5])[0], [0.5, 1, 0, 0])
+    row = optimizer.numbers(7, [0.5])[0]
+    assert (row[w.RATE], row[w.KEEP], row[w.CORRECTION], row[w.SHARE]) == (0.5, 1, 0, 0)
+    assert row[w.PENALTY] == 0.1
     recipe = optimizer.to_recipe()
     assert (recipe.penalty, recipe.beta_1) == (0.1, 0.8)
     assert recipe.update is Update.PARTS

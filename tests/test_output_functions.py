@@ -42,6 +42,7 @@ def run(
     share: float = 1.0,
     scale: np.ndarray | None = None,
     lane: int = 0,
+    cap: float = np.inf,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Delta (rows, outputs), and the loss and the metric of each row."""
     rows, count = z.shape
@@ -66,6 +67,7 @@ def run(
         share=share,
         tally=address(tally),
         scale=address(scale),
+        cap=cap,
     )
     words = words_of(job)
     outputs.regions[str(z.dtype)].serial(address(words), 0)
@@ -170,6 +172,32 @@ def test_weights_and_the_share_of_a_step(loss, dtype):
     np.testing.assert_array_equal(row_losses, plain_losses * weights)
     np.testing.assert_array_equal(metric, plain_metric * weights)
     np.testing.assert_array_equal(delta, plain * (weights[:, None] * np.array(0.125, dtype)))
+
+
+@each_dtype
+@each_loss
+def test_a_cap_bounds_what_probabilities_cost(loss, dtype):
+    z, y = problem(loss, lanes_of(dtype), 3, dtype, spread=20.0)
+    plain, plain_losses, plain_metric = run(loss, z, y)
+    delta, row_losses, metric = run(loss, z, y, cap=2.0)
+    np.testing.assert_array_equal(delta, plain)
+    np.testing.assert_array_equal(metric, plain_metric)
+    if loss == "cross_entropy":
+        assert (plain_losses > 2).any()
+        np.testing.assert_array_equal(row_losses, np.minimum(plain_losses, 2))
+    elif loss == "log_loss":
+        terms = oracle.LOSSES[loss].terms(oracle.float64(z), oracle.float64(y))
+        expected = np.minimum(terms, 2).sum(axis=1)
+        assert_within(row_losses, expected, unit(dtype, 3) * terms.sum(axis=1), "loss")
+    else:
+        np.testing.assert_array_equal(row_losses, plain_losses)
+
+
+@each_dtype
+def test_a_cap_leaves_nan_as_it_is(dtype):
+    z = np.array([[np.nan, 1.0, 0.0]], dtype)
+    for loss in ("log_loss", "cross_entropy"):
+        assert np.isnan(run(loss, z, np.array([[1, 0, 0]], dtype), cap=2.0)[1]).all()
 
 
 @each_dtype

@@ -12,11 +12,14 @@ from fastbp.engine.recipe import MOST_KEPT, Update
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg import gemm
 from fastbp.kernels.narrow import sizes as narrow
+from fastbp.kernels.narrow.optimize import count_squares as narrow_squares
 from fastbp.kernels.wide import delayed, gather, output, sweep
+from fastbp.kernels.wide.optimize import count_squares as wide_squares
 
 __all__ = [
     "FORWARD_ROWS",
     "Layout",
+    "count_squares",
     "crew",
     "gradient_width",
     "lay_out",
@@ -142,6 +145,12 @@ def _scratch(choice: Choice, folds_bytes: bool) -> tuple[int, int, int, int, int
         whole_lines(shared), folded, whole_lines(private), gathered, together, activations,
         gradient,
     )  # fmt: skip
+
+
+def count_squares(choice: Choice) -> int:
+    """How many sums of squares of weights there are."""
+    sizes = choice.case.sizes
+    return narrow_squares(sizes[0]) if choice.is_narrow else wide_squares(sizes)
 
 
 def gradient_width(case: Case) -> int:

@@ -16,7 +16,8 @@ Narrow is a network whose first layer has few outputs and little above it, if th
 contiguous. `choose` goes by the table from the top; each question is a function below, with the
 measurements that its thresholds come from, and `Choice.why` tells the answers as sentences.
 
-Dropout of the input and clipping of gradients by their norm are left to dense steps.
+Dropout of the input and clipping of gradients by their norm are left to dense steps; where squares
+of weights are added up, steps are dense or by shards.
 
 Neither values nor the number of threads are asked: the bits depend on the method.
 """
@@ -87,6 +88,7 @@ class Case(NamedTuple):
     update: Update = Update.DIRECT  # what is stored of the gradients
     slopes: tuple[bool, ...] = ()  # of which layers slopes are stored
     drops_input: bool = False  # whether values of the input are dropped
+    squares: bool = False  # whether squares of the weights are added up
 
 
 class Choice(NamedTuple):
@@ -112,7 +114,7 @@ def choose(case: Case) -> Choice:
     if case.contiguous and _is_narrow(case.sizes):
         if not case.training:
             return Choice(case, Method.NARROW, True, False)
-        if not _is_by_columns(case):
+        if case.squares or not _is_by_columns(case):
             return Choice(case, Method.NARROW_SHARDS, True, False)
         if case.update is not Update.DIRECT or not _is_grouped(case):
             return Choice(case, Method.NARROW_COLUMNS, True, True)
@@ -124,7 +126,8 @@ def choose(case: Case) -> Choice:
         if group > 1:
             return Choice(case, Method.DELAYED, False, False, group, group * case.batch)
     # A batch that is swept over is gathered beside the last one.
-    if case.batch <= MOST_ROWS_OF_SWEEP and (case.training or len(case.sizes) > 2):
+    few = case.batch <= MOST_ROWS_OF_SWEEP and not case.squares
+    if few and (case.training or len(case.sizes) > 2):
         return Choice(case, Method.SWEEP, False, False, 1, 2 * case.batch)
     return Choice(case, Method.DENSE, False, False)
 
@@ -228,7 +231,9 @@ def _why_narrow(choice: Choice) -> str:
 def _why_shards(choice: Choice) -> str:
     case = choice.case
     n0, nbytes = case.sizes[0], case.batch * case.sizes[0] * case.data_itemsize
-    if n0 < _LEAST_COLUMNS:
+    if case.squares:
+        reason = "Squares of the weights are added up"
+    elif n0 < _LEAST_COLUMNS:
         reason = f"A row has {n0} columns (fewer than {_LEAST_COLUMNS})"
     elif case.batch > _MOST_ROWS_BY_COLUMNS:
         reason = f"A step has {case.batch} rows (more than {_MOST_ROWS_BY_COLUMNS})"
@@ -278,6 +283,8 @@ def _why_dense(choice: Choice) -> str:
         return "Rows are copied for dropout, and products of whole batches take the copies."
     if case.update is Update.WHOLE:
         return "Clipping needs all gradients before the first update, from whole batches."
+    if case.squares:
+        return "Squares of the weights are added up, over all of them before the update."
     if case.batch > MOST_ROWS_OF_SWEEP:
         return f"With {case.batch} rows at a time, packed matrix products are the fastest."
     return "There is one layer, which is one matrix product."

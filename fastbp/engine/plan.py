@@ -6,6 +6,7 @@ scratch memory that follows, and keeps every array that the plan points to alive
 
 from __future__ import annotations
 
+import math
 import operator
 import threading
 from itertools import pairwise
@@ -20,6 +21,7 @@ from fastbp.engine.apart import check_apart
 from fastbp.engine.inputs import CODES, check_width
 from fastbp.engine.layout import (
     FORWARD_ROWS,
+    count_squares,
     crew,
     gradient_width,
     lay_out,
@@ -120,6 +122,8 @@ class NetworkPlan:
         See `fastbp.kernels.plan.RATE`. Those of a step are used where `train` is given none.
     totals : ndarray
         Sums over the rows so far of weight * loss and of weight * metric.
+    squares : float
+        Sum over the steps so far of the squares of all W before the step, times SQUARES_SHARE.
     recipe : Recipe
 
     Raises
@@ -145,9 +149,11 @@ class NetworkPlan:
         self.batch_size = min(batch_size or FORWARD_ROWS, self.rows)
         self.settings = np.zeros(w.SETTING_COUNT)
         self.settings[w.RATE], self.settings[w.KEEP] = 0.0, 1.0
-        self.settings[w.PENALTY :] = (
-            recipe.penalty, recipe.beta_1, recipe.beta_2, recipe.epsilon, recipe.clip_norm
+        self.settings[w.PENALTY], self.settings[w.LOSS_SHARE] = recipe.penalty, 1.0
+        self.settings[w.BETA_1 :] = (
+            recipe.beta_1, recipe.beta_2, recipe.epsilon, recipe.clip_norm, recipe.loss_cap
         )  # fmt: skip
+        self._squares = np.zeros(0)
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.
         self._data: tuple[Array, ...] = () if y is None else (X, y)
         self._data_layout = [*map(_layout, self._data)]
@@ -234,7 +240,11 @@ class NetworkPlan:
         return Needs(
             layers=drops or not set(self._functions) <= {IDENTITY, SIGMOID},
             outputs=self._training
-            and (self._names[1] != "log_loss" or self.recipe.row_weights is not None),
+            and (
+                self._names[1] != "log_loss"
+                or self.recipe.row_weights is not None
+                or self.recipe.loss_cap < math.inf
+            ),
             updates=self._training and self.recipe.update is not Update.DIRECT,
             drops=self._training and self.recipe.drops_input,
         )
@@ -244,7 +254,7 @@ class NetworkPlan:
         case = Case(
             self._sizes, self._dtype.itemsize, X.itemsize, CODES[X.dtype] == _BYTES, contiguous,
             self.batch_size, self.rows, self._training, self._delays, self.recipe.update,
-            self._stored_slopes(), self.recipe.drops_input,
+            self._stored_slopes(), self.recipe.drops_input, self.recipe.squares,
         )  # fmt: skip
         return choose(case)
 
@@ -277,6 +287,9 @@ class NetworkPlan:
             words[w.ROW_WEIGHTS] = address_of(recipe.row_weights)
         if recipe.metric_scale is not None:
             words[w.METRIC_SCALE] = address_of(recipe.metric_scale)
+        if recipe.squares:
+            self._squares = np.append(self.squares, np.zeros(count_squares(self._choice)))
+            words[w.SQUARES] = address_of(self._squares) + self._squares.itemsize
         if recipe.dropout:
             words[w.INPUT_DROPOUT] = threshold_of(recipe.dropout[0])
 
@@ -358,6 +371,16 @@ class NetworkPlan:
     def totals(self) -> Array:
         """Sums over rows of weight * loss and of weight * metric, which calls add to."""
         return self.settings[w.LOSS : w.METRIC + 1]
+
+    @property
+    def squares(self) -> float:
+        """Sum over steps of the squares of all W, which calls add to if the recipe says so."""
+        return float(self._squares.sum())
+
+    def clear_totals(self) -> None:
+        """Begin anew with `totals` and `squares`."""
+        self.totals[:] = 0.0
+        self._squares[:] = 0.0
 
     def train(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ class Recipe(NamedTuple):
     beta_1: float = 0.0  # or momentum
     beta_2: float = 0.0
     epsilon: float = 0.0
-    penalty: float = 0.0  # lambda, where it is part of the gradient
+    penalty: float = 0.0  # lambda, where it is part of the gradient; a step may have its own
     clip_norm: float = 0.0  # or 0
     state: tuple[tuple[Array, ...], ...] = ()
     """What the optimizer keeps: none, one or two tuples with an array for each of the weights and
@@ -44,13 +45,16 @@ class Recipe(NamedTuple):
     row_weights: Array | None = None  # (rows,) of the network's dtype
     metric_scale: Array | None = None  # (outputs,) of the network's dtype
     is_constant: bool = True  # whether all steps have the same rate
+    squares: bool = False  # whether the squares of all W are added up before each update
+    loss_cap: float = math.inf  # no output's log loss, or row's cross entropy, counts for more
 
     @property
     def update(self) -> Update:
         """What is stored of the gradients."""
         if self.clip_norm > 0:
             return Update.WHOLE
-        return Update.DIRECT if self.optimizer == SGD and self.penalty == 0 else Update.PARTS
+        is_plain = self.optimizer == SGD and self.penalty == 0 and not self.squares
+        return Update.DIRECT if is_plain else Update.PARTS
 
     @property
     def drops_input(self) -> bool:

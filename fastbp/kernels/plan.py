@@ -44,6 +44,7 @@ __all__ = [
     "dropout_key",
     "layer_pointer",
     "layer_word",
+    "loss_cap",
     "numbers_of",
     "operand_of_x",
     "plan_words",
@@ -98,6 +99,7 @@ GRADIENT_WIDTH = 51  # columns of a layer's W that are held there at most; 0: al
 INPUT_DROPOUT = 52  # as DROPOUT of a layer, of the input
 OPTIMIZE_REGION = 53  # address of wide.optimize or narrow.optimize, where UPDATE_REGION is called
 DROP_REGION = 54  # address of that of wide.gather, where INPUT_DROPOUT is not 0
+SQUARES = 55  # address of float64 sums, see SQUARES_SHARE and functions.squares; or 0
 LAYER = 56
 
 TRAIN, FORWARD = 0, 1
@@ -107,14 +109,17 @@ RATE = 0  # what the gradient, or Adam's mean, is multiplied by
 KEEP = 1  # what W is multiplied by: 1 - learning rate * weight decay
 CORRECTION = 2  # what Adam's root is multiplied by
 SHARE = 3  # 1 / (sum of the weights of a step's rows), if ROW_WEIGHTS are given
-LOSS = 4  # what a call adds to: the sum over rows of weight * loss, and of weight * metric
-METRIC = 5
-PENALTY = 6  # lambda, where it is part of the gradient
-BETA_1 = 7  # or momentum
-BETA_2 = 8
-EPSILON = 9
-CLIP_NORM = 10  # or 0
-STEP_COUNT, SETTING_COUNT = 4, 11
+PENALTY = 4  # lambda, where it is part of the gradient
+LOSS_SHARE = 5  # what a step's loss is multiplied by before it is added to LOSS
+SQUARES_SHARE = 6  # ... and the sum of squares of all W, as they are before it, to SQUARES
+LOSS = 7  # what a call adds to: the sum over rows of weight * loss, and of weight * metric
+METRIC = 8
+BETA_1 = 9  # or momentum
+BETA_2 = 10
+EPSILON = 11
+CLIP_NORM = 12  # or 0
+LOSS_CAP = 13  # no output's log loss, or row's cross entropy, counts for more; or infinity
+STEP_COUNT, SETTING_COUNT = 7, 14
 
 LAYER_WORDS = 16
 WEIGHT = 0  # address of W (OUTPUTS, INPUTS)
@@ -139,7 +144,7 @@ def plan_words(layers: int) -> int:
 
 @jit
 def step_numbers(plan, step):
-    """RATE, KEEP, CORRECTION and SHARE of a step of the epoch, as a pointer."""
+    """RATE and the following of a step of the epoch, as a pointer."""
     return pointer(plan[STEPS] + 8 * plan[STEP_ROW] * (step - plan[FIRST]), float64)
 
 
@@ -153,11 +158,17 @@ def numbers_of(plan, step, decays, factor):
     settings = pointer(plan[SETTINGS], float64)
     keep, penalty = 1.0, 0.0
     if decays:
-        keep, penalty = row[KEEP], settings[PENALTY] * factor
+        keep, penalty = row[KEEP], row[PENALTY] * factor
     return Numbers(
         row[RATE], keep, penalty, settings[BETA_1], settings[BETA_2], settings[EPSILON],
         row[CORRECTION], factor,
     )  # fmt: skip
+
+
+@jit
+def loss_cap(plan):
+    """LOSS_CAP."""
+    return pointer(plan[SETTINGS], float64)[LOSS_CAP]
 
 
 @jit

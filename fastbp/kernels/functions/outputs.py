@@ -12,7 +12,8 @@ vectors: weight * loss and weight * metric of each row, summed over the outputs.
 
 Lanes outside lane ... lane + rows are no rows: they come to 0. Losses are finite for every finite
 z, unless they are too large for their type; NaN in z gives NaN, infinity gives NaN or infinity, but
-where the loss is finite for it. ``z`` is written over.
+where the loss is finite for it. The two of probabilities count for ``cap`` at the most, as where
+probabilities are kept away from 0 in the loss; slopes do not know it. ``z`` is written over.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from fastbp.kernels.simd.vectors import (
     lanes_of,
     load,
     maximum,
+    minimum,
     pointer,
     select_less,
     splat,
@@ -61,6 +63,13 @@ class Outputs(NamedTuple):
     share: float  # 1 / (sum of the weights of the step)
     tally: int
     scale: int  # a number for each output, or 0: all are 1
+    cap: float  # no output's log loss, or row's cross entropy, counts for more
+
+
+@jit
+def _capped(loss, it, dtype):
+    """The loss, or the cap where that is less; NaN stays NaN."""
+    return minimum(splat(it.cap, dtype), loss)
 
 
 @jit
@@ -75,7 +84,7 @@ def _outputs_apart(it, dtype):
         error = x - y
         slope = error
         if it.code == f.LOG_LOSS:
-            loss += f.log_loss(x, y, dtype)
+            loss += _capped(f.log_loss(x, y, dtype), it, dtype)
             p = sigmoid(x, dtype)
             slope = p - y
             wrong = select_less(p, half, zero, one) - select_less(y, half, zero, one)
@@ -137,7 +146,7 @@ def _softmax(it, dtype):
         store(delta, o * lanes, fma(a, mass, zero - load(delta, o * lanes, dtype)))
     distance = first - wanted
     right = select_less(zero, distance * distance, zero, one)
-    return fma(mass, log1p(others, dtype), zero - mean), right
+    return _capped(fma(mass, log1p(others, dtype), zero - mean), it, dtype), right
 
 
 @jit

@@ -19,10 +19,17 @@ from fastbp.kernels.compile.calls import call_region, words_of
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.activations import IDENTITY, SIGMOID, sigmoid
 from fastbp.kernels.functions.layers import BACK, FORWARD
-from fastbp.kernels.functions.losses import LOG_LOSS, log_loss
+from fastbp.kernels.functions.losses import log_loss
 from fastbp.kernels.functions.outputs import Outputs
 from fastbp.kernels.functions.strip import Dropout, Strip, no_dropout
-from fastbp.kernels.plan import dropout_key, layer_pointer, layer_word, row_number, step_numbers
+from fastbp.kernels.plan import (
+    dropout_key,
+    layer_pointer,
+    layer_word,
+    loss_cap,
+    row_number,
+    step_numbers,
+)
 from fastbp.kernels.simd.vectors import (
     address_of,
     fma,
@@ -199,13 +206,13 @@ def output_delta(plan, own, z, delta, tile, tally, dtype):
         _list_weights(plan, tile, own.judged, dtype)
         weights = address_of(own.judged)
         share = step_numbers(plan, tile.step)[w.SHARE]
-    elif plan[w.LOSS_FUNCTION] == LOG_LOSS:
+    elif plan[w.OUTPUT_REGION] == 0:
         _log_loss_delta(z, delta, outputs, tile, share, tally, dtype)
         return
     found = moved(own.judged, lanes)
     work = Outputs(
         plan[w.LOSS_FUNCTION], address_of(z), address_of(delta), outputs, tile.lane, tile.rows,
-        weights, share, address_of(found), plan[w.METRIC_SCALE],
+        weights, share, address_of(found), plan[w.METRIC_SCALE], loss_cap(plan),
     )  # fmt: skip
     call_region(plan[w.OUTPUT_REGION], words_of(work), 0)
     for at in range(0, 2 * lanes, lanes):

@@ -13,6 +13,7 @@ from numba import float32, float64, int64
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_at, words_of
 from fastbp.kernels.compile.jit import jit, region
+from fastbp.kernels.functions.squares import sum_of_squares
 from fastbp.kernels.functions.strip import Strip, no_dropout
 from fastbp.kernels.narrow.bytes import (
     factor_of_sums,
@@ -20,8 +21,9 @@ from fastbp.kernels.narrow.bytes import (
     scale_of_sums,
     shift_of_sums,
 )
+from fastbp.kernels.narrow.first_layer import CHUNK
 from fastbp.kernels.narrow.layers import units
-from fastbp.kernels.plan import layer_word, numbers_of
+from fastbp.kernels.plan import layer_pointer, layer_word, numbers_of, step_numbers
 from fastbp.kernels.simd.vectors import (
     address_of,
     fma,
@@ -35,7 +37,14 @@ from fastbp.kernels.simd.vectors import (
     store_part,
 )
 
-__all__ = ["added", "needs_gradient", "optimize_above", "optimize_first", "regions"]
+__all__ = [
+    "added",
+    "count_squares",
+    "needs_gradient",
+    "optimize_above",
+    "optimize_first",
+    "regions",
+]
 
 _FIRST, _ABOVE = 0, 1
 
@@ -51,6 +60,11 @@ class _Sums(NamedTuple):
     memory: int  # _FIRST: the gradient of b1; _ABOVE: room for a vector for each unit
     column: int  # _FIRST: columns column ... column + columns of W1
     columns: int
+
+
+def count_squares(n0: int) -> int:
+    """How many sums of squares there are: of each chunk of columns of W1, and of all above it."""
+    return -(-n0 // CHUNK) + 1
 
 
 @jit
@@ -92,6 +106,19 @@ def _address(plan, layer, field, at, dtype):
 
 
 @jit
+def _add_up_squares(plan, step, layer, at, count, dtype):
+    """Add the squares of elements at ... at + count of a W, times SQUARES_SHARE, to SQUARES.
+
+    Columns of a chunk of W1 have a sum of their own, which only the thread that updates them knows.
+    """
+    n0 = layer_word(plan, 0, w.INPUTS)
+    number = at % n0 // CHUNK if layer == 0 else (n0 + CHUNK - 1) // CHUNK
+    values = moved(layer_pointer(plan, layer, w.WEIGHT, dtype), at)
+    share = step_numbers(plan, step)[w.SQUARES_SHARE]
+    pointer(plan[w.SQUARES], float64)[number] += share * sum_of_squares(values, count, dtype)
+
+
+@jit
 def _optimize(plan, step, layer, kind, at, gradient, count, dtype):
     """Update elements at ... at + count of W or b of a layer (``kind``) by their gradient.
 
@@ -101,6 +128,8 @@ def _optimize(plan, step, layer, kind, at, gradient, count, dtype):
     first, second = int64(w.BIAS_1), int64(w.BIAS_2)
     if kind == w.WEIGHT:
         first, second = int64(w.WEIGHT_1), int64(w.WEIGHT_2)
+        if plan[w.SQUARES] != 0:
+            _add_up_squares(plan, step, layer, at, count, dtype)
     strip = Strip(
         plan[w.OPTIMIZER], address_of(gradient), count, int64(1), count, int64(0),
         _address(plan, layer, kind, at, dtype), _address(plan, layer, first, at, dtype),

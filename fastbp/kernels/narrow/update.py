@@ -148,7 +148,8 @@ def update_above(plan, step, tallies, size, count, buffer, dtype):
     keep, factor = keep_and_factor(plan, step, dtype)
     rate = -factor
     at = int64(0)
-    settings[w.LOSS] += reduce_add(added(tallies, size, at, count, dtype))
+    share = step_numbers(plan, step)[w.LOSS_SHARE]
+    settings[w.LOSS] += share * reduce_add(added(tallies, size, at, count, dtype))
     settings[w.METRIC] += reduce_add(added(tallies, size, at + lanes, count, dtype))
     at += 2 * lanes
     if needs_gradient(plan):

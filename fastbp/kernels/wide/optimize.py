@@ -5,6 +5,8 @@ large. So a gradient is computed for some columns of W at a time, at most GRADIE
 strip of it is used as the epilogue of its product, while it lies in a cache: what passes by are W
 and what is kept of it.
 
+If SQUARES are asked for, those of all W are added up before anything is updated, by blocks.
+
 Only where gradients are clipped by the norm of all of them (CLIP_NORM), they exist whole: of each
 layer W's and then b's, one layer after another.
 """
@@ -12,6 +14,7 @@ layer W's and then b's, one layer after another.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 from numba import float32, float64, int64
@@ -19,12 +22,13 @@ from numba import float32, float64, int64
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_at, words_of
 from fastbp.kernels.compile.jit import jit, region
+from fastbp.kernels.functions.squares import sum_of_squares
 from fastbp.kernels.functions.strip import Strip, no_dropout, part_of
 from fastbp.kernels.linalg.epilogue import CALL, NOTHING, Call, Epilogue
 from fastbp.kernels.linalg.macrokernel import even_share, whole
 from fastbp.kernels.linalg.operand import Operand, Product, from_column, itemsize_of, matrix
 from fastbp.kernels.linalg.product import multiply
-from fastbp.kernels.plan import layer_pointer, layer_word, numbers_of
+from fastbp.kernels.plan import layer_pointer, layer_word, numbers_of, step_numbers
 from fastbp.kernels.simd.vectors import (
     address_of,
     lanes_of,
@@ -37,11 +41,17 @@ from fastbp.kernels.threads.context import Phase, workspace
 from fastbp.kernels.threads.team import next_task
 from fastbp.kernels.wide.dense import COLUMNS_OF_TASK, column_sums, input_of
 
-__all__ = ["optimize_layers", "regions", "strip_of_biases", "strip_of_weights"]
+__all__ = ["count_squares", "optimize_layers", "regions", "strip_of_biases", "strip_of_weights"]
 
 _MOST_SUMS = 1024  # of squares, of a layer
 _LEAST_SQUARES = 4096  # that are added up at a time
 _BLOCK = 16_384  # weights that are updated at a time, where the gradient lies ready
+_BLOCK_OF_SQUARES = 32_768  # weights whose squares one thread adds up at a time
+
+
+def count_squares(sizes: tuple[int, ...]) -> int:
+    """How many sums of squares there are."""
+    return sum(-(-a * b // _BLOCK_OF_SQUARES) for a, b in pairwise(sizes))
 
 
 @jit
@@ -126,6 +136,39 @@ def _update_in_parts(plan, layer, x, rows, step, space, phase, dtype):
     return phase
 
 
+@jit
+def _weight_count(plan, layer):
+    return layer_word(plan, layer, w.OUTPUTS) * layer_word(plan, layer, w.INPUTS)
+
+
+@jit
+def _blocks_of_squares(plan, layer):
+    return (_weight_count(plan, layer) + _BLOCK_OF_SQUARES - 1) // _BLOCK_OF_SQUARES
+
+
+@jit
+def _add_up_squares(plan, step, space, phase, dtype):
+    """Add the squares of all W, times SQUARES_SHARE, to SQUARES: a sum for each block."""
+    share = step_numbers(plan, step)[w.SQUARES_SHARE]
+    sums = pointer(plan[w.SQUARES], float64)
+    tasks = int64(0)
+    for layer in range(plan[w.LAYERS]):
+        tasks += _blocks_of_squares(plan, layer)
+    phase += 1
+    task = next_task(space.team, phase, tasks, False)
+    while task >= 0:
+        layer, block = int64(0), task
+        while block >= _blocks_of_squares(plan, layer):
+            block -= _blocks_of_squares(plan, layer)
+            layer += 1
+        begin = block * _BLOCK_OF_SQUARES
+        count = min(int64(_BLOCK_OF_SQUARES), _weight_count(plan, layer) - begin)
+        values = moved(layer_pointer(plan, layer, w.WEIGHT, dtype), begin)
+        sums[task] += share * sum_of_squares(values, count, dtype)
+        task = next_task(space.team, phase, tasks, True)
+    return phase
+
+
 # ------------------------------------------------------------------ clipping
 
 
@@ -179,12 +222,12 @@ def _gradients(plan, x, rows, space, phase, dtype):
 
 
 @jit
-def _add_squares(plan, layer, gradient, space, phase, dtype):
+def _add_squares(plan, layer, step, gradient, space, phase, dtype):
     """Add a layer's part to the square of the norm, the first word of the shared buffer."""
     outputs, inputs = layer_word(plan, layer, w.OUTPUTS), layer_word(plan, layer, w.INPUTS)
     count = outputs * inputs
     weight = layer_pointer(plan, layer, w.WEIGHT, dtype)
-    penalty = pointer(plan[w.SETTINGS], float64)[w.PENALTY]
+    penalty = step_numbers(plan, step)[w.PENALTY]
     total = recast(space.shared, float64)
     length = max((count + _MOST_SUMS - 1) // _MOST_SUMS, _LEAST_SQUARES)
     tasks = (count + length - 1) // length
@@ -214,7 +257,7 @@ def _update_clipped(plan, x, rows, step, space, phase, dtype):
     phase = _gradients(plan, x, rows, space, phase, dtype)
     gradient = pointer(plan[w.GRADIENT], dtype)
     for layer in range(plan[w.LAYERS]):
-        phase = _add_squares(plan, layer, gradient, space, phase, dtype)
+        phase = _add_squares(plan, layer, step, gradient, space, phase, dtype)
         outputs, inputs = layer_word(plan, layer, w.OUTPUTS), layer_word(plan, layer, w.INPUTS)
         gradient = moved(gradient, outputs * (inputs + 1))
     # Who comes so late that the buffer holds something else already, finds no task any more.
@@ -278,6 +321,8 @@ def _run(context, worker, dtype):
     plan = pointer(it.plan, int64)
     space = workspace(plan, worker, dtype)
     rows, step, phase = it.rows, it.step, it.phase
+    if plan[w.SQUARES] != 0:
+        phase = _add_up_squares(plan, step, space, phase, dtype)
     if plan[w.GRADIENT_WIDTH] == 0:
         phase = _update_clipped(plan, it.x, rows, step, space, phase, dtype)
     else:

@@ -12,9 +12,15 @@ from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_of
 from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.activations import sigmoid
-from fastbp.kernels.functions.losses import LOG_LOSS, log_loss
+from fastbp.kernels.functions.losses import log_loss
 from fastbp.kernels.functions.outputs import Outputs
-from fastbp.kernels.plan import layer_pointer, layer_word, row_number, step_numbers
+from fastbp.kernels.plan import (
+    layer_pointer,
+    layer_word,
+    loss_cap,
+    row_number,
+    step_numbers,
+)
 from fastbp.kernels.simd.vectors import (
     address_of,
     lanes_of,
@@ -100,7 +106,7 @@ def _delta_by_region(plan, start, z, delta, rows, share, tally, space, dtype):
         told = Outputs(
             plan[w.LOSS_FUNCTION], address_of(own_z), address_of(own_delta), outputs, int64(0),
             count, address_of(own_weights) if plan[w.ROW_WEIGHTS] != 0 else int64(0), share,
-            address_of(sums), plan[w.METRIC_SCALE],
+            address_of(sums), plan[w.METRIC_SCALE], loss_cap(plan),
         )  # fmt: skip
         call_region(plan[w.OUTPUT_REGION], words_of(told), 0)
         for i in range(count):
@@ -126,8 +132,8 @@ def output_delta(plan, step, rows, space, phase, dtype):
     y = pointer(plan[w.Y], dtype)
     start = step * plan[w.BATCH]
     weighted = plan[w.ROW_WEIGHTS] != 0
-    called = weighted or plan[w.LOSS_FUNCTION] != LOG_LOSS
-    share = step_numbers(plan, step)[w.SHARE] if weighted else 1.0 / rows
+    numbers = step_numbers(plan, step)
+    share = numbers[w.SHARE] if weighted else 1.0 / rows
     tasks = (rows + _ROWS_OF_TASK - 1) // _ROWS_OF_TASK
     apart = 2 + lanes_of(dtype)
     phase += 1
@@ -137,7 +143,7 @@ def output_delta(plan, step, rows, space, phase, dtype):
         count = min(_ROWS_OF_TASK, rows - first)
         own, own_z = moved(delta, first * outputs), moved(z, first * outputs)
         tally = moved(space.shared, task * apart)
-        if called:
+        if plan[w.OUTPUT_REGION] != 0:
             _delta_by_region(plan, start + first, own_z, own, count, share, tally, space, dtype)
         else:
             for i in range(count):
@@ -151,7 +157,7 @@ def output_delta(plan, step, rows, space, phase, dtype):
     task = next_task(space.team, phase, 1, False)
     while task >= 0:
         for i in range(tasks):
-            totals[0] += space.shared[i * apart]
+            totals[0] += numbers[w.LOSS_SHARE] * space.shared[i * apart]
             totals[1] += space.shared[i * apart + 1]
         task = next_task(space.team, phase, 1, True)
     return phase

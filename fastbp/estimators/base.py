@@ -1,0 +1,246 @@
+"""What classifier and regressor have in common: parameters, validation, `fit` and `partial_fit`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from itertools import chain
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from fastbp.estimators.forward import outputs
+from fastbp.estimators.initial import random_layers
+from fastbp.estimators.lbfgs import fit_lbfgs
+from fastbp.estimators.stochastic import Data, fit_stochastic
+from fastbp.estimators.stopping import begin_curves
+from fastbp.estimators.weights import network_of, put
+
+__all__ = ["ACTIVATIONS", "STOCHASTIC_SOLVERS", "BaseMLP"]
+
+Array = npt.NDArray[Any]
+
+ACTIVATIONS = ("identity", "logistic", "relu", "tanh")
+STOCHASTIC_SOLVERS = ("adam", "sgd")
+_DTYPES = (np.float64, np.float32, np.uint8)  # that X keeps; all others become the first
+_NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may"
+    " contain large values and need to be preprocessed."
+)
+
+
+class BaseMLP(BaseEstimator, ABC):
+    """Base class of `MLPClassifier` and `MLPRegressor`."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+    }
+    _stratifies = False  # whether validation rows are drawn from each class in its share
+
+    @abstractmethod
+    def __init__(
+        self,
+        *,
+        hidden_layer_sizes: Any,
+        activation: Any,
+        solver: Any,
+        alpha: Any,
+        batch_size: Any,
+        learning_rate: Any,
+        learning_rate_init: Any,
+        power_t: Any,
+        max_iter: Any,
+        loss: Any,
+        shuffle: Any,
+        random_state: Any,
+        tol: Any,
+        verbose: Any,
+        warm_start: Any,
+        momentum: Any,
+        nesterovs_momentum: Any,
+        early_stopping: Any,
+        validation_fraction: Any,
+        beta_1: Any,
+        beta_2: Any,
+        epsilon: Any,
+        n_iter_no_change: Any,
+        max_fun: Any,
+    ) -> None:
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+
+    # ------------------------------------------------------------------ what the two differ in
+
+    @abstractmethod
+    def _validate_targets(self, y: Any, *, incremental: bool) -> Array:
+        """Return y as (n,) or (n, n_outputs), numbers or bool."""
+
+    @abstractmethod
+    def _output_activation(self) -> str:
+        """The name of the output layer's activation, of a network that begins."""
+
+    @abstractmethod
+    def _score_outputs(self, values: Array, y: Array, weights: Array | None) -> float:
+        """The score of validation rows, of the network's outputs and y (n, n_outputs)."""
+
+    # ------------------------------------------------------------------ fit
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the model to data matrix X and target(s) y.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (n_samples, n_features)
+            The input data. float64, float32 and uint8 are read as they are; of the other dtypes
+            X becomes float64.
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            The target values (class labels in classification, real numbers in regression).
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+
+        Returns
+        -------
+        self : object
+            The trained model.
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Self:
+        hidden_layer_sizes = self._checked_hidden_sizes()
+        is_stochastic = self.solver in STOCHASTIC_SOLVERS
+        if is_stochastic and self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        is_warm = hasattr(self, "coefs_") and (self.warm_start or incremental)
+        data = self._validate_data(X, y, sample_weight, incremental=incremental, reset=not is_warm)
+        outputs_before = self.coefs_[-1].shape[1] if is_warm else data.y.shape[1]
+        if outputs_before != data.y.shape[1]:
+            raise ValueError(
+                f"y has {data.y.shape[1]} outputs, but the network was fitted with {outputs_before}"
+            )
+        self.n_outputs_ = data.y.shape[1]
+        random_state = check_random_state(self.random_state)
+        if not is_warm:
+            sizes = (data.X.shape[1], *hidden_layer_sizes, self.n_outputs_)
+            self._begin(sizes, data.X.dtype, random_state)
+        if is_stochastic:
+            fit_stochastic(self, data, random_state, is_warm=is_warm, incremental=incremental)
+        else:
+            fit_lbfgs(self, data)
+        if not all(np.isfinite(array).all() for array in chain(self.coefs_, self.intercepts_)):
+            raise ValueError(_NON_FINITE)
+        return self
+
+    def _checked_hidden_sizes(self) -> list[Any]:
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if np.any(np.array(sizes) <= 0):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return sizes
+
+    def _validate_data(
+        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
+    ) -> Data:
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            y_numeric=not self._stratifies,
+            dtype=_DTYPES,
+            reset=reset,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        y = self._validate_targets(y, incremental=incremental)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        return Data(X, y.reshape(-1, 1) if y.ndim == 1 else y, sample_weight)
+
+    def _begin(
+        self,
+        layer_sizes: tuple[int, ...],
+        data_dtype: np.dtype[Any],
+        random_state: np.random.RandomState,
+    ) -> None:
+        """Random weights, and nothing counted."""
+        self.n_iter_ = 0
+        self.t_ = 0
+        self.n_layers_ = len(layer_sizes)
+        self.out_activation_ = self._output_activation()
+        dtype = np.dtype(np.float64 if data_dtype == np.float64 else np.float32)
+        put(self, *random_layers(layer_sizes, self.activation, dtype, random_state))
+        if self.solver in STOCHASTIC_SOLVERS:
+            begin_curves(self)
+
+    # ------------------------------------------------------------------ use
+
+    def _validate_rows(self, X: Any) -> Any:
+        return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False)
+
+    def _outputs(self, X: Any) -> Array:
+        """The activation of the output layer for rows, (n, n_outputs)."""
+        return outputs(network_of(self), X)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what follows from the rest."""
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_network"}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

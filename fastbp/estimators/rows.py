@@ -1,0 +1,181 @@
+"""The rows of a training, dense or sparse, and the calls of compiled code that go over them."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.engine.inputs import as_input
+from fastbp.engine.plan import NetworkPlan
+from fastbp.engine.recipe import Recipe
+from fastbp.parameters import Parameters
+
+__all__ = ["DenseRows", "Rows", "SparseRows", "is_sparse", "rows_of"]
+
+Array = npt.NDArray[Any]
+
+_SECONDS_BETWEEN_SIGNALS = 0.1  # Ctrl-C waits this long for compiled code, about
+_BLOCK_BYTES = 8 << 20  # of sparse rows that are dense at a time, if a batch is not more
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether X is one of SciPy's matrices, and not an array."""
+    return not isinstance(X, np.ndarray)
+
+
+class Rows:
+    """Rows with their targets and weights, which a network is trained on in place.
+
+    Parameters
+    ----------
+    batch_size : int
+        Rows of a step; the last one of an epoch may have fewer.
+    rows : int
+
+    Attributes
+    ----------
+    made : int
+        Steps that the last call of `train` has made, if it was interrupted too.
+    """
+
+    def __init__(self, rows: int, batch_size: int) -> None:
+        self.rows, self.batch_size = rows, batch_size
+        self.steps = -(-rows // batch_size)
+        self.made = 0
+
+    @property
+    def loss(self) -> float:
+        """The sum that `train` has added to, see `StepNumbers`."""
+        raise NotImplementedError
+
+    def clear(self) -> None:
+        """Set `loss` to 0."""
+        raise NotImplementedError
+
+    def train(self, order: Array | None, numbers: Array, number: int, first: int = 0) -> None:
+        """Make the steps from ``first`` on that ``numbers`` has rows of.
+
+        Parameters
+        ----------
+        order : ndarray of int64, or None
+            Of the rows in the epoch; None as they come.
+        numbers : ndarray of shape (steps, STEP_COUNT)
+        number : int
+            Of the first of these steps, among all of the training.
+        first : int, default 0
+            Its place in the epoch.
+        """
+        raise NotImplementedError
+
+
+class DenseRows(Rows):
+    """Rows that compiled code reads where they lie."""
+
+    def __init__(
+        self, network: Parameters, X: Array, y: Array, batch_size: int, recipe: Recipe
+    ) -> None:
+        super().__init__(len(X), batch_size)
+        rows = as_input(X, network.layer_sizes[0], network.dtype)
+        self._plan = NetworkPlan(network, rows, y, batch_size=batch_size, recipe=recipe)
+
+    @property
+    def loss(self) -> float:
+        """The sum that `train` has added to."""
+        return float(self._plan.totals[0]) + self._plan.squares
+
+    def clear(self) -> None:
+        """Set `loss` to 0."""
+        self._plan.clear_totals()
+
+    def train(self, order: Array | None, numbers: Array, number: int, first: int = 0) -> None:
+        """Make steps, in one call of compiled code if they take less than a tenth of a second."""
+        plan, count = self._plan, len(numbers)
+        done = self.made = 0
+        while done < count:
+            last = min(count, done + plan.steps_at_once)
+            start = time.perf_counter()
+            try:
+                plan.train(order, first + done, first + last, numbers[done:last], number + done)
+            except KeyboardInterrupt:
+                if not plan.undoes:  # it was seen when the call had ended
+                    self.made = last
+                raise
+            spent = time.perf_counter() - start
+            fitting = int((last - done) * _SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
+            groups = min(4 * plan.steps_at_once, fitting) // plan.group
+            plan.steps_at_once = max(1, groups) * plan.group
+            done = self.made = last
+
+
+class SparseRows(Rows):
+    """Rows of which some batches at a time are made dense, in one place."""
+
+    def __init__(
+        self, network: Parameters, X: Any, y: Array, batch_size: int, recipe: Recipe
+    ) -> None:
+        super().__init__(X.shape[0], batch_size)
+        self._network, self._recipe = network, recipe
+        self._X, self._y = X.tocsr(), y
+        batches = max(1, _BLOCK_BYTES // max(1, batch_size * X.shape[1] * X.dtype.itemsize))
+        self._batches = min(batches, self.steps)  # of a block
+        size = min(self._batches * batch_size, self.rows)
+        self._block = np.zeros((size, X.shape[1]), X.dtype)
+        self._targets = np.empty((size, y.shape[1]), y.dtype)
+        self._weights: Array | None = None
+        self._all_weights = recipe.row_weights
+        if self._all_weights is not None:
+            self._weights = np.empty(size, self._all_weights.dtype)
+        self._plans: dict[int, NetworkPlan] = {}  # by the rows of a block
+
+    def _plan(self, size: int) -> NetworkPlan:
+        if size not in self._plans:
+            recipe = self._recipe
+            if self._weights is not None:
+                recipe = recipe._replace(row_weights=self._weights[:size])
+            self._plans[size] = NetworkPlan(
+                self._network, self._block[:size], self._targets[:size],
+                batch_size=self.batch_size, recipe=recipe,
+            )  # fmt: skip
+        return self._plans[size]
+
+    @property
+    def loss(self) -> float:
+        """The sum that `train` has added to."""
+        return math.fsum(float(plan.totals[0]) + plan.squares for plan in self._plans.values())
+
+    def clear(self) -> None:
+        """Set `loss` to 0."""
+        for plan in self._plans.values():
+            plan.clear_totals()
+
+    def train(self, order: Array | None, numbers: Array, number: int, first: int = 0) -> None:
+        """Make steps, those of a block in one call of compiled code."""
+        count = len(numbers)
+        done = self.made = 0
+        while done < count:
+            last = min(count, done + self._batches)
+            start = (first + done) * self.batch_size
+            stop = min((first + last) * self.batch_size, self.rows)
+            size = self._fill(slice(start, stop) if order is None else order[start:stop])
+            self._plan(size).train(None, 0, last - done, numbers[done:last], number + done)
+            done = self.made = last
+
+    def _fill(self, chosen: Any) -> int:
+        """Make some rows dense; how many they are."""
+        some = self._X[chosen]
+        size = int(some.shape[0])
+        some.toarray(out=self._block[:size])
+        self._targets[:size] = self._y[chosen]
+        if self._weights is not None and self._all_weights is not None:
+            self._weights[:size] = self._all_weights[chosen]
+        return size
+
+
+def rows_of(network: Parameters, X: Any, y: Array, batch_size: int, recipe: Recipe) -> Rows:
+    """The rows of X, dense or sparse, with targets (n, n_L) of the network's dtype."""
+    kind = SparseRows if is_sparse(X) else DenseRows
+    return kind(network, X, y, batch_size, recipe)
