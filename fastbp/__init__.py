@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         tanh_derivative,
     )
     from fastbp.early_stopping import EarlyStopping
-    from fastbp.engine.threads import get_num_threads, set_num_threads
+    from fastbp.engine.threads import get_num_threads, set_num_threads, thread_limit
     from fastbp.estimators import MLPClassifier as MLPClassifier
     from fastbp.estimators import MLPRegressor as MLPRegressor
     from fastbp.gradient_check import GradientCheck, check_gradients
@@ -75,6 +75,7 @@ else:
             "softplus_derivative": "fastbp.arrays",
             "tanh": "fastbp.arrays",
             "tanh_derivative": "fastbp.arrays",
+            "thread_limit": "fastbp.engine.threads",
             "warmup": "fastbp._warmup",
         },
         # Those that need an extra are no part of ``from fastbp import *``.
@@ -119,5 +120,6 @@ __all__ = [
     "softplus_derivative",
     "tanh",
     "tanh_derivative",
+    "thread_limit",
     "warmup",
 ]

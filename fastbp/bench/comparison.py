@@ -1,9 +1,10 @@
 """The comparison: limits, systems, cases, rounds; one dict as the result.
 
 For each workload a process is started for each system and each of its variants. Each case is first
-checked: a few steps from the same weights must give the weights that plain float64 NumPy gives, or
-the variant is reported as wrong and not timed. Then the processes take turns, round by round, so
-that a machine that warms up or is disturbed slows all of them.
+checked: a few steps from the same weights must give the weights that plain float64 NumPy gives, and
+an estimator the model that scikit-learn's is, or the variant is reported as wrong and not timed.
+Then the processes take turns, round by round, so that a machine that warms up or is disturbed slows
+all of them.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.bench import machine
+from fastbp.bench.estimators import Estimation
 from fastbp.bench.limits import limit_seconds
 from fastbp.bench.problems import WORKLOADS, Case, Product, Scale, Training, cases_of
 from fastbp.bench.problems import first_parameters as first
 from fastbp.bench.processes import CAN_STOP, Failure, SystemProcess, measure_limits
-from fastbp.bench.systems import REFERENCE, SYSTEMS, SystemSpec
-from fastbp.bench.verdicts import best_variant, compare_with_peers, disagreement
+from fastbp.bench.systems import SYSTEMS, SystemSpec, reference_of
+from fastbp.bench.verdicts import best_variant, compare_with_peers, difference, disagreement
 
 __all__ = ["SCHEMA", "Settings", "check_settings", "run"]
 
@@ -49,7 +51,7 @@ class Settings:
     Attributes
     ----------
     workloads : tuple of str
-        Of "matmul", "step", "epoch", "inference", "networks".
+        Of "matmul", "step", "epoch", "inference", "networks", "estimators".
     systems : tuple of SystemSpec
         Those that are not installed are left out, and the result says so.
     threads : int
@@ -251,9 +253,14 @@ class _Workload:
         self._reference: SystemProcess | None = None
 
     def run(self) -> list[dict[str, Any]]:
+        reference = reference_of(self._workload)
+        missing = reference.missing() if reference is not None else []
+        if missing:
+            self._notes.append(f"{self._workload} is left out: {missing[0]} is not installed")
+            return []
         with tempfile.TemporaryDirectory(prefix="fastbp-bench-") as folder:
             try:
-                self._start()
+                self._start(reference)
                 cases = cases_of(self._workload, self._settings.sizes)
                 results = []
                 for number, case in enumerate(cases, start=1):
@@ -266,10 +273,10 @@ class _Workload:
                 if self._reference is not None:
                     self._reference.close()
 
-    def _start(self) -> None:
+    def _start(self, reference: SystemSpec | None) -> None:
         threads = self._settings.threads
-        if self._workload != "matmul":
-            self._reference = SystemProcess(REFERENCE, "", threads)
+        if reference is not None:
+            self._reference = SystemProcess(reference, "", threads)
         for spec in self._specs:
             for variant, count in spec.ways(self._workload, threads).items():
                 self._report(f"{self._workload}: starting {_title(spec.name, variant)}")
@@ -311,14 +318,12 @@ class _Workload:
                     contestant.status = "wrong"
                     contestant.reason = f"error is {answer['error_of_bound']:.3g} times its bound"
             return
-        start = _named(case.sizes) if isinstance(case, Training) else {}
-        kinks = isinstance(case, Training) and case.has_kinks
         reference = self._reference_arrays(fields, folder / "reference.npz")
         path = folder / "result.npz"
         for contestant in self._contestants:
             if contestant.attempt("check", case=fields, path=str(path)) is not None:
                 with np.load(path) as arrays:
-                    reason = disagreement(dict(arrays), reference, start, kinks=kinks)
+                    reason = _judge(case, dict(arrays), reference)
                 if reason is not None:
                     contestant.status, contestant.reason = "wrong", reason
 
@@ -327,14 +332,15 @@ class _Workload:
         try:
             self._reference.call("check", case=fields, path=str(path))
         except Failure as failure:
-            raise RuntimeError(f"the reference in NumPy failed: {failure}") from failure
+            raise RuntimeError(f"the reference failed: {failure}") from failure
         with np.load(path) as arrays:
             return dict(arrays)
 
     def _result(self, case: Case, fields: dict[str, Any]) -> dict[str, Any]:
         threads = self._settings.threads
         work = case.work(self._limits["cache_bytes"] * threads)
-        limit = limit_seconds(work, self._limits, threads, case.dtype)
+        dtype = case.arithmetic if isinstance(case, Estimation) else case.dtype
+        limit = limit_seconds(work, self._limits, threads, dtype)
         by_system: dict[str, dict[str, Any]] = {}
         for contestant in self._contestants:
             spec, variant = contestant.process.spec, contestant.process.variant
@@ -358,6 +364,20 @@ class _Workload:
 
     def _note(self, name: str, variant: str, what: str) -> None:
         self._notes.append(f"{_title(name, variant)} {what}")
+
+
+def _judge(case: Case, arrays: Arrays, reference: Arrays) -> str | None:
+    """Why the results of a case are wrong, in a line, or None if they are right."""
+    if isinstance(case, Training):
+        return disagreement(arrays, reference, _named(case.sizes), kinks=case.has_kinks)
+    if not isinstance(case, Estimation):
+        return disagreement(arrays, reference, {})
+    if case.arithmetic == "float64":
+        return difference(arrays, reference)
+    kinds: tuple[dict[str, npt.NDArray[Any]], ...] = ({}, {})
+    for name, array in reference.items():
+        kinds[name.startswith("start ")][name.removeprefix("start ")] = array
+    return disagreement(arrays, *kinds, kinks=True)
 
 
 def _title(name: str, variant: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.bench.estimators import ESTIMATIONS, QUICK_ESTIMATIONS, Estimation
 from fastbp.bench.limits import Work, inference_work, product_work, training_work
 
 __all__ = [
@@ -50,8 +51,15 @@ ADAM_BETAS = (0.9, 0.999)
 PIXEL_MEAN = 127.5
 PIXEL_SCALE = 1 / 255
 
-WORKLOADS = {"a": "matmul", "b": "step", "c": "epoch", "d": "inference", "e": "networks"}
-"""What the letters of the issue stand for."""
+WORKLOADS = {
+    "a": "matmul",
+    "b": "step",
+    "c": "epoch",
+    "d": "inference",
+    "e": "networks",
+    "f": "estimators",
+}
+"""The workloads, and a letter for each."""
 
 _RATES = {"sgd": LEARNING_RATE, "momentum": 0.01, "adam": 1e-3}
 _KEPT = {"sgd": 0, "momentum": 1, "adam": 2}  # numbers that an optimizer keeps for a weight
@@ -197,7 +205,7 @@ class Inference:
         return inference_work(self.sizes, self.batch, 1, cache_bytes)
 
 
-Case = Product | Training | Inference
+Case = Product | Training | Inference | Estimation
 
 
 @dataclass(frozen=True)
@@ -230,6 +238,7 @@ class Scale:
         Model((12288, 128, 64, 5), "relu", "cross_entropy", "adam", 4096, (16, 256)),
         Model((12288, 3, 2, 1), "sigmoid", "log_loss", "momentum", 4096, (1, 64)),
     )
+    estimators: tuple[Estimation, ...] = ESTIMATIONS
     rows: int = 8192
     sample_seconds: float = 0.5  # of a slow system, about
 
@@ -250,13 +259,14 @@ class Scale:
                 Model((4, 8, 6, 4), "tanh", "cross_entropy", "adam", 100, (100,)),
                 Model((192, 3, 2, 1), "sigmoid", "log_loss", "momentum", 128, (1, 16)),
             ),
+            estimators=QUICK_ESTIMATIONS,
             rows=128,
             sample_seconds=0.01,
         )
 
 
 def cases_of(workload: str, scale: Scale) -> list[Case]:
-    """The cases of a workload: "matmul", "step", "epoch", "inference" or "networks"."""
+    """The cases of a workload, one of `WORKLOADS`."""
     networks = [(scale.features, *hidden, 1) for hidden in scale.hidden]
     if workload == "matmul":
         return _products(scale)
@@ -272,6 +282,8 @@ def cases_of(workload: str, scale: Scale) -> list[Case]:
         return [
             _case_of(model, batch, scale) for model in scale.networks for batch in model.batches
         ]
+    if workload == "estimators":
+        return list(scale.estimators)
     if workload == "step":
         widest_batch = max(scale.step_batches)
         return [

@@ -15,7 +15,9 @@ _TITLES = {
     "epoch": "epoch from bytes in memory: thousands of pictures a second",
     "inference": "predict_proba from bytes: milliseconds",
     "networks": "networks, a training step (float32 data): milliseconds",
+    "estimators": "estimators at their defaults, an epoch: milliseconds",
 }
+_PREDICTIONS = "estimators, a prediction: microseconds"
 _NONE = "-"
 
 
@@ -33,7 +35,11 @@ def tables(result: dict[str, Any]) -> list[Table]:
     found = [_limits(result)]
     for workload in result["settings"]["workloads"]:
         cases = [case for case in result["results"] if case["workload"] == workload]
-        found.append(_workload(workload, cases, result))
+        single = [case for case in cases if _is_prediction(case)]
+        training = [case for case in cases if not _is_prediction(case)]
+        found.append(_workload(_TITLES[workload], workload, training, result))
+        if single:
+            found.append(_workload(_PREDICTIONS, workload, single, result))
         if workload == "epoch":
             found.append(_memory(cases, result))
     means = list(_means(result))
@@ -62,7 +68,14 @@ def _names(result: dict[str, Any], cases: Sequence[dict[str, Any]]) -> list[str]
     return [name for name in result["systems"] if any(name in case["systems"] for case in cases)]
 
 
-def _workload(workload: str, cases: Sequence[dict[str, Any]], result: dict[str, Any]) -> Table:
+def _is_prediction(case: dict[str, Any]) -> bool:
+    """Whether it is a prediction of an estimator, which takes microseconds."""
+    return bool(case["case"].get("task") == "predict")
+
+
+def _workload(
+    title: str, workload: str, cases: Sequence[dict[str, Any]], result: dict[str, Any]
+) -> Table:
     names = _names(result, cases)
     header = ["", "limit", *names]
     compared = "fastbp" in names
@@ -79,7 +92,7 @@ def _workload(workload: str, cases: Sequence[dict[str, Any]], result: dict[str, 
             if workload == "networks":
                 row.append(_rate(case, result["settings"]["threads"]))
         rows.append(row)
-    return Table(_TITLES[workload], header, rows)
+    return Table(title, header, rows)
 
 
 def _label(case: dict[str, Any]) -> str:
@@ -90,7 +103,7 @@ def _label(case: dict[str, Any]) -> str:
 def _value(case: dict[str, Any], seconds: float) -> str:
     if case["workload"] == "epoch":
         return _digits(case["case"]["rows"] / seconds / 1e3)
-    return _digits(seconds * 1e3)
+    return _digits(seconds * (1e6 if _is_prediction(case) else 1e3))
 
 
 def _digits(value: float) -> str:
@@ -149,17 +162,14 @@ def _memory(cases: Sequence[dict[str, Any]], result: dict[str, Any]) -> Table:
 
 
 def _means(result: dict[str, Any]) -> Iterator[list[str]]:
-    """How fastbp does against each peer and the best one, by workload and type."""
+    """How fastbp does against each peer and the best one, by workload and kind of case."""
     for workload in result["settings"]["workloads"]:
-        for dtype in ("float32", "float64"):
-            cases = [
-                case["systems"]
-                for case in result["results"]
-                if case["workload"] == workload
-                and case["case"]["dtype"] == dtype
-                and case["systems"].get("fastbp", {}).get("status") == "ok"
-            ]
-            title = f"{workload} {dtype}" if workload == "matmul" else workload
+        kinds: dict[str, list[dict[str, Any]]] = {}
+        for case in result["results"]:
+            own = case["systems"].get("fastbp", {})
+            if case["workload"] == workload and own.get("status") == "ok":
+                kinds.setdefault(_kind(case), []).append(case["systems"])
+        for title, cases in kinds.items():
             best = [s["fastbp"]["ratio_to_best_peer"] for s in cases]
             ratios = {"best peer": [value for value in best if value is not None]}
             for name in result["systems"]:
@@ -173,6 +183,13 @@ def _means(result: dict[str, Any]) -> Iterator[list[str]]:
                 if values:
                     mean, least = geometric_mean(values), min(values)
                     yield [f"{title}: {name}", str(len(values)), f"{mean:.2f}", f"{least:.2f}"]
+
+
+def _kind(case: dict[str, Any]) -> str:
+    """Of which cases a mean is taken."""
+    if case["workload"] == "matmul":
+        return f"matmul {case['case']['dtype']}"
+    return f"{case['workload']} predict" if _is_prediction(case) else str(case["workload"])
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["best_variant", "compare_with_peers", "disagreement"]
+__all__ = ["best_variant", "compare_with_peers", "difference", "disagreement"]
 
 # How far weights may be from the reference: a share of the farthest that training moved them, and
 # roundings of the weights themselves; and how far a probability. float32 needs a hundredth of it.
@@ -18,6 +18,9 @@ _OF_PROBABILITY = 1e-5
 # Where a rounding error may switch a unit off for a row, its weights lose that row's share of a
 # step, which is much of it if the batch is small; so some weights may, but not the mean of them.
 _OF_MOVEMENT_AT_KINKS = 0.25
+# How far the same model, made in float64 in another order of sums, may be from scikit-learn's after
+# some thousand steps, where its numbers are about 1.
+_SAME_MODEL = 1e-7
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -55,6 +58,24 @@ def disagreement(
         for where, (found, allowed) in checks.items():
             if not found <= allowed:  # so written, a NaN is wrong
                 return f"{name} is off by {found:.3g}{where}, where {allowed:.3g} is allowed"
+    return None
+
+
+def difference(arrays: Arrays, reference: Arrays) -> str | None:
+    """Why a model is another than the reference's, in a line, or None if it is the same.
+
+    Parameters
+    ----------
+    arrays, reference : mapping of str to ndarray
+        Coefficients and losses after the same epochs, or predictions.
+    """
+    for name, expected in reference.items():
+        if name not in arrays or arrays[name].shape != expected.shape:
+            return f"{name} should have shape {expected.shape}"
+        error = float(np.abs(arrays[name] - expected).max())
+        allowed = _SAME_MODEL * max(1.0, float(np.abs(expected).max()))
+        if not error <= allowed:  # so written, a NaN is wrong
+            return f"{name} is off by {error:.3g}, where {allowed:.3g} is allowed"
     return None
 
 

@@ -25,6 +25,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.bench.estimators import Estimation, fitted, one_row_runner, results
 from fastbp.bench.problems import (
     Case,
     Inference,
@@ -76,7 +77,11 @@ def _serve(worker: _Worker, answers: IO[str]) -> None:
 
 def case_from_json(fields: dict[str, Any]) -> Case:
     """A case from its fields, as `dataclasses.asdict` gives them."""
-    kinds: dict[str, Any] = {"matmul": Product, "inference": Inference}
+    kinds: dict[str, Any] = {
+        "matmul": Product,
+        "inference": Inference,
+        "estimators": Estimation,
+    }
     if "sizes" in fields:
         fields = {**fields, "sizes": tuple(fields["sizes"])}
     case: Case = kinds.get(fields["workload"], Training)(**fields)
@@ -107,7 +112,9 @@ class _Worker:
             a, b = operands(problem)
             result = np.asarray(self._system.product(problem, a, b)())
             return {"error_of_bound": product_error(problem, a, b, result)}
-        if isinstance(problem, Training):
+        if isinstance(problem, Estimation):
+            arrays = results(self._system.estimators(), problem)
+        elif isinstance(problem, Training):
             short = problem.for_check()
             X, y = examples(problem, short.rows)
             trainer = self._system.trainer(short, first_parameters(problem.sizes), X, y)
@@ -134,6 +141,8 @@ class _Worker:
         problem = case_from_json(case)
         if isinstance(problem, Product):
             self._run = self._system.product(problem, *operands(problem))
+        elif isinstance(problem, Estimation):
+            self._run = _estimation(self._system, problem)
         elif isinstance(problem, Training):
             X, y = examples(problem, problem.rows)
             self._run = self._system.trainer(problem, first_parameters(problem.sizes), X, y).run
@@ -177,6 +186,13 @@ class _Worker:
             if trim is not None:
                 trim(0)
         return {}
+
+
+def _estimation(system: System, problem: Estimation) -> Callable[[], Any]:
+    classes, (X, y) = system.estimators(), problem.examples()
+    if problem.task == "predict":
+        return one_row_runner(fitted(classes, problem, X, y), X)
+    return lambda: fitted(classes, problem, X, y)
 
 
 def _moving_window(predict: Callable[[int, int], Any], problem: Inference) -> Callable[[], None]:

@@ -339,8 +339,8 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="a or matmul, b or step, c or epoch, d or inference, e or networks; "
-            "may be repeated. All of them by default.",
+            help="a or matmul, b or step, c or epoch, d or inference, e or networks, "
+            "f or estimators; may be repeated. All of them by default.",
         ),
     ] = None,
     systems: Annotated[

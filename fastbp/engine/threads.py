@@ -20,7 +20,6 @@ import _thread
 import ctypes
 import functools
 import importlib.metadata
-import operator
 import os
 import sys
 import threading
@@ -33,6 +32,8 @@ from typing import SupportsIndex
 import numba
 from numba.core import config
 
+from fastbp.engine import limits
+from fastbp.engine.limits import thread_limit
 from fastbp.engine.scratch import Workspace
 from fastbp.engine.standby import standby
 from fastbp.kernels.compile.jit import Region, launch
@@ -43,6 +44,7 @@ __all__ = [
     "make_ready",
     "run",
     "set_num_threads",
+    "thread_limit",
     "threading_layer",
 ]
 
@@ -86,7 +88,7 @@ _launchers: weakref.WeakValueDictionary[int, _Mark] = weakref.WeakValueDictionar
 def set_num_threads(n: SupportsIndex) -> None:
     """Set how many threads fastbp uses, in the whole process.
 
-    Results do not depend on it, to the bit.
+    Results do not depend on it, to the bit. `thread_limit` is for some calls of one thread.
 
     Parameters
     ----------
@@ -100,23 +102,28 @@ def set_num_threads(n: SupportsIndex) -> None:
     ValueError
         If `n` is out of range.
     """
-    if isinstance(n, bool):
-        raise TypeError("the number of threads must be an integer, got a bool")
-    count = operator.index(n)
+    count = limits.as_count(n)
     if not 1 <= count <= config.NUMBA_NUM_THREADS:
         raise ValueError(
             f"the number of threads must be from 1 to {config.NUMBA_NUM_THREADS}"
             f" (NUMBA_NUM_THREADS), got {count}"
         )
     _state.num_threads = count
+    limits.forget_controlled()  # the last word counts
 
 
 def get_num_threads() -> int:
-    """Return how many threads fastbp uses at most.
+    """Return how many threads fastbp uses at most, in calls of this thread.
 
-    ``NUMBA_NUM_THREADS`` unless `set_num_threads` was called; 1 in a forked child that must not
-    start threads: one of a process in which several threads had computed, or that has no tbb.
+    ``NUMBA_NUM_THREADS`` unless `set_num_threads` was called, or less within `thread_limit` and
+    ``threadpoolctl.threadpool_limits``; 1 in a forked child that must not start threads: one of a
+    process in which several threads had computed, or that has no tbb.
     """
+    return limits.limited(_process_count())
+
+
+def _process_count() -> int:
+    """How many threads are used where nothing limits the calling thread."""
     if _state.serial_only:
         return 1
     if _state.num_threads is not None:
@@ -338,3 +345,4 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+limits.register_controller(_process_count)

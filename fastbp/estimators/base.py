@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from fastbp.estimators.convert import Convertible
 from fastbp.estimators.forward import outputs
 from fastbp.estimators.initial import random_layers
 from fastbp.estimators.lbfgs import fit_lbfgs
@@ -34,7 +35,7 @@ _NON_FINITE = (
 )
 
 
-class BaseMLP(BaseEstimator, ABC):
+class BaseMLP(Convertible, BaseEstimator, ABC):
     """Base class of `MLPClassifier` and `MLPRegressor`."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

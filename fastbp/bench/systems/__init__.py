@@ -9,7 +9,7 @@ import importlib.metadata
 import importlib.util
 from dataclasses import dataclass, field
 
-__all__ = ["REFERENCE", "SYSTEMS", "SystemSpec"]
+__all__ = ["REFERENCE", "SYSTEMS", "SystemSpec", "reference_of"]
 
 _DATA = ("bytes", "float32")  # converted for each batch, or once before training
 _ONE, _ALL = "1 thread", "all threads"
@@ -74,11 +74,14 @@ def _spec(
     step: tuple[str, ...] = ("",),
     epoch: tuple[str, ...] = _DATA,
     networks: tuple[str, ...] = (),
+    estimators: bool = False,
     extra: str = "bench",
 ) -> SystemSpec:
     variants = {"step": step, "epoch": epoch, "inference": ("",)}
     if networks:
         variants["networks"] = networks
+    if estimators:
+        variants["estimators"] = ("",)
     if matmul:
         variants["matmul"] = ("",)
     path = f"fastbp.bench.systems.{module}"
@@ -96,6 +99,7 @@ SYSTEMS = (
         module="with_fastbp",
         epoch=("",),
         networks=("",),  # it chooses how many threads to use by itself
+        estimators=True,
         extra="",
     ),
     _spec("numpy", "Numpy", ("numpy",), module="with_numpy", networks=(_ONE, _ALL), extra=""),
@@ -120,7 +124,7 @@ SYSTEMS = (
         networks=_JAX_NETWORKS,
         extra="peers",
     ),
-    _spec("sklearn", "Sklearn", ("sklearn",), module="with_sklearn", matmul=False),
+    _spec("sklearn", "Sklearn", ("sklearn",), module="with_sklearn", matmul=False, estimators=True),
 )
 """In the order of the tables: fastbp first, then the peers. scikit-learn's Adam has its epsilon
 elsewhere and its batches have another loss, and SciPy's step in place has no Adam: "networks" is
@@ -130,3 +134,14 @@ REFERENCE = _spec(
     "reference", "Reference", ("numpy",), module="reference", epoch=("",), networks=("",), extra=""
 )
 """Plain NumPy in float64: not timed, but what the others' results are compared with."""
+
+
+def reference_of(workload: str) -> SystemSpec | None:
+    """What the results of a workload are compared with, if they are not checked by themselves.
+
+    The estimators are to be scikit-learn's own, so that it is their reference, in another process
+    than the one that is timed.
+    """
+    if workload == "estimators":
+        return next(spec for spec in SYSTEMS if spec.name == "sklearn")
+    return None if workload == "matmul" else REFERENCE

@@ -68,6 +68,10 @@ class System(ABC):
     def predictor(self, start: Parameters, X: Array) -> Callable[[int, int], Any]:
         """A function (first, last) that returns P(y = 1) for the rows first to last of bytes X."""
 
+    def estimators(self) -> tuple[Any, Any]:
+        """The multi-layer perceptrons with scikit-learn's interface: classifier and regressor."""
+        raise NotImplementedError(f"{type(self).__name__} has no estimators")
+
 
 def targets(problem: Training, y: Array, dtype: npt.DTypeLike) -> Array:
     """What the outputs should be, a row an example: labels of classes become ones among zeros."""

@@ -1,4 +1,4 @@
-"""fastbp: whole epochs by `fit`, as its users train; bytes as they are."""
+"""fastbp: whole epochs by `fit`, as its users train; bytes as they are; its estimators."""
 
 from __future__ import annotations
 
@@ -48,6 +48,10 @@ class Fastbp(System):
         """See `System.predictor`."""
         network = _network(start, X.dtype)
         return lambda first, last: network.predict_proba(X[first:last])
+
+    def estimators(self) -> tuple[Any, Any]:
+        """See `System.estimators`."""
+        return fastbp.MLPClassifier, fastbp.MLPRegressor
 
 
 class _Trainer(Trainer):

@@ -1,4 +1,4 @@
-"""scikit-learn: MLPClassifier with partial_fit and plain SGD."""
+"""scikit-learn: MLPClassifier with partial_fit and plain SGD; its estimators as they are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fastbp.bench.problems import (
     LEARNING_RATE,
@@ -35,6 +35,10 @@ class Sklearn(System):
         """See `System.predictor`."""
         model = _model(start, batch=1, shuffle=False)
         return lambda first, last: model.predict_proba(preprocess(X[first:last]))[:, 1:]
+
+    def estimators(self) -> tuple[Any, Any]:
+        """See `System.estimators`."""
+        return MLPClassifier, MLPRegressor
 
 
 class _PassTrainer(Trainer):
