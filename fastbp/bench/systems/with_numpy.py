@@ -17,7 +17,9 @@ from fastbp.bench.problems import (
     preprocess,
 )
 from fastbp.bench.systems.base import HostBatches, System, Trainer
-from fastbp.reference import NumpyNetwork, _Rule, _Scratch
+from fastbp.reference import NumpyNetwork
+from fastbp.reference.network import Scratch
+from fastbp.reference.rules import Rule
 
 __all__ = ["PREDICTED_ROWS", "Numpy"]
 
@@ -62,9 +64,9 @@ class _Trainer(Trainer):
         self._problem, self._batches = problem, batches
         self._network = NumpyNetwork(*start, activation=problem.activation, loss=problem.loss)
         # Its `fit` would allocate this anew for each run.
-        self._scratch = _Scratch(self._network, problem.batch)
+        self._scratch = Scratch(self._network, problem.batch)
         beta_1, beta_2 = ADAM_BETAS
-        self._rule = _Rule(
+        self._rule = Rule(
             weight_decay=problem.weight_decay,
             optimizer="adam" if problem.optimizer == "adam" else "sgd",
             momentum=MOMENTUM if problem.optimizer == "momentum" else 0.0,

@@ -1,13 +1,4 @@
-"""The slow, obvious twin: training in pure NumPy.
-
-`NumpyNetwork` does what `fastbp.Network` does, with any of its activations, losses and optimizers,
-and nothing but NumPy. It serves two readers: someone who wants to see the whole of back-propagation
-on a few pages, and someone who wants to know what a compiled kernel gains. For the second one it is
-written as a careful NumPy programmer would write it: every large array is allocated once, results
-go to ``out=``, updates happen in place, and all products of matrices are BLAS calls.
-
-Imports nothing of fastbp, so that a process that times it runs NumPy alone.
-"""
+"""A dense network, trained in pure NumPy."""
 
 from __future__ import annotations
 
@@ -15,185 +6,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["NumpyHistory", "NumpyNetwork"]
+from fastbp.reference.functions import ACTIVATIONS, LOSSES, FloatArray, metric_of_rows
+from fastbp.reference.rules import Rule, adam, momentum
 
-FloatArray = NDArray[np.floating[Any]]
-
-
-# ------------------------------------------------------------------ activations
-#
-# `apply` replaces Z by the activation. `slope` multiplies the delta of the layer by g'(Z), which it
-# finds from the activation, or from Z where that does not tell; either has done its last service,
-# and may be overwritten.
-
-
-def _sigmoid(z: FloatArray) -> None:
-    """1 / (1 + exp(-z)); exp may overflow to infinity, which gives the right 0."""
-    np.negative(z, out=z)
-    np.exp(z, out=z)
-    z += 1
-    np.reciprocal(z, out=z)
-
-
-def _sigmoid_slope(delta: FloatArray, a: FloatArray) -> None:
-    """1 - a, times a."""
-    delta *= a
-    np.subtract(1, a, out=a)
-    delta *= a
-
-
-def _tanh_slope(delta: FloatArray, a: FloatArray) -> None:
-    """1 - a^2."""
-    np.multiply(a, a, out=a)
-    np.subtract(1, a, out=a)
-    delta *= a
-
-
-def _relu_slope(delta: FloatArray, a: FloatArray) -> None:
-    """1 where a > 0, else 0."""
-    delta *= a > 0
-
-
-def _leaky_relu_slope(delta: FloatArray, a: FloatArray) -> None:
-    """1 where a > 0, else 0.01."""
-    np.multiply(delta, 0.01, out=delta, where=a <= 0)
-
-
-def _elu(z: FloatArray) -> None:
-    """The value z, below 0 exp(z) - 1."""
-    np.expm1(z, out=z, where=z < 0)
-
-
-def _elu_slope(delta: FloatArray, a: FloatArray) -> None:
-    """1 where a > 0, else exp(z) = a + 1."""
-    np.minimum(a, 0, out=a)
-    a += 1
-    delta *= a
-
-
-def _softplus(z: FloatArray) -> None:
-    """log(1 + exp(z))."""
-    np.logaddexp(0, z, out=z)
-
-
-def _softplus_slope(delta: FloatArray, a: FloatArray) -> None:
-    """sigmoid(z) = 1 - exp(-a)."""
-    np.negative(a, out=a)
-    np.expm1(a, out=a)
-    np.negative(a, out=a)
-    delta *= a
-
-
-def _share_below(z: FloatArray) -> FloatArray:
-    """The standard normal distribution function; NumPy has no erf, so this takes its time."""
-    erfc = np.frompyfunc(math.erfc, 1, 1)
-    return np.asarray(0.5 * erfc(z * -math.sqrt(0.5)).astype(z.dtype))
-
-
-def _gelu(z: FloatArray) -> None:
-    z *= _share_below(z)
-
-
-def _gelu_slope(delta: FloatArray, z: FloatArray) -> None:
-    """Phi(z) + z phi(z)."""
-    delta *= _share_below(z) + z * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-
-
-def _silu(z: FloatArray) -> None:
-    s = z.copy()
-    _sigmoid(s)
-    z *= s
-
-
-def _silu_slope(delta: FloatArray, z: FloatArray) -> None:
-    """With s = sigmoid(z): s (1 + z (1 - s))."""
-    s = z.copy()
-    _sigmoid(s)
-    delta *= s * (1 + z * (1 - s))
-
-
-class _Activation(NamedTuple):
-    apply: Callable[[FloatArray], Any]
-    slope: Callable[[FloatArray, FloatArray], Any]
-    slope_needs_z: bool = False
-
-
-_ACTIVATIONS: dict[str, _Activation] = {
-    "identity": _Activation(lambda z: None, lambda delta, a: None),
-    "sigmoid": _Activation(_sigmoid, _sigmoid_slope),
-    "tanh": _Activation(lambda z: np.tanh(z, out=z), _tanh_slope),
-    "relu": _Activation(lambda z: np.maximum(z, 0, out=z), _relu_slope),
-    "leaky_relu": _Activation(
-        lambda z: np.multiply(z, 0.01, out=z, where=z < 0), _leaky_relu_slope
-    ),
-    "elu": _Activation(_elu, _elu_slope),
-    "softplus": _Activation(_softplus, _softplus_slope),
-    "gelu": _Activation(_gelu, _gelu_slope, slope_needs_z=True),
-    "silu": _Activation(_silu, _silu_slope, slope_needs_z=True),
-}
-
-
-# ------------------------------------------------------------------ losses
-
-
-def _softmax(z: FloatArray) -> None:
-    z -= z.max(axis=1, keepdims=True)
-    np.exp(z, out=z)
-    z /= z.sum(axis=1, keepdims=True)
-
-
-def _log_loss(z: FloatArray, y: FloatArray) -> FloatArray:
-    """In its softplus form, which is finite for any z."""
-    return np.asarray(np.logaddexp(0, z) - y * z)
-
-
-def _cross_entropy(z: FloatArray, y: FloatArray) -> FloatArray:
-    far = z - z.max(axis=1, keepdims=True)
-    return np.asarray(y * (np.log(np.exp(far).sum(axis=1, keepdims=True)) - far))
-
-
-def _huber(z: FloatArray, y: FloatArray) -> FloatArray:
-    far = np.abs(z - y)
-    near = np.minimum(far, 1)
-    return np.asarray(near * (far - 0.5 * near))
-
-
-def _poisson(z: FloatArray, y: FloatArray) -> FloatArray:
-    """Half the deviance; y log y is 0 at 0."""
-    log_y = np.log(np.where(y > 0, y, 1))
-    return np.asarray(np.exp(z) - y * z + y * log_y - y)
-
-
-class _Loss(NamedTuple):
-    output: Callable[[FloatArray], Any]  # replaces Z by the output layer's activation
-    terms: Callable[[FloatArray, FloatArray], FloatArray]  # of each output of each row, from Z
-
-
-_LOSSES: dict[str, _Loss] = {
-    "log_loss": _Loss(_sigmoid, _log_loss),
-    "cross_entropy": _Loss(_softmax, _cross_entropy),
-    "squared_error": _Loss(lambda z: None, lambda z, y: np.asarray(np.square(z - y) / 2)),
-    "absolute_error": _Loss(lambda z: None, lambda z, y: np.asarray(np.abs(z - y))),
-    "huber": _Loss(lambda z: None, _huber),
-    "poisson": _Loss(lambda z: np.exp(z, out=z), _poisson),
-}
-
-
-def _metric_of_rows(loss: str, z: FloatArray, y: FloatArray) -> FloatArray | None:
-    """1 for each row that is right, else 0; None for losses of regression."""
-    if loss == "log_loss":
-        return np.asarray(np.all((z >= 0) == (y >= 0.5), axis=1), float)
-    if loss == "cross_entropy":
-        return np.asarray(z.argmax(axis=1) == y.argmax(axis=1), float)
-    return None
-
-
-# ------------------------------------------------------------------ the network
+__all__ = ["NumpyHistory", "NumpyNetwork", "Scratch"]
 
 
 @dataclass
@@ -212,19 +32,6 @@ class NumpyHistory:
     loss: list[float] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-
-
-class _Rule(NamedTuple):
-    """How parameters follow from gradients; see `NumpyNetwork.fit`."""
-
-    weight_decay: float = 0.0
-    optimizer: str = "sgd"
-    momentum: float = 0.0
-    nesterov: bool = False
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-    clip_norm: float | None = None
 
 
 class NumpyNetwork:
@@ -270,15 +77,15 @@ class NumpyNetwork:
                 )
         hidden = len(weights) - 1
         names = [activation] * hidden if isinstance(activation, str) else list(activation)
-        if len(names) != hidden or not set(names) <= _ACTIVATIONS.keys():
-            known = ", ".join(_ACTIVATIONS)
+        if len(names) != hidden or not set(names) <= ACTIVATIONS.keys():
+            known = ", ".join(ACTIVATIONS)
             raise ValueError(f"activation must be one of {known}, or one for each of {hidden}")
-        if loss not in _LOSSES:
-            raise ValueError(f"loss must be one of {', '.join(_LOSSES)}, got {loss!r}")
+        if loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
         self.weights = [np.array(weight, order="C") for weight in weights]
         self.biases = [np.array(bias, dtype=self.weights[0].dtype) for bias in biases]
         self.loss_function = loss
-        self._hidden = [_ACTIVATIONS[name] for name in names]
+        self._hidden = [ACTIVATIONS[name] for name in names]
         # What optimizers keep goes on with the next `fit`, and so does the count of steps.
         self._first = [np.zeros_like(p) for p in self._parameters()]
         self._second = [np.zeros_like(p) for p in self._parameters()]
@@ -299,7 +106,7 @@ class NumpyNetwork:
         logits = np.empty((X.shape[0], self.weights[-1].shape[0]), self.weights[0].dtype)
         activations = self._allocate_activations(X.shape[0])
         self._forward(X, activations, logits)
-        right = _metric_of_rows(self.loss_function, logits, y)
+        right = metric_of_rows(self.loss_function, logits, y)
         if right is not None:
             return float(right.mean())
         errors = np.square(activations[-1] - y).sum(axis=0)
@@ -355,14 +162,12 @@ class NumpyNetwork:
         """
         if optimizer not in ("sgd", "adam", "adamw"):
             raise ValueError(f"optimizer must be 'sgd', 'adam' or 'adamw', got {optimizer!r}")
-        rule = _Rule(
-            weight_decay, optimizer, momentum, nesterov, beta_1, beta_2, epsilon, clip_norm
-        )
+        rule = Rule(weight_decay, optimizer, momentum, nesterov, beta_1, beta_2, epsilon, clip_norm)
         n, dtype = X.shape[0], self.weights[0].dtype
         targets = np.ascontiguousarray(y, dtype=dtype).reshape(n, -1)
         weights = None if sample_weight is None else sample_weight.astype(dtype)
         total = n if weights is None else float(weights.sum())
-        scratch = _Scratch(self, min(batch_size, n))
+        scratch = Scratch(self, min(batch_size, n))
         generator = np.random.default_rng(seed)
         gathered = np.empty((min(batch_size, n), X.shape[1]), dtype) if shuffle else None
         history = NumpyHistory()
@@ -413,7 +218,7 @@ class NumpyNetwork:
                 if layer == layers - 1:
                     if logits is not None:
                         np.copyto(logits, a)
-                    _LOSSES[self.loss_function].output(a)
+                    LOSSES[self.loss_function].output(a)
                 else:
                     z = kept[layer] if kept else None
                     if z is not None:
@@ -425,9 +230,9 @@ class NumpyNetwork:
         self,
         X: FloatArray,
         y: FloatArray,
-        scratch: _Scratch,
+        scratch: Scratch,
         rate: float,
-        rule: _Rule,
+        rule: Rule,
         weights: FloatArray | None = None,
     ) -> tuple[float, float]:
         """One step; returns the batch's loss and right rows, summed with their weights."""
@@ -436,7 +241,7 @@ class NumpyNetwork:
         return sums
 
     def _backward(
-        self, X: FloatArray, y: FloatArray, scratch: _Scratch, weights: FloatArray | None
+        self, X: FloatArray, y: FloatArray, scratch: Scratch, weights: FloatArray | None
     ) -> tuple[float, float]:
         """Gradients of one batch; returns its loss and right rows, summed with their weights."""
         rows = X.shape[0]
@@ -446,8 +251,8 @@ class NumpyNetwork:
         logits = scratch.logits[:rows]
         self._forward(X, activations, logits, kept)
         with np.errstate(over="ignore", under="ignore"):
-            terms = _LOSSES[self.loss_function].terms(logits, y)
-        right = _metric_of_rows(self.loss_function, logits, y)
+            terms = LOSSES[self.loss_function].terms(logits, y)
+        right = metric_of_rows(self.loss_function, logits, y)
         if weights is None:
             loss, correct = float(terms.sum()), math.nan if right is None else float(right.sum())
         else:
@@ -477,7 +282,7 @@ class NumpyNetwork:
                 self._hidden[layer - 1].slope(below, previous if z is None else z)
         return loss, correct
 
-    def _update(self, scratch: _Scratch, rule: _Rule, rate: float) -> None:
+    def _update(self, scratch: Scratch, rule: Rule, rate: float) -> None:
         """Change the parameters by the gradients, which are overwritten.
 
         Sutskever et al. 2013 (momentum), Kingma and Ba 2015 (Adam), Loshchilov and Hutter 2019
@@ -503,50 +308,12 @@ class NumpyNetwork:
                 g *= rate
                 p -= g
             elif rule.optimizer == "sgd":
-                _momentum(p, g, m, rule, rate)
+                momentum(p, g, m, rule, rate)
             else:
-                _adam(p, g, m, v, scratch.work[i], rule, rate, self._steps)
+                adam(p, g, m, v, scratch.work[i], rule, rate, self._steps)
 
 
-def _momentum(p: FloatArray, g: FloatArray, v: FloatArray, rule: _Rule, rate: float) -> None:
-    g *= rate
-    v *= rule.momentum
-    v -= g
-    if rule.nesterov:
-        p -= g
-        np.multiply(v, rule.momentum, out=g)
-        p += g
-    else:
-        p += v
-
-
-def _adam(
-    p: FloatArray,
-    g: FloatArray,
-    m: FloatArray,
-    v: FloatArray,
-    work: FloatArray,
-    rule: _Rule,
-    rate: float,
-    step: int,
-) -> None:
-    m *= rule.beta_1
-    np.multiply(g, 1 - rule.beta_1, out=work)
-    m += work
-    v *= rule.beta_2
-    np.multiply(g, g, out=g)
-    g *= 1 - rule.beta_2
-    v += g
-    # rate m^ / (sqrt(v^) + epsilon), m^ = m / (1 - b1^t), v^ = v / (1 - b2^t)
-    np.sqrt(v, out=work)
-    work /= math.sqrt(1 - rule.beta_2**step)
-    work += rule.epsilon
-    np.divide(m, work, out=work)
-    work *= rate / (1 - rule.beta_1**step)
-    p -= work
-
-
-class _Scratch:
+class Scratch:
     """Everything a step writes to, allocated once for the largest batch."""
 
     def __init__(self, network: NumpyNetwork, rows: int) -> None:
