@@ -76,6 +76,7 @@ class Together:
         models, dtype = len(self.plans), first.dtype
         # A page's start, as that of large arrays is: whole vectors of W1's rows in cache lines.
         self._stack = np.zeros((models * n1, n0), dtype)
+        self.steps_at_once = max(1, first.steps_at_once // models)
         self._region = many.regions[dtype.name]
         prepare(self._region, ahead=[launch])
         self._lay_out()

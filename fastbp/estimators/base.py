@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastbp.estimators.company import random_numbers
 from fastbp.estimators.convert import Convertible
-from fastbp.estimators.forward import outputs
+from fastbp.estimators.forward import is_finite, outputs
 from fastbp.estimators.initial import random_layers
 from fastbp.estimators.lbfgs import fit_lbfgs
 from fastbp.estimators.stochastic import Data, fit_stochastic
@@ -29,6 +30,7 @@ Array = npt.NDArray[Any]
 ACTIVATIONS = ("identity", "logistic", "relu", "tanh")
 STOCHASTIC_SOLVERS = ("adam", "sgd")
 _DTYPES = (np.float64, np.float32, np.uint8)  # that X keeps; all others become the first
+_KEPT = frozenset(map(np.dtype, _DTYPES))
 _NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may"
     " contain large values and need to be preprocessed."
@@ -172,7 +174,7 @@ class BaseMLP(Convertible, BaseEstimator, ABC):
                 f"y has {data.y.shape[1]} outputs, but the network was fitted with {outputs_before}"
             )
         self.n_outputs_ = data.y.shape[1]
-        random_state = check_random_state(self.random_state)
+        random_state = random_numbers(self.random_state)
         if not is_warm:
             sizes = (data.X.shape[1], *hidden_layer_sizes, self.n_outputs_)
             self._begin(sizes, data.X.dtype, random_state)
@@ -229,8 +231,24 @@ class BaseMLP(Convertible, BaseEstimator, ABC):
 
     # ------------------------------------------------------------------ use
 
+    def _check_is_fitted(self) -> None:
+        if "coefs_" not in self.__dict__:  # so that a call does not take a tenth longer
+            check_is_fitted(self)
+
     def _validate_rows(self, X: Any) -> Any:
-        return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False)
+        """Return X as `validate_data` does; most arrays are seen at a glance to be right."""
+        if (
+            type(X) is np.ndarray
+            and X.ndim == 2
+            and X.dtype in _KEPT
+            and X.shape[1] == getattr(self, "n_features_in_", None)
+            and len(X) > 0
+            and "feature_names_in_" not in self.__dict__
+            and is_finite(X)
+        ):
+            return X
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        return X if X.dtype in _KEPT else X.astype(np.float64)
 
     def _outputs(self, X: Any) -> Array:
         """The activation of the output layer for rows, (n, n_outputs)."""

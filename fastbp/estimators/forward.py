@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.engine.inputs import as_input, quietly
+from fastbp.engine.inputs import CODES, as_input, quietly
 from fastbp.engine.plan import evaluate
 from fastbp.estimators.rows import is_sparse
 from fastbp.evaluation import output_of
 from fastbp.parameters import Parameters
 
-__all__ = ["chunks", "outputs"]
+__all__ = ["chunks", "is_finite", "outputs"]
 
 Array = npt.NDArray[Any]
 
@@ -35,6 +35,11 @@ def chunks(X: Any, row_bytes: int) -> Iterator[tuple[slice, Any]]:
 
 
 @quietly
+def is_finite(X: Array) -> bool:
+    """Whether all values are finite; False too where only their sum is not."""
+    return X.dtype.kind == "u" or bool(np.isfinite(X.sum()))
+
+
 def outputs(network: Parameters, X: Any) -> Array:
     """The activation of the output layer, (n, n_L) in the network's dtype."""
     if not is_sparse(X):
@@ -47,7 +52,9 @@ def outputs(network: Parameters, X: Any) -> Array:
 
 
 def _outputs(network: Parameters, X: Array) -> Array:
-    rows = as_input(X, network.layer_sizes[0], network.dtype)
+    # Most rows that were validated are ready, and asking `as_input` takes longer than this.
+    is_ready = type(X) is np.ndarray and X.dtype in CODES and X.flags.carray
+    rows = X if is_ready else as_input(X, network.layer_sizes[0], network.dtype)
     loss = network.loss_function
     if loss == "log_loss":
         return evaluate(network, rows, sigmoid_out=True)

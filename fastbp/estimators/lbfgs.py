@@ -24,6 +24,7 @@ __all__ = ["fit_lbfgs"]
 Array = npt.NDArray[Any]
 
 _ACTIVATION_BYTES = 64 << 20  # of the rows that go forward and back at a time, about
+_LEAST_ROWS = 1024
 
 
 class _Vector:
@@ -64,7 +65,7 @@ class _Objective:
         )
         n = len(data.y)
         row_bytes = 8 * (sum(network.layer_sizes[1:]) + 1)
-        batch_size = min(n, max(1024, _ACTIVATION_BYTES // row_bytes))
+        batch_size = min(n, max(_LEAST_ROWS, _ACTIVATION_BYTES // row_bytes))
         weights = None if data.weights is None else RowWeights(data.weights, trained.dtype)
         recipe = (
             Optimizer("momentum", momentum=1.0)

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.scoring import r2
@@ -19,7 +18,125 @@ Array = npt.NDArray[Any]
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """TODO."""
+    """Multi-layer perceptron regressor: scikit-learn's, trained by fastbp's kernels.
+
+    Parameters
+    ----------
+    loss : {'squared_error', 'poisson'}, default='squared_error'
+        Half the squared error, or half the Poisson deviance with exp(z) as the output, for y >= 0.
+    hidden_layer_sizes : array-like of int, default=(100,)
+        Units of each hidden layer; a single int is one layer, () none.
+    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
+        Of the hidden layers: x, 1 / (1 + exp(-x)), tanh(x) or max(0, x).
+    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+        'sgd' is gradient descent on batches, with momentum; 'adam' the method of Kingma and Ba;
+        'lbfgs' SciPy's quasi-Newton method, which goes over all rows at each step and is good for
+        few of them.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty, alpha / 2 times the squares of all weights, divided by the
+        number of rows (or the sum of their weights).
+    batch_size : int or 'auto', default='auto'
+        Rows of a step of 'sgd' and 'adam'; 'auto' is ``min(200, n_samples)``.
+    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
+        Schedule, for 'sgd'. 'invscaling': after each epoch,
+        ``learning_rate_init / (t_ + 1) ** power_t``. 'adaptive': divided by 5 each time that
+        training would stop, which it does not before 1e-6.
+    learning_rate_init : float, default=0.001
+        The learning rate at first, for 'sgd' and 'adam'.
+    power_t : float, default=0.5
+        The exponent of 'invscaling'.
+    max_iter : int, default=200
+        Epochs of 'sgd' and 'adam', or iterations of 'lbfgs', at most.
+    shuffle : bool, default=True
+        Whether the rows are put in another order for each epoch.
+    random_state : int, RandomState instance or None, default=None
+        Draws weights, validation rows and orders: the same seed gives the same as in scikit-learn.
+    tol : float, default=1e-4
+        Progress less than this does not count, see `n_iter_no_change`; of 'lbfgs', the largest
+        gradient that is small enough to stop.
+    verbose : bool or int, default=False
+        Whether to print each epoch's loss.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights that are there.
+    momentum : float, default=0.9
+        Between 0 and 1, for 'sgd'.
+    nesterovs_momentum : bool, default=True
+        Whether momentum is Nesterov's.
+    early_stopping : bool, default=False
+        Whether some rows are set aside, and the R^2 on them, not the loss, says when training
+        stops and which weights are kept. For 'sgd' and 'adam'.
+    validation_fraction : float, default=0.1
+        The share of rows that `early_stopping` sets aside.
+    beta_1, beta_2 : float, default=0.9, 0.999
+        How slowly the means of the gradient and of its square change, for 'adam'.
+    epsilon : float, default=1e-8
+        What is added to the root of the mean square, for 'adam'.
+    n_iter_no_change : int or inf, default=10
+        Training stops after more epochs than this in a row without progress.
+    max_fun : int, default=15000
+        Evaluations of loss and gradient by 'lbfgs', at most.
+
+    Attributes
+    ----------
+    loss_ : float
+        Of the last epoch or iteration.
+    best_loss_ : float or None
+        The least loss of an epoch; None if `early_stopping`. This and the next three are there
+        after 'sgd' and 'adam'.
+    loss_curve_ : list of float
+        Of each epoch.
+    validation_scores_ : list of float or None
+        Of each epoch, if `early_stopping`.
+    best_validation_score_ : float or None
+        The best of them.
+    t_ : int
+        Rows that training has gone over, each as often as it was used.
+    coefs_ : list of ndarray of shape (n_in, n_out)
+        Weights of each layer. They may be changed, or replaced, and training goes on from there.
+    intercepts_ : list of ndarray of shape (n_out,)
+        Biases of each layer.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if all are strings.
+    n_iter_ : int
+        Epochs or iterations of the last `fit`.
+    n_layers_ : int
+        Layers, those of input and output among them.
+    n_outputs_ : int
+        Outputs.
+    out_activation_ : str
+        'identity' or 'exp'.
+
+    See Also
+    --------
+    MLPClassifier : The same for labels.
+    fastbp.Network : Training with more activations, losses and optimizers.
+
+    Notes
+    -----
+    Parameters, messages and results are those of ``sklearn.neural_network.MLPRegressor``: a
+    training in float64 gives the same weights, but for rounding.
+
+    X is read as it is if it holds float64, float32 or uint8, and becomes float64 otherwise. Of
+    float32 and uint8, weights and arithmetic are float32 (float64 with 'lbfgs'): bytes are widened
+    as they are read, so that pictures need no copy of four times their size. Sparse rows are made
+    dense some batches at a time. Outputs have the dtype of the weights.
+
+    A batch whose rows weigh 0 together, where scikit-learn raises ZeroDivisionError, is a step by
+    momentum alone.
+
+    Examples
+    --------
+    >>> from fastbp import MLPRegressor
+    >>> from sklearn.datasets import make_regression
+    >>> from sklearn.model_selection import train_test_split
+    >>> X, y = make_regression(n_samples=200, n_features=20, random_state=1)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=1)
+    >>> regressor = MLPRegressor(random_state=1, max_iter=2000, tol=0.1).fit(X_train, y_train)
+    >>> round(regressor.score(X_test, y_test), 2)
+    0.98
+    """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
@@ -129,6 +246,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         y : ndarray of shape (n_samples, n_outputs)
             The predicted values.
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         values = self._outputs(self._validate_rows(X))
         return values.ravel() if values.shape[1] == 1 else values

@@ -11,11 +11,13 @@ import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
+from fastbp.estimators.company import seated
 from fastbp.estimators.forward import outputs
 from fastbp.estimators.rows import Rows, rows_of
 from fastbp.estimators.state import OptimizerState
 from fastbp.estimators.steps import RowWeights, StepNumbers
 from fastbp.estimators.stopping import Stopping, ValidationStopping
+from fastbp.estimators.verbose import say
 from fastbp.estimators.weights import trainable_network
 from fastbp.parameters import Parameters
 
@@ -84,6 +86,7 @@ def fit_stochastic(
     state: OptimizerState = estimator._optimizer
     state.fit_to([*network.weights, *network.biases])
     rows, numbers = _ready(estimator, network, training, batch_size, state)
+    rows = seated(rows, random_state)
     stopping = Stopping(estimator)
     if validation is not None:
         score = _scorer(estimator, network, validation)
@@ -176,14 +179,12 @@ def _run(
         estimator.loss_ = loss
         estimator.t_ += rows.rows
         estimator.loss_curve_.append(loss)
-        if estimator.verbose:
-            print(f"Iteration {estimator.n_iter_:d}, loss = {loss:.8f}")
+        say(estimator, f"Iteration {estimator.n_iter_:d}, loss = {loss:.8f}")
         reason = stopping.end_epoch(loss)
         state.end_epoch(estimator.t_)
         if reason is not None:
             is_over, what = state.stop_or_slow_down()
-            if estimator.verbose:
-                print(f"{reason} {what}")
+            say(estimator, f"{reason} {what}")
             if is_over:
                 return
             estimator._no_improvement_count = 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.estimators.verbose import say
 from fastbp.parameters import Parameters
 
 __all__ = ["Stopping", "ValidationStopping", "begin_curves"]
@@ -108,8 +109,7 @@ class ValidationStopping(Stopping):
         estimator = self._estimator
         score = self._score()
         estimator.validation_scores_.append(score)
-        if estimator.verbose:
-            print(f"Validation score: {score:f}")
+        say(estimator, f"Validation score: {score:f}")
         return bool(score < estimator.best_validation_score_ + estimator.tol)
 
     def _note_best(self, loss: float) -> None:

@@ -58,7 +58,7 @@ def trainable_network(estimator: Any) -> Parameters:
     """The network of an estimator, to be trained in place: `coefs_` become views where needed."""
     dtype = _dtype_of((*estimator.coefs_, *estimator.intercepts_))
     for i, coef in enumerate(estimator.coefs_):
-        if not _is_usable(coef, coef.T if isinstance(coef, np.ndarray) else coef, dtype):
+        if not _is_usable(coef, coef.T, dtype):
             estimator.coefs_[i] = _copied(np.asarray(coef, dtype).T).T
     for i, intercept in enumerate(estimator.intercepts_):
         if not _is_usable(intercept, intercept, dtype):
