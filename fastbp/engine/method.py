@@ -34,7 +34,7 @@ from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg.row_ir import GROUP
 from fastbp.kernels.wide.sweep import MOST_ROWS as MOST_ROWS_OF_SWEEP
 
-__all__ = ["Case", "Choice", "Method", "choose", "narrow_group", "wide_group"]
+__all__ = ["Case", "Choice", "Method", "choose", "is_narrow", "narrow_group", "wide_group"]
 
 _MOST_OUTPUTS = 16  # wider first layers are left to the matrix product, which packs X
 _MOST_PARAMETERS_ABOVE = 2048  # ... and so are networks that are not small above it
@@ -111,7 +111,7 @@ def choose(case: Case) -> Choice:
     """The method for a case."""
     if case.drops_input or case.update is Update.WHOLE:
         return Choice(case, Method.DENSE, False, False, 1, case.batch if case.drops_input else 0)
-    if case.contiguous and _is_narrow(case.sizes):
+    if case.contiguous and is_narrow(case.sizes):
         if not case.training:
             return Choice(case, Method.NARROW, True, False)
         if case.squares or not _is_by_columns(case):
@@ -145,7 +145,7 @@ def _parameters_above(sizes: tuple[int, ...]) -> int:
 
 
 @functools.cache
-def _is_narrow(sizes: tuple[int, ...]) -> bool:
+def is_narrow(sizes: tuple[int, ...]) -> bool:
     """Whether X can be read once, see `fastbp.kernels.narrow`."""
     return sizes[1] <= _MOST_OUTPUTS and _parameters_above(sizes) <= _MOST_PARAMETERS_ABOVE
 

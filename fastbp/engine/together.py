@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fastbp.engine import scratch, threads
 from fastbp.engine.layout import tile_of, whole_lines
 from fastbp.engine.memory import address_of
-from fastbp.engine.method import Method
+from fastbp.engine.method import Method, is_narrow
 from fastbp.engine.plan import NetworkPlan
 from fastbp.engine.recipe import MOST_KEPT
 from fastbp.kernels import plan as w
@@ -24,7 +24,7 @@ from fastbp.kernels.compile.jit import launch
 from fastbp.kernels.compile.prepare import prepare
 from fastbp.kernels.narrow import many
 
-__all__ = ["MOST_OUTPUTS", "Together", "joins", "most_models"]
+__all__ = ["MOST_OUTPUTS", "Together", "joins", "may_join", "most_models"]
 
 Array = npt.NDArray[Any]
 
@@ -32,6 +32,11 @@ MOST_OUTPUTS = 16
 """Outputs of first layers that go through together. More take as long in several passes: ..."""
 
 _BLOCK = 32  # rows of a block, whole tiles: 16 took 5 % longer, 100 of floats up to a tenth
+
+
+def may_join(sizes: tuple[int, ...]) -> bool:
+    """Whether plans of networks of such sizes may be among those that `joins` holds for."""
+    return is_narrow(sizes)
 
 
 def joins(plan: NetworkPlan) -> bool:

@@ -158,17 +158,19 @@ class Company:
         How many there are, from 0 on.
     stop : Event
         Ends all of them, when set.
-    shares_order : bool
-        Whether members that may go together take the order of rows of the first of them. If not,
+    orders : dict, optional
+        Of states of random numbers that orders are drawn from: members that may go together take
+        that of the first of them, here and in other companies with the same ``orders``. Without it,
         those go together that have the same order by themselves.
     """
 
-    def __init__(self, members: int, stop: threading.Event, *, shares_order: bool) -> None:
-        self.stop, self._shares_order = stop, shares_order
+    def __init__(
+        self, members: int, stop: threading.Event, orders: dict[Any, Any] | None = None
+    ) -> None:
+        self.stop, self._orders = stop, orders
         self._changed = threading.Condition()
         self._present = set(range(members))
         self._asked: dict[int, _Arrival | _Epoch] = {}
-        self._failed: BaseException | None = None
         self._together: dict[tuple[int, ...], Together] = {}
 
     def seat(self, member: int, random_state: np.random.RandomState | None) -> Seat:
@@ -217,9 +219,12 @@ class Company:
             self._changed.notify_all()
 
     def _do(self, asked: dict[int, _Arrival | _Epoch]) -> None:
-        arrivals = [one for one in asked.values() if isinstance(one, _Arrival)]
-        if self._shares_order:
-            _give_orders(arrivals)
+        if self._orders is not None:
+            for one in asked.values():
+                if isinstance(one, _Arrival) and joins(one.plan):
+                    numbers = one.random_state
+                    state = self._orders.setdefault(one.plan.likeness, numbers.get_state())
+                    numbers.set_state(state)
         epochs = {member: one for member, one in asked.items() if isinstance(one, _Epoch)}
         passes = [*_passes(epochs)]
         self._together = {key: one for key, one in self._together.items() if key in passes}
@@ -230,16 +235,6 @@ class Company:
             if members not in self._together:
                 self._together[members] = Together([epochs[m].rows.plan for m in members])
             _make_together(self._together[members], [epochs[m] for m in members])
-
-
-def _give_orders(arrivals: list[_Arrival]) -> None:
-    """Let those that may go together draw the numbers that the first of them is about to draw."""
-    first: dict[Any, np.random.RandomState] = {}
-    for one in arrivals:
-        if joins(one.plan):
-            leader = first.setdefault(one.plan.likeness, one.random_state)
-            if leader is not one.random_state:
-                one.random_state.set_state(leader.get_state())
 
 
 def _passes(epochs: dict[int, _Epoch]) -> Iterator[tuple[int, ...]]:
