@@ -41,7 +41,7 @@ class Job:
     ----------
     estimator : BaseMLP
     X, y : array_like or sparse matrix
-        Checked: X is not looked at again for NaN. Jobs of the same rows have the same object X.
+        Jobs on the same rows have the same object X.
     weights : ndarray of shape (n,), optional
     outputs : int
         Of the network.
@@ -81,7 +81,12 @@ class Job:
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, shares_order: bool, raises: bool, most: int | None = None
+    jobs: Sequence[Job],
+    *,
+    shares_order: bool,
+    raises: bool,
+    is_finite: bool = False,
+    most: int | None = None,
 ) -> None:
     """Carry jobs out.
 
@@ -92,6 +97,8 @@ def run_jobs(
         Whether those of a company take the order of rows of the first of them.
     raises : bool
         Whether the first error stops all and is raised; else it is left in its job.
+    is_finite : bool, default False
+        Whether X is known to have no NaN and no infinity.
     most : int, optional
         How many are trained side by side; by default as many as there are threads.
     """
@@ -102,8 +109,9 @@ def run_jobs(
     companies, others = _divided(jobs)
     orders: dict[Any, Any] = {}
     for members in companies:
-        _in_company(members, orders if shares_order else None, raises=raises)
-    _side_by_side([*_chains(others)], raises=raises, most=most)
+        threads = _Threads(raises=raises, is_finite=is_finite)
+        _in_company(members, threads, orders if shares_order else None)
+    _side_by_side([*_chains(others)], _Threads(raises=raises, is_finite=is_finite), most)
 
 
 def _divided(jobs: Sequence[Job]) -> tuple[list[list[Job]], list[Job]]:
@@ -165,17 +173,20 @@ def _chains(jobs: Sequence[Job]) -> Iterator[list[Job]]:
 class _Threads:
     """Threads that carry jobs out, in the context of the one that starts them."""
 
-    def __init__(self, stop: threading.Event, *, raises: bool) -> None:
-        self.stop, self._raises = stop, raises
+    def __init__(self, *, raises: bool, is_finite: bool) -> None:
+        self.stop = threading.Event()
+        self._raises, self._is_finite = raises, is_finite
         self._threads: list[threading.Thread] = []
         self.error: BaseException | None = None  # the first one
 
     def start(self, work: Callable[[], None]) -> None:
         """Start a thread."""
         context, config = contextvars.copy_context(), sklearn.get_config()
+        if self._is_finite:
+            config["assume_finite"] = True
 
         def in_context() -> None:
-            with sklearn.config_context(**config | {"assume_finite": True}):
+            with sklearn.config_context(**config):
                 work()
 
         thread = threading.Thread(target=lambda: context.run(in_context), daemon=True)
@@ -206,10 +217,8 @@ class _Threads:
             raise self.error
 
 
-def _in_company(jobs: list[Job], orders: dict[Any, Any] | None, *, raises: bool) -> None:
-    stop = threading.Event()
-    company = Company(len(jobs), stop, orders)
-    threads = _Threads(stop, raises=raises)
+def _in_company(jobs: list[Job], threads: _Threads, orders: dict[Any, Any] | None) -> None:
+    company = Company(len(jobs), threads.stop, orders)
     start = time.perf_counter()
 
     def work(member: int, job: Job) -> None:
@@ -232,11 +241,10 @@ def _in_company(jobs: list[Job], orders: dict[Any, Any] | None, *, raises: bool)
         job.seconds = share
 
 
-def _side_by_side(chains: list[list[Job]], *, raises: bool, most: int | None) -> None:
+def _side_by_side(chains: list[list[Job]], threads: _Threads, most: int | None) -> None:
     if not chains:
         return
-    stop = threading.Event()
-    threads = _Threads(stop, raises=raises)
+    stop = threads.stop
     left, lock = iter(chains), threading.Lock()
     available = get_num_threads()
     beside = min(len(chains), available if most is None else most)

@@ -111,7 +111,7 @@ def fit_many(
         outputs, rows, _ = data[type(estimator)]
         goes_on = estimator.warm_start and hasattr(estimator, "coefs_")
         jobs.append(Job(estimator, X if goes_on else rows, y, weight, outputs=outputs))
-    run_jobs(jobs, shares_order=share_order, raises=True)
+    run_jobs(jobs, shares_order=share_order, raises=True, is_finite=True)
     for estimator in chosen:
         names = data[type(estimator)][2]
         if names is not None:

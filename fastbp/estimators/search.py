@@ -19,7 +19,7 @@ from sklearn.model_selection._validation import (
     _warn_or_raise_about_fit_failures,
 )
 from sklearn.utils import indexable
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, Options
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 
@@ -125,8 +125,8 @@ class MLPSearchCV(GridSearchCV):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **GridSearchCV._parameter_constraints,
-        "n_jobs": [None, Interval(Integral, 1, None, closed="left"), Interval(Integral, -1, -1, closed="both")],
-    }  # fmt: skip
+        "n_jobs": [None, Options(Integral, {-1}), Interval(Integral, 1, None, closed="left")],
+    }
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
