@@ -23,14 +23,14 @@ from fastbp.estimators.stochastic import Data, fit_stochastic
 from fastbp.estimators.stopping import begin_curves
 from fastbp.estimators.weights import network_of, put
 
-__all__ = ["ACTIVATIONS", "STOCHASTIC_SOLVERS", "BaseMLP"]
+__all__ = ["ACTIVATIONS", "KEPT", "STOCHASTIC_SOLVERS", "BaseMLP"]
 
 Array = npt.NDArray[Any]
 
 ACTIVATIONS = ("identity", "logistic", "relu", "tanh")
 STOCHASTIC_SOLVERS = ("adam", "sgd")
 _DTYPES = (np.float64, np.float32, np.uint8)  # that X keeps; all others become the first
-_KEPT = frozenset(map(np.dtype, _DTYPES))
+KEPT = frozenset(map(np.dtype, _DTYPES))
 _NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may"
     " contain large values and need to be preprocessed."
@@ -240,7 +240,7 @@ class BaseMLP(Convertible, BaseEstimator, ABC):
         if (
             type(X) is np.ndarray
             and X.ndim == 2
-            and X.dtype in _KEPT
+            and X.dtype in KEPT
             and X.shape[1] == getattr(self, "n_features_in_", None)
             and len(X) > 0
             and "feature_names_in_" not in self.__dict__
@@ -248,7 +248,7 @@ class BaseMLP(Convertible, BaseEstimator, ABC):
         ):
             return X
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return X if X.dtype in _KEPT else X.astype(np.float64)
+        return X if X.dtype in KEPT else X.astype(np.float64)
 
     def _outputs(self, X: Any) -> Array:
         """The activation of the output layer for rows, (n, n_outputs)."""

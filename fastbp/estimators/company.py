@@ -25,9 +25,13 @@ from fastbp.engine.plan import NetworkPlan
 from fastbp.engine.together import Together, joins, most_models
 from fastbp.estimators.rows import SECONDS_BETWEEN_SIGNALS, DenseRows, Rows
 
-__all__ = ["Company", "Seat", "Stopped", "random_numbers", "seated", "sit_down"]
+__all__ = ["LONGEST_WAIT", "Company", "Seat", "Stopped", "random_numbers", "seated", "sit_down"]
 
 Array = npt.NDArray[Any]
+
+LONGEST_WAIT = 0.05
+"""Seconds after which a waiting main thread looks for signals: those that other threads have taken
+do not end its waiting."""
 
 
 class Stopped(BaseException):
@@ -66,7 +70,8 @@ def random_numbers(random_state: Any) -> np.random.RandomState:
     seat = _seat.get()
     if random_state is None and seat is not None and seat.random_state is not None:
         return seat.random_state
-    return check_random_state(random_state)
+    found: np.random.RandomState = check_random_state(random_state)
+    return found
 
 
 def seated(rows: Rows, random_state: np.random.RandomState) -> Rows:
@@ -203,7 +208,7 @@ class Company:
         while True:
             with self._changed:
                 while self._asked.keys() != self._present:
-                    self._changed.wait()
+                    self._changed.wait(LONGEST_WAIT)
                 if not self._present:
                     return
                 asked = dict(sorted(self._asked.items()))

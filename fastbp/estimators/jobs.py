@@ -23,7 +23,7 @@ from sklearn.utils import check_random_state
 from fastbp.engine.threads import get_num_threads, thread_limit
 from fastbp.engine.together import may_join
 from fastbp.estimators.base import STOCHASTIC_SOLVERS, BaseMLP
-from fastbp.estimators.company import Company, Seat, Stopped, sit_down
+from fastbp.estimators.company import LONGEST_WAIT, Company, Seat, Stopped, sit_down
 
 __all__ = ["Job", "run_jobs"]
 
@@ -195,8 +195,13 @@ class _Threads:
 
     def do(self, job: Job, seat: Seat) -> None:
         """Carry a job out, from one of the threads."""
+
+        def in_seat() -> None:
+            sit_down(seat)
+            job.run()
+
         try:
-            contextvars.copy_context().run(lambda: (sit_down(seat), job.run()))
+            contextvars.copy_context().run(in_seat)
         except Stopped:
             pass
         except BaseException as error:
@@ -208,7 +213,8 @@ class _Threads:
     def join(self) -> None:
         """Wait for all threads."""
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(LONGEST_WAIT)
 
     def finish(self) -> None:
         """Wait for all threads, and raise the first error."""

@@ -23,7 +23,7 @@ from sklearn.utils._param_validation import Interval, Options
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 
-from fastbp.estimators.base import BaseMLP
+from fastbp.estimators.base import KEPT, BaseMLP
 from fastbp.estimators.jobs import Job, run_jobs
 
 __all__ = ["MLPSearchCV"]
@@ -44,7 +44,7 @@ class _Fold(NamedTuple):
     score_params: tuple[dict[str, Any], dict[str, Any]]  # of the scorer: train, test
 
 
-class MLPSearchCV(GridSearchCV):  # type: ignore[misc]
+class MLPSearchCV(GridSearchCV):
     """Search over parameters of an MLPClassifier or MLPRegressor, by cross-validation.
 
     `sklearn.model_selection.GridSearchCV` for fastbp's estimators, with the same parameters,
@@ -158,7 +158,7 @@ class MLPSearchCV(GridSearchCV):  # type: ignore[misc]
                 f" {self.error_score!r}"
             )
         scorers, refit_metric = self._get_scorers()
-        X, y = indexable(X, y)
+        X, y = indexable(_as_kept(X), y)
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
@@ -180,7 +180,7 @@ class MLPSearchCV(GridSearchCV):  # type: ignore[misc]
                 f" totalling {self.n_splits_ * len(candidates)} fits"
             )
         base = clone(self.estimator)
-        folds = (_fold(base, X, y, *split, routed) for split in splits)
+        folds = (_fold(base, X, y, train, test, routed) for train, test in splits)
         out = self._outcomes(base, candidates, folds, scorers)
         _warn_or_raise_about_fit_failures(out, self.error_score)
         if callable(self.scoring):
@@ -280,12 +280,18 @@ def _fold(base: BaseMLP, X: Any, y: Any, train: Any, test: Any, routed: Any) -> 
     of_fit = _check_method_params(X, params=routed.estimator.fit, indices=train)
     X_train, y_train = _safe_split(base, X, y, train)
     X_test, y_test = _safe_split(base, X, y, test, train)
-    score_params = tuple(
+    for_train, for_test = (
         _check_method_params(X, params=routed.scorer.score, indices=rows) for rows in (train, test)
     )
-    return _Fold(
-        X_train, y_train, of_fit.get("sample_weight"), X_test, y_test, score_params
-    )  # type: ignore[arg-type]
+    weights = of_fit.get("sample_weight")
+    return _Fold(X_train, y_train, weights, X_test, y_test, (for_train, for_test))
+
+
+def _as_kept(X: Any) -> Any:
+    """Arrays of numbers in a dtype that the estimators keep: once, and not for each training."""
+    if type(X) is np.ndarray and X.dtype.kind in "biuf" and X.dtype not in KEPT:
+        return X.astype(np.float64)
+    return X
 
 
 def _outputs(y: Any, *, classifies: bool) -> int:

@@ -259,7 +259,9 @@ def _update(plan, worker, step, shards, size, count, task, dtype):
     tallies = moved(shards, first)
     if chunk == tasks - 1:
         zero = int64(0)
-        go_above(model, own, int64(UPDATE), RowsOfStep(step, zero, zero, zero), tallies, size, count)
+        go_above(
+            model, own, int64(UPDATE), RowsOfStep(step, zero, zero, zero), tallies, size, count
+        )
         return
     j0 = chunk * CHUNK
     bias_steps(model, step, tallies, size, count, own.totals, dtype)
