@@ -449,8 +449,9 @@ class NetworkPlan:
     @property
     def likeness(self) -> tuple[Any, ...]:
         """What plans have in common that can make their steps together."""
-        x = self.words
-        return self._choice, int(x[w.X]), int(x[w.X_ROW]), self._dtype
+        case, x = self._choice.case, self.words
+        at = int(x[w.X]), int(x[w.X_ROW]), self.rows
+        return self.method, case.sizes, self._dtype, case.batch, case.update, self._x_dtype, at
 
     @property
     def workers(self) -> int:

@@ -74,6 +74,9 @@ class Job:
                 self.estimator.fit(self.X, self.y)
             else:
                 self.estimator.fit(self.X, self.y, self.weights)
+        except BaseException as error:
+            self.error = error
+            raise
         finally:
             self.seconds = time.perf_counter() - start
         if self.then is not None:
@@ -96,7 +99,7 @@ def run_jobs(
     shares_order : bool
         Whether those of a company take the order of rows of the first of them.
     raises : bool
-        Whether the first error stops all and is raised; else it is left in its job.
+        Whether the first error of a fit stops all and is raised; else it is left in its job.
     is_finite : bool, default False
         Whether X is known to have no NaN and no infinity.
     most : int, optional
@@ -205,8 +208,8 @@ class _Threads:
         except Stopped:
             pass
         except BaseException as error:
-            job.error = error
-            if self._raises or not isinstance(error, Exception):
+            # What is done after a fit is the caller's, and so are its errors.
+            if self._raises or error is not job.error or not isinstance(error, Exception):
                 self.error = self.error or error
                 self.stop.set()
 

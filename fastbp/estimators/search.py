@@ -6,7 +6,7 @@ import itertools
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from numbers import Integral, Number
+from numbers import Integral
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -151,11 +151,6 @@ class MLPSearchCV(GridSearchCV):
             raise TypeError(
                 "estimator must be an MLPClassifier or MLPRegressor of fastbp, got"
                 f" {type(self.estimator).__name__}: GridSearchCV takes any estimator"
-            )
-        if not isinstance(self.error_score, Number) and self.error_score != "raise":
-            raise ValueError(
-                "error_score must be the string 'raise' or a numeric value, got"
-                f" {self.error_score!r}"
             )
         scorers, refit_metric = self._get_scorers()
         X, y = indexable(_as_kept(X), y)
