@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -171,6 +171,23 @@ def difference(trial: Trial) -> str | None:
             if _apart(one, other) > MOST_APART:
                 return f"{name}[{i}]: {_apart(one, other):.2g} apart"
     return _difference_of_predictions(trial, theirs, mine)
+
+
+def is_chaotic(trial: Trial) -> bool:
+    """Whether scikit-learn's own weights move as far where X changes in its last bits."""
+    rng = np.random.default_rng(0)
+    ends = [trial.fitted(sklearn.neural_network)]
+    for _ in range(4):
+        noise = 1 + rng.choice([-1.0, 0.0, 1.0], trial.X.shape) * np.finfo(float).eps
+        ends.append(replace(trial, X=trial.X * noise).fitted(sklearn.neural_network))
+    if any(isinstance(end, Exception) for end in ends):
+        return len({type(end) for end in ends}) > 1
+    first = ends[0].coefs_ + ends[0].intercepts_
+    return any(
+        _apart(one, other) > MOST_APART / 10
+        for end in ends[1:]
+        for one, other in zip(first, end.coefs_ + end.intercepts_, strict=True)
+    )
 
 
 def _difference_of_predictions(trial: Trial, theirs: Any, mine: Any) -> str | None:

@@ -40,7 +40,7 @@ def test_a_training_at_random_ends_with_the_same_model(seed):
 def _objective(monkeypatch, trial, rows_at_once=None):
     estimator = getattr(fastbp, trial.name)(**{**trial.parameters, "max_iter": 1})
     estimator.fit(trial.X, trial.y, trial.weights)
-    data = estimator._validate_data(trial.X, trial.y, trial.weights, incremental=True, reset=False)
+    data = estimator._validate_fit(trial.X, trial.y, trial.weights, incremental=True, reset=False)
     if rows_at_once is not None:
         monkeypatch.setattr(lbfgs, "_LEAST_ROWS", rows_at_once)
         monkeypatch.setattr(lbfgs, "_ACTIVATION_BYTES", 1)

@@ -279,3 +279,16 @@ def test_help_has_every_parameter_of_every_method(name):
             undocumented(getattr(estimator, method), inspect.getdoc(getattr(estimator, method)))
             == []
         )
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_the_bits_do_not_depend_on_the_number_of_threads(solver, set_num_threads):
+    X, y = _data(500)
+    X = np.repeat(X, 20, axis=1)
+    models = []
+    for threads in (1, 2):
+        set_num_threads(threads)
+        model = fastbp.MLPClassifier((60, 30), max_iter=4, random_state=0, solver=solver)
+        models.append(model.fit(X, y))
+    for one, other in zip(models[0].coefs_, models[1].coefs_, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -167,7 +167,7 @@ class BaseMLP(Convertible, BaseEstimator, ABC):
         if is_stochastic and self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         is_warm = hasattr(self, "coefs_") and (self.warm_start or incremental)
-        data = self._validate_data(X, y, sample_weight, incremental=incremental, reset=not is_warm)
+        data = self._validate_fit(X, y, sample_weight, incremental=incremental, reset=not is_warm)
         outputs_before = self.coefs_[-1].shape[1] if is_warm else data.y.shape[1]
         if outputs_before != data.y.shape[1]:
             raise ValueError(
@@ -184,6 +184,7 @@ class BaseMLP(Convertible, BaseEstimator, ABC):
             fit_lbfgs(self, data)
         if not all(np.isfinite(array).all() for array in chain(self.coefs_, self.intercepts_)):
             raise ValueError(_NON_FINITE)
+        network_of(self)  # makes what predicting keeps, so that predicting changes no attribute
         return self
 
     def _checked_hidden_sizes(self) -> list[Any]:
@@ -193,7 +194,7 @@ class BaseMLP(Convertible, BaseEstimator, ABC):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return sizes
 
-    def _validate_data(
+    def _validate_fit(
         self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
     ) -> Data:
         X, y = validate_data(
@@ -247,8 +248,7 @@ class BaseMLP(Convertible, BaseEstimator, ABC):
             and is_finite(X)
         ):
             return X
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return X if X.dtype in KEPT else X.astype(np.float64)
+        return validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
 
     def _outputs(self, X: Any) -> Array:
         """The activation of the output layer for rows, (n, n_outputs)."""

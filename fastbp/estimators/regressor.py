@@ -10,6 +10,7 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 
 from fastbp.estimators.base import BaseMLP
+from fastbp.estimators.rows import is_sparse
 from fastbp.estimators.scoring import r2
 
 __all__ = ["MLPRegressor"]
@@ -201,7 +202,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     # ------------------------------------------------------------------ fit
 
     def _validate_targets(self, y: Any, *, incremental: bool) -> Array:
-        return np.asarray(y)
+        return np.asarray(y.toarray() if is_sparse(y) else y)
 
     def _output_activation(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"

@@ -71,6 +71,24 @@ class Rows:
         """
         raise NotImplementedError
 
+    def _make(
+        self,
+        plan: NetworkPlan,
+        order: Array | None,
+        first: int,
+        numbers: Array,
+        number: int,
+        made: int,
+    ) -> None:
+        """Make a plan's steps from ``first`` on; ``made`` are all that have been made then."""
+        try:
+            plan.train(order, first, first + len(numbers), numbers, number)
+        except KeyboardInterrupt:
+            if not plan.undoes:  # it was seen when the call had ended
+                self.made = made
+            raise
+        self.made = made
+
 
 class DenseRows(Rows):
     """Rows that compiled code reads where they lie."""
@@ -103,17 +121,12 @@ class DenseRows(Rows):
         while done < count:
             last = min(count, done + plan.steps_at_once)
             start = time.perf_counter()
-            try:
-                plan.train(order, first + done, first + last, numbers[done:last], number + done)
-            except KeyboardInterrupt:
-                if not plan.undoes:  # it was seen when the call had ended
-                    self.made = last
-                raise
+            self._make(plan, order, first + done, numbers[done:last], number + done, last)
             spent = time.perf_counter() - start
             fitting = int((last - done) * SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
             groups = min(4 * plan.steps_at_once, fitting) // plan.group
             plan.steps_at_once = max(1, groups) * plan.group
-            done = self.made = last
+            done = last
 
 
 class SparseRows(Rows):
@@ -166,8 +179,8 @@ class SparseRows(Rows):
             start = (first + done) * self.batch_size
             stop = min((first + last) * self.batch_size, self.rows)
             size = self._fill(slice(start, stop) if order is None else order[start:stop])
-            self._plan(size).train(None, 0, last - done, numbers[done:last], number + done)
-            done = self.made = last
+            self._make(self._plan(size), None, 0, numbers[done:last], number + done, last)
+            done = last
 
     def _fill(self, chosen: Any) -> int:
         """Make some rows dense; how many they are."""

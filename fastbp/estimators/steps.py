@@ -57,6 +57,8 @@ class StepNumbers:
     loss_share : float
         What all losses are multiplied by.
     weights : RowWeights, optional
+    epochs : int, default 1
+        To come, at most: tables are made for several at a time.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class StepNumbers:
         alpha: float,
         loss_share: float,
         weights: RowWeights | None = None,
+        epochs: int = 1,
     ) -> None:
         self._state, self._alpha, self._loss_share = state, alpha, loss_share
         self._weights = weights
@@ -75,7 +78,8 @@ class StepNumbers:
         self._sizes = np.diff(self._starts, append=rows).astype(np.float64)
         self.in_epoch = len(self._starts)
         self._changes = state.rule.about.code == ADAM
-        self._epochs = max(1, _ROWS_AHEAD // self.in_epoch) if self._changes else 1
+        ahead = _ROWS_AHEAD // self.in_epoch if self._changes else 1
+        self._epochs = max(1, min(epochs, ahead))
         self._table = np.empty((0, w.STEP_COUNT))
         self._first = 0  # step of the table's first row
         self._rate = np.nan  # that the table was made for

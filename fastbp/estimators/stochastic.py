@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
+from sklearn.neural_network import _base
 
 from fastbp.estimators.company import seated
 from fastbp.estimators.forward import outputs
@@ -46,13 +48,21 @@ def loss_cap(network: Parameters) -> float:
     return math.inf
 
 
+@functools.cache
+def _is_mean_over_outputs() -> bool:
+    """Whether the squared error of the installed scikit-learn is one, or a sum over outputs."""
+    squared_error = _base.LOSS_FUNCTIONS["squared_error"]
+    return bool(squared_error(np.zeros((1, 2)), np.ones((1, 2))) < 1)
+
+
 def loss_share(network: Parameters) -> float:
     """What a row's loss, summed over outputs, is multiplied by.
 
-    scikit-learn's squared error is a mean over outputs, though its gradient is that of their sum
-    (scikit-learn#8349).
+    scikit-learn's squared error has been a mean over outputs, while its gradient is that of their
+    sum (scikit-learn#8349): the loss follows the installed version, and stopping with it.
     """
-    return 1 / network.layer_sizes[-1] if network.loss_function == "squared_error" else 1.0
+    is_squared = network.loss_function == "squared_error"
+    return 1 / network.layer_sizes[-1] if is_squared and _is_mean_over_outputs() else 1.0
 
 
 def fit_stochastic(
@@ -85,7 +95,8 @@ def fit_stochastic(
         estimator._optimizer = OptimizerState.of(estimator)
     state: OptimizerState = estimator._optimizer
     state.fit_to([*network.weights, *network.biases])
-    rows, numbers = _ready(estimator, network, training, batch_size, state)
+    epochs = 1 if incremental else estimator.max_iter
+    rows, numbers = _ready(estimator, network, training, batch_size, state, epochs)
     rows = seated(rows, random_state)
     stopping = Stopping(estimator)
     if validation is not None:
@@ -127,7 +138,12 @@ def _batch_size(estimator: Any, rows: int) -> int:
 
 
 def _ready(
-    estimator: Any, network: Parameters, data: Data, batch_size: int, state: OptimizerState
+    estimator: Any,
+    network: Parameters,
+    data: Data,
+    batch_size: int,
+    state: OptimizerState,
+    epochs: int,
 ) -> tuple[Rows, StepNumbers]:
     weights = None if data.weights is None else RowWeights(data.weights, network.dtype)
     recipe = state.rule.to_recipe(
@@ -144,6 +160,7 @@ def _ready(
         alpha=estimator.alpha,
         loss_share=loss_share(network),
         weights=weights,
+        epochs=epochs,
     )
     return rows, numbers
 
