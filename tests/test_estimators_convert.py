@@ -19,6 +19,7 @@ NotFittedError = pytest.importorskip("sklearn.exceptions").NotFittedError
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:lbfgs failed to converge"),
+    pytest.mark.filterwarnings("ignore:scipy.optimize. The `disp`"),  # scikit-learn before 1.8
 ]
 
 RANDOM = np.random.default_rng(0)
@@ -26,6 +27,7 @@ X = RANDOM.normal(size=(120, 6))
 Y = {
     "binary": (X[:, 0] > 0).astype(int),
     "strings": np.array(["one", "two", "three"])[np.digitize(X[:, 1], [-0.5, 0.5])],
+    "integers": np.digitize(X[:, 1], [-0.5, 0.5]),
     "multilabel": (X[:, :3] > 0).astype(int),
     "regression": X[:, 0] * 2 + X[:, 1],
     "outputs": X[:, :2] * 2,
@@ -46,7 +48,11 @@ PACKAGES = {"fastbp": fastbp, "sklearn": neural_network}
 
 
 def kind_of(target):
-    return "MLPClassifier" if target in ("binary", "strings", "multilabel") else "MLPRegressor"
+    return (
+        "MLPClassifier"
+        if target in ("binary", "strings", "integers", "multilabel")
+        else "MLPRegressor"
+    )
 
 
 def made(package, target, **parameters):
@@ -230,14 +236,24 @@ def test_parameters_changed_after_training_are_of_no_effect_on_its_optimizer(pac
 @both_ways
 @pytest.mark.parametrize("early", [False, True])
 def test_a_warm_start_goes_on_as_the_original_would(package, early):
-    estimator = made(package, "strings", warm_start=True, early_stopping=early)
-    result = converted(estimator.fit(X, Y["strings"]))
+    estimator = made(package, "integers", warm_start=True, early_stopping=early)
+    result = converted(estimator.fit(X, Y["integers"]))
     for one in (estimator, result):
-        one.fit(X, Y["strings"])
+        one.fit(X, Y["integers"])
     assert_same(result, estimator)
     assert result.n_iter_ == estimator.n_iter_
     np.testing.assert_allclose(result.loss_curve_, estimator.loss_curve_, rtol=1e-12)
     assert result.best_validation_score_ == estimator.best_validation_score_
+
+
+@both_ways
+def test_a_warm_start_that_finds_nothing_better_keeps_its_last_weights_on_both_sides(package):
+    estimator = made(package, "integers", warm_start=True, early_stopping=True)
+    estimator.fit(X, Y["integers"]).best_validation_score_ = 2.0
+    result = converted(estimator)
+    for one in (estimator, result):
+        one.fit(X, Y["integers"])
+    assert_same(result, estimator)
 
 
 @both_ways
@@ -285,7 +301,12 @@ def test_a_parameter_that_scikit_learn_does_not_have_is_an_error_unless_at_its_d
     assert type(WithDropout(threads=1).to_sklearn()) is neural_network.MLPClassifier
 
 
-@pytest.mark.parametrize("value", ["gelu", ("relu", "tanh")])
+@pytest.mark.parametrize("value", [("tanh",), ["tanh", "tanh"]])
+def test_one_activation_for_each_layer_is_told_as_one(value):
+    assert WithDropout(activation=value).to_sklearn().activation == "tanh"
+
+
+@pytest.mark.parametrize("value", ["gelu", ("relu", "tanh"), ["gelu", "gelu"], ()])
 def test_a_value_that_scikit_learn_does_not_take_is_an_error(value):
     estimator = WithDropout(activation=value)
     with pytest.raises(ValueError, match="'activation' parameter of MLPClassifier must be"):

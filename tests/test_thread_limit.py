@@ -352,3 +352,33 @@ def test_workers_give_the_bits_of_this_process_and_compile_nothing_again():
         "assert [w.tobytes() for *_, w in numbers()] == expected\n"
         "assert kept() == before\n"
     )
+
+
+SEARCH = """
+from sklearn.datasets import load_iris
+from sklearn.model_selection import cross_validate
+
+import fastbp
+
+
+class Counting(fastbp.MLPClassifier):
+    def fit(self, X, y):
+        self.threads_ = fastbp.get_num_threads()
+        return super().fit(X, y)
+
+
+if __name__ == "__main__":
+    X, y = load_iris(return_X_y=True)
+    classifier = Counting(learning_rate_init=0.01, max_iter=500, random_state=0)
+    found = []
+    for jobs in (1, 2):
+        made = cross_validate(classifier, X, y, cv=2, n_jobs=jobs, return_estimator=True)
+        found.append([[coef.tobytes() for coef in each.coefs_] for each in made["estimator"]])
+    assert found[0] == found[1]
+    assert {each.threads_ for each in made["estimator"]} == {max(1, joblib.cpu_count() // 2)}
+"""
+
+
+def test_estimators_in_workers_are_those_of_this_process():
+    pytest.importorskip("sklearn")
+    run_workers(SEARCH)

@@ -22,7 +22,18 @@ from typing import Any, SupportsIndex
 
 from fastbp._version import __version__
 
-__all__ = ["as_count", "forget_controlled", "limited", "register_controller", "thread_limit"]
+__all__ = [
+    "as_count",
+    "forget_controlled",
+    "in_use",
+    "limited",
+    "register_controller",
+    "thread_limit",
+]
+
+in_use = False
+"""Whether there has been a limit in this process. Without, as in most, nobody need ask for one,
+which takes 0.1 us, where a small product takes 4."""
 
 _FILES = ("libllvmlite", "llvmlite")  # how the library's file begins; the latter on Windows
 
@@ -110,6 +121,7 @@ class thread_limit(contextlib.ContextDecorator):
     # Nothing is kept here but the number: an object may be used again, inside itself too, and by
     # several threads, as that of a decorated function is.
     def __enter__(self) -> None:
+        _note_use()
         outer = _limits.get()
         _limits.set((*outer, min((self._count, *outer[-1:]))))
 
@@ -124,10 +136,15 @@ class thread_limit(contextlib.ContextDecorator):
 
 def limited(count: int) -> int:
     """What is left of the process's number of threads for a call of this thread."""
-    for limit in _limits.get()[-1:]:
-        count = min(count, limit)
-    controlled = _controlled.count
-    return count if controlled is None else min(count, controlled)
+    limits, controlled = _limits.get(), _controlled.count
+    if limits and limits[-1] < count:
+        count = limits[-1]
+    return count if controlled is None or controlled >= count else controlled
+
+
+def _note_use() -> None:
+    global in_use
+    in_use = True
 
 
 def forget_controlled() -> None:
@@ -167,6 +184,7 @@ def register_controller(process_count: Callable[[], int]) -> None:
 
         def set_num_threads(self, num_threads: Any) -> None:
             """Limit calls of this thread; the process's number of threads is no limit."""
+            _note_use()
             count = max(1, operator.index(num_threads))
             _controlled.count = None if count >= process_count() else count
 

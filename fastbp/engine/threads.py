@@ -119,7 +119,8 @@ def get_num_threads() -> int:
     ``threadpoolctl.threadpool_limits``; 1 in a forked child that must not start threads: one of a
     process in which several threads had computed, or that has no tbb.
     """
-    return limits.limited(_process_count())
+    count = _process_count()
+    return limits.limited(count) if limits.in_use else count
 
 
 def _process_count() -> int:

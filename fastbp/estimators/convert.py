@@ -110,15 +110,17 @@ class Convertible:
         Raises
         ------
         ValueError
-            If scikit-learn has no such parameter, as of dropout, or does not take its value, as of
-            an activation that it does not have.
+            If scikit-learn has no such parameter, as for dropout, or does not take its value, as
+            of an activation that it does not have, or of several.
 
         See Also
         --------
         from_sklearn : The other way.
         """
         peer = _peer_of(type(self))
-        made = peer(**_parameters(self, peer))
+        parameters = _parameters(self, peer)
+        parameters["activation"] = _told_once(parameters["activation"])
+        made = peer(**parameters)
         made._validate_params()
         if hasattr(self, "coefs_"):
             _copy_fitted(self, made)
@@ -155,6 +157,15 @@ def _parameters(estimator: Any, target: Any) -> dict[str, Any]:
                 f" {name!r}: it must be {signature[name].default!r} here, got {value!r}"
             )
     return parameters
+
+
+def _told_once(activation: Any) -> Any:
+    """The one activation of all layers, where each of them is told the same."""
+    if isinstance(activation, (list, tuple)) and activation:
+        first, *others = activation
+        if all(other == first for other in others):
+            return first
+    return activation
 
 
 def _is_default(value: Any, default: Any) -> bool:

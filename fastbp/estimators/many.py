@@ -172,5 +172,5 @@ def _validated(estimator: BaseMLP, X: Any, y: Any) -> tuple[int, Any, Array | No
     The estimator is as it was.
     """
     probe = clone(estimator)
-    data = probe._validate_data(X, y, None, incremental=False, reset=True)
+    data = probe._validate_fit(X, y, None, incremental=False, reset=True)
     return data.y.shape[1], data.X, getattr(probe, "feature_names_in_", None)
