@@ -43,8 +43,8 @@ class Explanation:
     batch_size : int
         Rows of the step, or of the call.
     method : str
-        "dense", "sweep", "delayed", "narrow columns", "narrow shards" or "narrow delayed"; of a
-        call "narrow", "sweep" or "dense".
+        "small", "dense", "sweep", "delayed", "narrow columns", "narrow shards" or "narrow
+        delayed"; of a call "small", "narrow", "sweep" or "dense".
     why : str
         What decided, in sentences.
     group : int
@@ -52,7 +52,7 @@ class Explanation:
     threads : int
         That work on it.
     tile_rows : int or None
-        If the first layer is narrow: rows that go forward and back together.
+        If the network is small, or its first layer narrow: rows that go forward and back together.
     mr, nr, kc : int or None
         Otherwise: rows and columns of a tile of the matrix product, and the depth of its blocks.
     scratch_bytes : int
@@ -223,9 +223,9 @@ def explain(
         group=choice.group,
         threads=workers,
         tile_rows=_tile_rows(choice, workers),
-        mr=None if choice.is_narrow else tiles.mr,
-        nr=None if choice.is_narrow else tiles.nr,
-        kc=None if choice.is_narrow else tiles.kc,
+        mr=None if choice.by_tiles else tiles.mr,
+        nr=None if choice.by_tiles else tiles.nr,
+        kc=None if choice.by_tiles else tiles.kc,
         scratch_bytes=layout.nbytes,
         flops=work.flops,
         data_bytes=data_bytes,
@@ -236,7 +236,7 @@ def explain(
 
 
 def _tile_rows(choice: Choice, workers: int) -> int | None:
-    if not choice.is_narrow:
+    if not choice.by_tiles:
         return None
     if choice.method is Method.NARROW_DELAYED:
         return choice.group * choice.case.batch

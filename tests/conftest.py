@@ -25,3 +25,11 @@ def set_num_threads() -> Iterator[Callable[[int], None]]:
     before = fastbp.get_num_threads()
     yield fastbp.set_num_threads
     fastbp.set_num_threads(before)
+
+
+@pytest.fixture
+def no_network_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave networks of any size to the methods that are for larger ones."""
+    from fastbp.engine import method
+
+    monkeypatch.setattr(method, "_is_small", lambda case: False)

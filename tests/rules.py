@@ -20,6 +20,7 @@ from fastbp.kernels.linalg import interleave, packing, split_k, thin
 from fastbp.kernels.linalg.operand import DTYPE_CODES, Operand
 from fastbp.kernels.narrow import exchange, sizes
 from fastbp.kernels.narrow.shards import shard_count
+from fastbp.kernels.small import sizes as small
 
 
 def tiles(dtype: Any) -> machine.Tiles:
@@ -116,3 +117,10 @@ def rows_of_shard(rows: int, problem: Any) -> int:
     tile = sizes.tile_rows(row_bytes, lanes, rows, 1)
     each = -(-rows // shard_count(rows, machine.CORES))
     return -(-each // tile) * tile
+
+
+def rows_of_small_shard(rows: int, problem: Any) -> int:
+    """The same for a network of which all layers stay in the cache."""
+    step = tiles(problem.dtype).row_step
+    each = -(-rows // small.shard_count(rows, machine.CORES))
+    return -(-each // step) * step

@@ -111,7 +111,14 @@ def test_bytes_of_weights_that_leave_the_caches(dtype, itemsize):
 
 def test_all_rows_at_once():
     found = Network((40, 17, 1), init="zeros").explain(batch_size=None, rows=70, **LIMITS)
-    assert (found.batch_size, found.method) == (70, "dense")
+    assert (found.batch_size, found.method) == (70, "small")
+
+
+def test_a_small_network_goes_by_tiles_of_rows():
+    found = Network((40, 17, 1), init="zeros").explain(batch_size=200, **LIMITS)
+    assert found.tile_rows in range(1, 200)
+    assert found.mr is found.nr is found.kc is None
+    assert f"{found.tile_rows} rows of X" in str(found)
 
 
 def test_data_are_those_that_are_read():

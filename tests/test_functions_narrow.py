@@ -18,6 +18,8 @@ from tests.problems import KINDS, make_problem
 from tests.recipes import Training
 from tests.tolerance import assert_within
 
+pytestmark = pytest.mark.usefixtures("no_network_is_small")
+
 ALL_KINDS = [*KINDS, ("float64", "uint8", "mean"), ("float32", "float64", "feature")]
 TWO_KINDS = [("float64", "float64", "none"), ("float64", "uint8", "feature")]
 N0 = rules.chunk_width(1024) * 2 + 5

@@ -21,6 +21,8 @@ from tests.recipes import Training
 from tests.tolerance import assert_within
 from tests.training import bits
 
+pytestmark = pytest.mark.usefixtures("no_network_is_small")
+
 SIZES = (40, 20, 7, 3)
 METHODS = {"dense": (22, 1), "sweep": (7, 1), "delayed": (5, 3)}  # rows of a batch, of a group
 KINDS = [

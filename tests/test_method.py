@@ -8,7 +8,10 @@ import pytest
 import fastbp
 from fastbp.engine.method import Case, Method, choose
 from fastbp.engine.plan import NetworkPlan
+from fastbp.engine.recipe import Update
 from fastbp.kernels.compile import machine
+
+of_others = pytest.mark.usefixtures("no_network_is_small")
 
 MANY = 1000  # rows, so that there are steps enough for any group
 
@@ -21,6 +24,7 @@ def plan_for(sizes, batch, data_dtype="float32", order="C", rows=MANY, delays=Tr
     return NetworkPlan(network, X, y, batch_size=batch, delays=delays)
 
 
+@of_others
 @pytest.mark.parametrize(
     ("sizes", "batch", "data_dtype", "expected"),
     [
@@ -56,11 +60,13 @@ def test_wide_weights_that_leave_the_cache_are_delayed():
     assert plan_for((n0, 128, 1), 1, rows=1).method is Method.SWEEP  # a single step
 
 
+@of_others
 def test_few_rows_are_evaluated_in_a_sweep_but_by_one_layer():
     assert plan_for((40, 17, 1), None, rows=16).method is Method.SWEEP
     assert plan_for((40, 17), None, rows=16).method is Method.DENSE
 
 
+@of_others
 def test_rows_that_are_not_contiguous_are_left_to_products():
     assert plan_for((40, 3, 1), 32).method is Method.NARROW_SHARDS
     assert plan_for((40, 3, 1), 32, order="F").method is Method.DENSE
@@ -71,6 +77,7 @@ def case(sizes, batch, *, training=True, is_bytes=False, contiguous=True, rows=M
     return Case(sizes, 4, 1 if is_bytes else 4, is_bytes, contiguous, batch, rows, training)
 
 
+@of_others
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -93,3 +100,48 @@ def case(sizes, batch, *, training=True, is_bytes=False, contiguous=True, rows=M
 def test_the_reason_names_what_decided(given, words):
     why = choose(given).why
     assert [word for word in words if word not in why] == []
+
+
+# ------------------------------------------------------------------ small networks
+
+ALMOST = machine.CACHES.l2 // 8 // 4  # parameters in float32
+
+
+@pytest.mark.machine
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (case((64, 100, 10), 200), "small"),
+        (case((64, 100, 10), 1), "small"),
+        (case((64, 100, 10), 1024, training=False), "small"),
+        (case((64, 100, 10), 1, training=False), "small"),
+        (case((64, 100, 10), 64, contiguous=False), "small"),
+        (case((64, ALMOST // 66, 1), 64), "small"),
+        (case((64, ALMOST // 66 + 1, 1), 64), "dense"),
+        (case((257, 20, 1), 16), "sweep"),  # few rows of many inputs
+        (case((256, 20, 1), 16), "small"),
+        (case((257, 20, 1), 17), "small"),
+        (case((128, 8, 1), 16), "small"),  # what would be narrow
+        (case((129, 8, 1), 16), "narrow shards"),
+        (case((128, 7, 1), 16), "narrow shards"),
+        (case((128, 8, 1), 15), "narrow shards"),
+        (case((128, 8, 1), 15, training=False), "small"),
+        (case((128, 7, 1), 15, contiguous=False), "small"),
+    ],
+)
+def test_which_networks_are_small(given, expected):
+    assert choose(given).method is Method(expected)
+
+
+def test_what_small_networks_leave_to_others():
+    given = case((64, 100, 10), 64)
+    assert choose(given._replace(drops_input=True)).method is Method.DENSE
+    assert choose(given._replace(update=Update.WHOLE)).method is Method.DENSE
+    assert choose(given._replace(update=Update.PARTS, squares=True)).method is Method.SMALL
+
+
+@pytest.mark.parametrize(("training", "word"), [(True, "forward and back"), (False, "go forward ")])
+def test_the_reason_for_a_small_network(training, word):
+    why = choose(case((64, 100, 10), 64, training=training)).why
+    assert "30,040 bytes" in why
+    assert word in why

@@ -201,6 +201,7 @@ def test_a_fit_gives_large_memory_back():
     assert kept() <= MOST_KEPT
 
 
+@pytest.mark.usefixtures("no_network_is_small")
 def test_a_fit_that_fails_gives_large_memory_back():
     network = fastbp.Network((8, 600, 1), seed=0)
     X = np.zeros((30_000, 8), np.float32)

@@ -18,6 +18,8 @@ from tests.training import (
     bits,
 )
 
+pytestmark = pytest.mark.usefixtures("no_network_is_small")
+
 
 def steps_of(problem):
     def steps(now, X, y, batch):

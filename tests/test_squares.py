@@ -28,7 +28,9 @@ CASES = {
     "narrow shards": ((CHUNK + 5, 3, 2, 1), 40, 33),
     "narrow shards, one tile": ((7, 3, 1), 9, 4),
     "dense": ((300, 129, 5), 20, 8),
-    "dense, few rows": ((40, 20, 2), 7, 1),
+    "dense, few rows": ((300, 129, 5), 7, 1),
+    "small": ((40, 20, 33, 2), 50, 40),
+    "small, few rows": ((40, 20, 2), 7, 1),
 }
 each_case = pytest.mark.parametrize("case", CASES)
 

@@ -7,12 +7,13 @@ import itertools
 from itertools import pairwise
 from typing import NamedTuple
 
-from fastbp.engine.method import Case, Choice
+from fastbp.engine.method import Case, Choice, Method
 from fastbp.engine.recipe import MOST_KEPT, Update
 from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg import gemm
 from fastbp.kernels.narrow import sizes as narrow
 from fastbp.kernels.narrow.optimize import count_squares as narrow_squares
+from fastbp.kernels.small import sizes as small
 from fastbp.kernels.wide import delayed, gather, output, sweep
 from fastbp.kernels.wide.optimize import count_squares as wide_squares
 
@@ -24,6 +25,7 @@ __all__ = [
     "gradient_width",
     "lay_out",
     "multiply_adds",
+    "places_of",
     "tile_of",
     "whole_lines",
 ]
@@ -107,6 +109,8 @@ def lay_out(choice: Choice, threads: int, *, folds_bytes: bool) -> Layout:
 def _is_parallel(choice: Choice) -> bool:
     """Whether there is more than one thing to do at a time."""
     case = choice.case
+    if choice.method is Method.SMALL and case.training:
+        return small.shard_count(case.batch, machine.CORES) > 1
     if not choice.is_narrow or choice.by_columns:
         return True
     rows = case.batch if case.training else case.rows
@@ -125,6 +129,9 @@ def _scratch(choice: Choice, folds_bytes: bool) -> tuple[int, int, int, int, int
         if folds_bytes:
             folded = shared = whole_lines(shared)
             shared += narrow.folded_bytes(case.sizes, case.itemsize)
+    elif choice.method is Method.SMALL:
+        places = places_of(choice)
+        shared, private = places.shared, places.private
     else:
         shared = gemm.shared_bytes(case.itemsize)
         private = max(
@@ -147,9 +154,18 @@ def _scratch(choice: Choice, folds_bytes: bool) -> tuple[int, int, int, int, int
     )  # fmt: skip
 
 
+def places_of(choice: Choice) -> small.Places:
+    """Where all that a small network has in scratch memory lies."""
+    case = choice.case
+    shards = small.shard_count(case.batch, machine.CORES) if case.training else 0
+    return small.places(case.sizes, case.slopes, tile_of(choice, 1)[0], shards, case.itemsize)
+
+
 def count_squares(choice: Choice) -> int:
     """How many sums of squares of weights there are."""
     sizes = choice.case.sizes
+    if choice.method is Method.SMALL:
+        return small.count_blocks(sizes, machine.tiles(choice.case.itemsize).lanes)
     return narrow_squares(sizes[0]) if choice.is_narrow else wide_squares(sizes)
 
 
@@ -198,8 +214,11 @@ def crew(choice: Choice, layout: Layout, steps: int, most: int) -> int:
 
 @functools.lru_cache(maxsize=256)
 def tile_of(choice: Choice, workers: int) -> tuple[int, int]:
-    """Rows of a tile where the first layer is narrow, and of the next one that are prefetched."""
+    """Rows of a tile of a narrow or small network, and of the next one that are prefetched."""
     case = choice.case
+    if choice.method is Method.SMALL:
+        rows = case.batch if case.training else case.rows
+        return small.tile_rows(case.sizes, rows, case.itemsize), 0
     row_bytes = case.sizes[0] * case.data_itemsize
     shares = workers if choice.by_columns else 1
     lanes = machine.tiles(case.itemsize).lanes

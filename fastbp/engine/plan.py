@@ -26,11 +26,12 @@ from fastbp.engine.layout import (
     gradient_width,
     lay_out,
     multiply_adds,
+    places_of,
     tile_of,
     whole_lines,
 )
 from fastbp.engine.memory import address_of
-from fastbp.engine.method import Case, Choice, choose
+from fastbp.engine.method import Case, Choice, Method, choose
 from fastbp.engine.recipe import PLAIN, Recipe, Update, threshold_of
 from fastbp.engine.regions import Needs, called_regions, has_region, region_of
 from fastbp.kernels import plan as w
@@ -334,14 +335,16 @@ class NetworkPlan:
         words, layout = self.words, self._layout
         workers = crew(self._choice, layout, steps, most)
         words[w.OPERATION] = operation
-        if self._narrow:
+        if self._choice.by_tiles:
             words[w.TILE], words[w.PREFETCH] = tile_of(self._choice, workers)
         words[w.WORKERS] = self._started = workers
         words[w.SHARED] = base
         words[w.FOLDED] = base + layout.folded
         words[w.PRIVATE] = base + layout.shared
         words[w.PRIVATE_STEP] = layout.private
-        if not self._narrow:
+        if self.method is Method.SMALL:
+            self._place_small(base)
+        elif not self._narrow:
             self._place_activations(base + layout.shared + layout.private * layout.workers)
 
     def _place_activations(self, address: int) -> None:
@@ -361,6 +364,14 @@ class NetworkPlan:
         if layout.gradient:
             self.words[w.GRADIENT] = address
             self.words[w.GRADIENT_WIDTH] = gradient_width(self._choice.case)
+
+    def _place_small(self, address: int) -> None:
+        places = places_of(self._choice)
+        self.words[w.SHARD_STEP] = places.shard
+        for word, offset in places.in_shared:
+            self.words[word] = address + offset
+        for word, offset in places.in_private:  # of the first worker
+            self.words[word] = address + self._layout.shared + offset
 
     @property
     def _trained(self) -> list[Array]:

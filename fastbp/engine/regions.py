@@ -14,6 +14,7 @@ from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
 from fastbp.kernels.narrow import forward as narrow_forward
 from fastbp.kernels.narrow import optimize as narrow_optimize
+from fastbp.kernels.small import steps as small
 from fastbp.kernels.wide import delayed, forward, gather, layers, optimize, plain, sweep
 
 __all__ = ["NOTHING", "Needs", "called_regions", "has_region", "region_of"]
@@ -24,6 +25,7 @@ _REGIONS: dict[Method, dict[str, Region]] = {
     Method.NARROW_DELAYED: narrow_delayed.regions,
     Method.NARROW_SHARDS: shards.regions,
     Method.DELAYED: delayed.regions,
+    Method.SMALL: small.regions,
 }
 
 
@@ -65,17 +67,22 @@ def called_regions(
         word: regions[dtype]
         for word, regions, needed in (
             (w.LAYER_REGION, function_layers.regions, needs.layers),
-            (w.OUTPUT_REGION, outputs.regions, needs.outputs),
+            (w.OUTPUT_REGION, outputs.regions, needs.outputs or _calls_outputs(choice)),
             (w.UPDATE_REGION, updates.regions, needs.updates),
             (w.DROP_REGION, gather.regions, needs.drops),
             (
                 w.OPTIMIZE_REGION,
                 narrow_optimize.regions if choice.is_narrow else optimize.regions,
-                needs.updates,
+                needs.updates and choice.method is not Method.SMALL,
             ),
         )
         if needed
     }
+
+
+def _calls_outputs(choice: Choice) -> bool:
+    """Whether no loss is compiled in."""
+    return choice.method is Method.SMALL and choice.case.training
 
 
 def _passes(choice: Choice, dtype: str, data: str, *, folded: bool) -> dict[int, Region]:
@@ -91,6 +98,11 @@ def _passes(choice: Choice, dtype: str, data: str, *, folded: bool) -> dict[int,
             w.FORWARD_REGION: rows.group[key] if delays else rows.forward[key],
             w.BACK_REGION: rows.back[key],
         }
+    if choice.method is Method.SMALL:
+        called = {w.COPY_REGION: reader.copies[dtype]}
+        if folded or data != dtype:
+            called[w.X_READER] = reader.readers[dtype, data]
+        return called
     called = {
         w.PRODUCT_REGION: product.regions[dtype],
         w.BLOCK_REGION: macrokernel.regions[dtype],

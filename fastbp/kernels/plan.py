@@ -100,7 +100,10 @@ INPUT_DROPOUT = 52  # as DROPOUT of a layer, of the input
 OPTIMIZE_REGION = 53  # address of wide.optimize or narrow.optimize, where UPDATE_REGION is called
 DROP_REGION = 54  # address of that of wide.gather, where INPUT_DROPOUT is not 0
 SQUARES = 55  # address of float64 sums, see SQUARES_SHARE and functions.squares; or 0
-LAYER = 56
+# Of small networks: address of the first shard's sums, and bytes from one to the next.
+SHARDS = 56
+SHARD_STEP = 57
+LAYER = 58
 
 TRAIN, FORWARD = 0, 1
 
@@ -135,6 +138,9 @@ WEIGHT_2 = 9
 BIAS_1 = 10
 BIAS_2 = 11
 DROPOUT = 12  # of A: a unit is dropped if 32 random bits are below it
+TRANSPOSED = 13  # addresses of scratch memory of small networks, see small.sizes
+COPIED = 14
+SUMS = 15
 
 
 def plan_words(layers: int) -> int:

@@ -27,11 +27,11 @@ from fastbp.kernels.simd.vectors import (
     zeros,
 )
 
-__all__ = ["clear", "copy_from", "panel_from"]
+__all__ = ["clear", "copy_from", "panel_from", "transpose"]
 
 
 @intrinsic
-def _transpose(typingctx: Any, src: Any, src_step: Any, dst: Any, dst_step: Any, dtype: Any) -> Any:
+def transpose(typingctx: Any, src: Any, src_step: Any, dst: Any, dst_step: Any, dtype: Any) -> Any:
     """Write the transpose of a lanes x lanes block: dst[i, p] = src[p, i], rows ``*_step`` apart.
 
     The 2 x 2 blocks of side s change places for s = 1, 2, 4 ...: lanes / 2 * log2(lanes) pairs of
@@ -104,7 +104,7 @@ def copy_from(src, dst, step, operand, i0, rows, k0, k, dtype):
         for i in range(0, whole_rows, lanes):
             for p in range(0, whole_k, lanes):
                 block = moved(src, (i0 + i) + (k0 + p) * operand.column)
-                _transpose(block, operand.column, moved(dst, i * step + p), step, dtype)
+                transpose(block, operand.column, moved(dst, i * step + p), step, dtype)
         _copy_elements(
             moved(dst, whole_k), step, src, operand, i0, whole_rows, k0 + whole_k, k - whole_k,
             dtype,
@@ -132,7 +132,7 @@ def panel_from(src, dst, nr, operand, k0, k, j0, columns, dtype):
         for j in range(0, whole_columns, lanes):
             for p in range(0, whole_k, lanes):
                 block = moved(src, (k0 + p) + (j0 + j) * operand.column)
-                _transpose(block, operand.column, moved(dst, p * nr + j), nr, dtype)
+                transpose(block, operand.column, moved(dst, p * nr + j), nr, dtype)
         if whole_columns < columns:
             clear(moved(dst, whole_columns), nr, k, dtype)
         _copy_elements(
