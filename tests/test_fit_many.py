@@ -35,15 +35,16 @@ def passes(monkeypatch):
     found = []
     train = Together.train
 
-    def noting(self, *what):
-        found.append(len(self.plans))
-        train(self, *what)
+    def noting(self, order, first, *what):
+        if first == 0:  # how an epoch is divided depends on the time that it takes
+            found.append(len(self.plans))
+        train(self, order, first, *what)
 
     monkeypatch.setattr(Together, "train", noting)
     return found
 
 
-def _data(n=120, columns=30, dtype="float64", classes=2):
+def _data(n=120, columns=150, dtype="float64", classes=2):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n, columns))
     if dtype == "uint8":

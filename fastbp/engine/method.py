@@ -35,7 +35,7 @@ from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg.row_ir import GROUP
 from fastbp.kernels.wide.sweep import MOST_ROWS as MOST_ROWS_OF_SWEEP
 
-__all__ = ["Case", "Choice", "Method", "choose", "is_narrow", "narrow_group", "wide_group"]
+__all__ = ["Case", "Choice", "Method", "choose", "narrow_group", "wide_group"]
 
 _MOST_OUTPUTS = 16  # wider first layers are left to the matrix product, which packs X
 _MOST_PARAMETERS_ABOVE = 2048  # ... and so are networks that are not small above it
@@ -127,7 +127,7 @@ def choose(case: Case) -> Choice:
         return Choice(case, Method.DENSE, False, False, 1, case.batch if case.drops_input else 0)
     if _is_small(case):
         return Choice(case, Method.SMALL, False, False)
-    if case.contiguous and is_narrow(case.sizes):
+    if case.contiguous and _is_narrow(case.sizes):
         if not case.training:
             return Choice(case, Method.NARROW, True, False)
         if case.squares or not _is_by_columns(case):
@@ -165,7 +165,7 @@ def _parameters_above(sizes: tuple[int, ...]) -> int:
 
 
 @functools.cache
-def is_narrow(sizes: tuple[int, ...]) -> bool:
+def _is_narrow(sizes: tuple[int, ...]) -> bool:
     """Whether X can be read once, see `fastbp.kernels.narrow`."""
     return sizes[1] <= _MOST_OUTPUTS and _parameters_above(sizes) <= _MOST_PARAMETERS_ABOVE
 
@@ -183,7 +183,7 @@ def _is_small(case: Case) -> bool:
     sizes = case.sizes
     if _parameters(sizes) * case.itemsize > machine.CACHES.l2 // 8:
         return False
-    if case.contiguous and is_narrow(sizes):
+    if case.contiguous and _is_narrow(sizes):
         wide_enough = sizes[1] >= _LEAST_OUTPUTS_OF_SMALL and sizes[0] <= _MOST_INPUTS_OF_NARROW
         return wide_enough and (not case.training or case.batch >= _LEAST_ROWS_OF_NARROW)
     return case.batch > MOST_ROWS_OF_SWEEP or sizes[0] <= _MOST_INPUTS_OF_FEW

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from fastbp.engine import scratch, threads
 from fastbp.engine.layout import tile_of, whole_lines
 from fastbp.engine.memory import address_of
-from fastbp.engine.method import Method, is_narrow
+from fastbp.engine.method import Case, Method, choose
 from fastbp.engine.plan import NetworkPlan
-from fastbp.engine.recipe import MOST_KEPT
+from fastbp.engine.recipe import MOST_KEPT, Update
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import launch
@@ -34,9 +34,17 @@ MOST_OUTPUTS = 16
 _BLOCK = 32  # rows of a block, whole tiles: 16 took 5 % longer, 100 of floats up to a tenth
 
 
-def may_join(sizes: tuple[int, ...]) -> bool:
-    """Whether plans of networks of such sizes may be among those that `joins` holds for."""
-    return is_narrow(sizes)
+def may_join(sizes: tuple[int, ...], X: Array, dtype: npt.DTypeLike, batch: int) -> bool:
+    """Whether plans of networks of such sizes and dtype are likely to be such that `joins` holds.
+
+    It does, if they need a gradient: for another optimizer than plain descent, or with a penalty.
+    """
+    n = len(X)
+    case = Case(
+        sizes, np.dtype(dtype).itemsize, X.itemsize, X.dtype == np.uint8,
+        X.strides[1] == X.itemsize, min(batch, n), n, True, False, Update.PARTS, squares=True,
+    )  # fmt: skip
+    return choose(case).method is Method.NARROW_SHARDS
 
 
 def joins(plan: NetworkPlan) -> bool:

@@ -150,15 +150,17 @@ def _key_of(job: Job) -> Any:
         or not (state is None or isinstance(state, Integral))
     ):
         return None
-    hidden = estimator.hidden_layer_sizes
+    hidden, batch = estimator.hidden_layer_sizes, estimator.batch_size
     try:
         hidden = tuple(hidden) if hasattr(hidden, "__iter__") else (hidden,)
         sizes = (X.shape[1], *map(int, hidden), job.outputs)
+        rows = 200 if batch == "auto" else int(batch)
     except (TypeError, ValueError):  # its fit will say so
         return None
-    if min(sizes) < 1 or not may_join(sizes):
+    dtype = np.float64 if X.dtype == np.float64 else np.float32
+    if min(*sizes, rows) < 1 or not may_join(sizes, X, dtype, rows):
         return None
-    return id(X), sizes, estimator.batch_size, type(estimator)
+    return id(X), sizes, batch, type(estimator)
 
 
 def _chains(jobs: Sequence[Job]) -> Iterator[list[Job]]:
