@@ -25,6 +25,7 @@ from sklearn.utils.validation import _check_method_params, _num_samples
 
 from fastbp.estimators.base import KEPT, BaseMLP
 from fastbp.estimators.jobs import Job, run_jobs
+from fastbp.estimators.verbose import say
 
 __all__ = ["MLPSearchCV"]
 
@@ -169,11 +170,11 @@ class MLPSearchCV(GridSearchCV):
             raise ValueError(
                 "No fits were performed. Was the CV iterator empty? Were there no candidates?"
             )
-        if self.verbose > 0:
-            print(
-                f"Fitting {self.n_splits_} folds for each of {len(candidates)} candidates,"
-                f" totalling {self.n_splits_ * len(candidates)} fits"
-            )
+        say(
+            self,
+            f"Fitting {self.n_splits_} folds for each of {len(candidates)} candidates, totalling"
+            f" {self.n_splits_ * len(candidates)} fits",
+        )
         base = clone(self.estimator)
         folds = (_fold(base, X, y, train, test, routed) for train, test in splits)
         out = self._outcomes(base, candidates, folds, scorers)
@@ -241,7 +242,8 @@ class MLPSearchCV(GridSearchCV):
         if self.return_train_score:
             outcome["train_scores"] = train
         if self.verbose > 1:
-            print(f"[CV] END {job.estimator} score={test} total time={job.seconds + spent:.2f}s")
+            seconds = job.seconds + spent
+            say(self, f"[CV] END {job.estimator} score={test} total time={seconds:.2f}s")
         return outcome
 
     def _choose(
