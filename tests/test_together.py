@@ -40,7 +40,7 @@ class _Model:
         weights = [rng.uniform(-1, 1, (b, a)).astype(dtype) / 2**8 for a, b in pairwise(sizes)]
         biases = [rng.uniform(-1, 1, n).astype(dtype) for n in sizes[1:]]
         self.parameters = Parameters(sizes, weights, biases, activation="relu", dtype=dtype)
-        y = rng.integers(0, 2, (len(X), sizes[-1])).astype(dtype)
+        y = self.y = rng.integers(0, 2, (len(X), sizes[-1])).astype(dtype)
         kept = [
             [np.zeros_like(array) for array in weights + biases]
             for _ in range(optimizer.about.kept)
@@ -48,7 +48,7 @@ class _Model:
         self.given = changes.pop("row_weights", None)
         recipe = optimizer.to_recipe(
             kept, row_weights=self.given, is_constant=False, **changes
-        )._replace(squares=True)
+        )._replace(squares=sizes[0] >= 1024 or optimizer.kind != "sgd")
         self.plan = NetworkPlan(self.parameters, X, y, batch_size=batch, recipe=recipe)
         self._optimizer, self._batch, self._rate = optimizer, batch, 0.01 * (1 + number)
 
@@ -102,6 +102,19 @@ def test_each_gets_the_bits_that_it_gets_alone(sizes, batch, dtype, data_dtype, 
 
     assert joins(make(0).plan)
     _assert_same_bits(*_train(make, count, order, -(-n // batch)))
+
+
+def test_a_few_rows_that_are_left_are_one_tile_without_a_gradient():
+    sizes, batch = (12288, 3, 2, 1), 140
+    X = _rows(batch + 7, sizes[0], "float32")
+
+    def make(seed):
+        model = _Model(seed, sizes, X, _OPTIMIZERS[0], "float32", batch)
+        model.plan = NetworkPlan(model.parameters, X, model.y, batch_size=batch)
+        return model
+
+    assert joins(make(0).plan)
+    _assert_same_bits(*_train(make, 4, None, 2))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
