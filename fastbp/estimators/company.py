@@ -132,9 +132,11 @@ class _CompanyRows(WatchedRows):
 
     def train(self, order: Array | None, numbers: Array, number: int, first: int = 0) -> None:
         """Have the steps made, together with those of others."""
-        self.made = 0
-        self._company.ask(self._member, _Epoch(self._dense, order, numbers, number, first))
-        self.made = self._dense.made
+        self._dense.made = 0
+        try:
+            self._company.ask(self._member, _Epoch(self._dense, order, numbers, number, first))
+        finally:
+            self.made = self._dense.made
 
 
 class _Member(Seat):
@@ -282,17 +284,20 @@ def _make_together(together: Together, epochs: list[_Epoch]) -> None:
     done = 0
     while done < count:
         last = min(count, done + together.steps_at_once)
+        steps = last - done
         start = time.perf_counter()
-        together.train(
-            one.order,
-            one.first + done,
-            one.first + last,
-            [epoch.numbers[done:last] for epoch in epochs],
-            [epoch.number + done for epoch in epochs],
-        )
+        try:
+            together.train(
+                one.order,
+                one.first + done,
+                one.first + last,
+                [epoch.numbers[done:last] for epoch in epochs],
+                [epoch.number + done for epoch in epochs],
+            )
+        finally:  # a signal is seen when the steps have been made
+            done = last
+            for epoch in epochs:
+                epoch.rows.made = done
         spent = time.perf_counter() - start
-        fitting = int((last - done) * SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
+        fitting = int(steps * SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
         together.steps_at_once = max(1, min(4 * together.steps_at_once, fitting))
-        done = last
-        for epoch in epochs:
-            epoch.rows.made = done
