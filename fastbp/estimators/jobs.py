@@ -194,7 +194,9 @@ class _Threads:
             with sklearn.config_context(**config):
                 work()
 
-        thread = threading.Thread(target=lambda: context.run(in_context), daemon=True)
+        thread = threading.Thread(
+            target=lambda: context.run(in_context), name="fastbp fit", daemon=True
+        )
         self._threads.append(thread)
         thread.start()
 
