@@ -181,7 +181,7 @@ class _Threads:
     def __init__(self, *, raises: bool, is_finite: bool) -> None:
         self.stop = threading.Event()
         self._raises, self._is_finite = raises, is_finite
-        self._threads: list[threading.Thread] = []
+        self._threads: list[tuple[threading.Thread, threading.Event]] = []
         self.error: BaseException | None = None  # the first one
 
     def start(self, work: Callable[[], None]) -> None:
@@ -190,15 +190,20 @@ class _Threads:
         if self._is_finite:
             config["assume_finite"] = True
 
+        ended = threading.Event()
+
         def in_context() -> None:
-            with sklearn.config_context(**config):
-                work()
+            try:
+                with sklearn.config_context(**config):
+                    work()
+            finally:
+                ended.set()
 
         thread = threading.Thread(
             target=lambda: context.run(in_context), name="fastbp fit", daemon=True
         )
-        self._threads.append(thread)
         thread.start()
+        self._threads.append((thread, ended))
 
     def do(self, job: Job, seat: Seat) -> None:
         """Carry a job out, from one of the threads."""
@@ -219,9 +224,11 @@ class _Threads:
 
     def join(self) -> None:
         """Wait for all threads."""
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(LONGEST_WAIT)
+        for thread, ended in self._threads:
+            # Not by `join` alone: if a signal ends that, Python 3.11 takes the thread for stopped.
+            while not ended.wait(LONGEST_WAIT):
+                pass
+            thread.join()
 
     def finish(self) -> None:
         """Wait for all threads, and raise the first error."""
