@@ -29,8 +29,8 @@ __all__ = ["MOST_OUTPUTS", "Together", "joins", "may_join", "most_models"]
 Array = npt.NDArray[Any]
 
 MOST_OUTPUTS = 16
-"""Outputs of first layers that go through together. From there on two cores are bound by arithmetic:
-of 48 outputs, one pass and four took the same time to 8 %, about as much as measurements differed."""
+"""Outputs of first layers that go through together. From there on two cores are bound by
+arithmetic: of 48 outputs, one pass and four took the same to 8 %, as much as times differed."""
 
 _BLOCK = 32  # rows of a block, whole tiles: 16 took 5 % longer, 100 of floats up to a tenth
 
