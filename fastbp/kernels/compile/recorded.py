@@ -49,6 +49,8 @@ SIZES: dict[str, tuple[int, int]] = {
     "fastbp.kernels.narrow.delayed:_float64": (36_768, 37_336),
     "fastbp.kernels.narrow.forward:_float32": (33_824, 32_800),
     "fastbp.kernels.narrow.forward:_float64": (33_840, 33_296),
+    "fastbp.kernels.narrow.many:_float32": (40_992, 40_704),
+    "fastbp.kernels.narrow.many:_float64": (43_104, 40_808),
     "fastbp.kernels.narrow.optimize:_float32": (17_200, 15_048),
     "fastbp.kernels.narrow.optimize:_float64": (16_408, 14_560),
     "fastbp.kernels.narrow.rows:_back_float32_of_float32": (28_520, 22_792),
