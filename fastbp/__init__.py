@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fastbp.engine.threads import get_num_threads, set_num_threads, thread_limit
     from fastbp.estimators import MLPClassifier as MLPClassifier
     from fastbp.estimators import MLPRegressor as MLPRegressor
+    from fastbp.estimators import MLPSearchCV as MLPSearchCV
+    from fastbp.estimators import fit_many as fit_many
     from fastbp.gradient_check import GradientCheck, check_gradients
     from fastbp.guard import DivergenceError
     from fastbp.history import History
@@ -82,6 +84,8 @@ else:
         extras={
             "MLPClassifier": "fastbp.estimators",
             "MLPRegressor": "fastbp.estimators",
+            "MLPSearchCV": "fastbp.estimators",
+            "fit_many": "fastbp.estimators",
         },
     )
 

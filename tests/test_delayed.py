@@ -20,6 +20,8 @@ from tests.training import (
     bits_of_training_in_calls,
 )
 
+pytestmark = pytest.mark.usefixtures("no_network_is_small")
+
 SIZES = [(40, 20, 1), (131, 65, 17, 3), (70, 130, 1), (33, 17)]
 
 

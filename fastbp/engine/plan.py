@@ -423,16 +423,7 @@ class NetworkPlan:
         added to `totals`. The bits do not depend on how an epoch is divided among calls that begin
         at multiples of ``group`` steps.
         """
-        words = self.words
-        words[w.ORDER] = 0 if order is None else address_of(order)
-        words[w.FIRST], words[w.LAST] = first, last
-        words[w.STEP_NUMBER] = number
-        if numbers is not None:
-            words[w.STEPS], words[w.STEP_ROW] = address_of(numbers), w.STEP_COUNT
-            self._steps_differ = True
-        elif self._steps_differ:
-            words[w.STEPS], words[w.STEP_ROW] = address_of(self.settings), 0
-            self._steps_differ = False
+        self.tell(order, first, last, numbers, number)
         if not self._long_steps:
             self._run(w.TRAIN, last - first)
             return
@@ -445,6 +436,52 @@ class NetworkPlan:
         except BaseException:
             self._backup.restore()  # half of a step may have been made
             raise
+
+    def tell(
+        self, order: Array | None, first: int, last: int, numbers: Array | None, number: int
+    ) -> None:
+        """Write which steps are to be made; parameters are those of `train`."""
+        words = self.words
+        words[w.ORDER] = 0 if order is None else address_of(order)
+        words[w.FIRST], words[w.LAST] = first, last
+        words[w.STEP_NUMBER] = number
+        if numbers is not None:
+            words[w.STEPS], words[w.STEP_ROW] = address_of(numbers), w.STEP_COUNT
+            self._steps_differ = True
+        elif self._steps_differ:
+            words[w.STEPS], words[w.STEP_ROW] = address_of(self.settings), 0
+            self._steps_differ = False
+
+    def forget_setting(self) -> None:
+        """Have the next call place its memory anew: another one has used the words."""
+        self._prepared = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the layers."""
+        return self._sizes
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the network."""
+        return self._dtype
+
+    @property
+    def choice(self) -> Choice:
+        """The method, and all that it depends on."""
+        return self._choice
+
+    @property
+    def arrays(self) -> list[Array]:
+        """The weights and then the biases."""
+        return self._arrays
+
+    @property
+    def likeness(self) -> tuple[Any, ...]:
+        """What plans have in common that can make their steps together."""
+        case, x = self._choice.case, self.words
+        at = int(x[w.X]), int(x[w.X_ROW]), self.rows
+        return self.method, case.sizes, self._dtype, case.batch, case.update, self._x_dtype, at
 
     @property
     def workers(self) -> int:

@@ -15,6 +15,8 @@ if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 7):
     )
 
 from fastbp.estimators.classifier import MLPClassifier
+from fastbp.estimators.many import fit_many
 from fastbp.estimators.regressor import MLPRegressor
+from fastbp.estimators.search import MLPSearchCV
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "MLPSearchCV", "fit_many"]

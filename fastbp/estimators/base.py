@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -27,6 +27,7 @@ from sklearn.utils.validation import (
 
 from fastbp.engine.limits import thread_limit
 from fastbp.estimators.callbacks import CallbackSupportMixin, Hooks
+from fastbp.estimators.company import random_numbers
 from fastbp.estimators.convert import Convertible
 from fastbp.estimators.forward import is_finite, outputs
 from fastbp.estimators.initial import random_layers
@@ -38,13 +39,13 @@ from fastbp.estimators.stopping import begin_curves
 from fastbp.estimators.validation import check_scorer
 from fastbp.estimators.weights import network_of, put
 
-__all__ = ["STOCHASTIC_SOLVERS", "BaseMLP"]
+__all__ = ["KEPT", "STOCHASTIC_SOLVERS", "BaseMLP"]
 
 Array = npt.NDArray[Any]
 
 STOCHASTIC_SOLVERS = ("adam", "adamw", "sgd")
 _DTYPES = (np.float64, np.float32, np.uint8)  # that X keeps; all others become the first
-_KEPT = frozenset(map(np.dtype, _DTYPES))
+KEPT = frozenset(map(np.dtype, _DTYPES))
 _NO_LIMIT = contextlib.nullcontext()
 _NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may"
@@ -270,7 +271,7 @@ class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, BaseEstimator, ABC
             )
         validation = None if rows_val is None else self._validate_held_out(rows_val, data.y)
         self.n_outputs_ = data.y.shape[1]
-        random_state = check_random_state(self.random_state)
+        random_state = random_numbers(self.random_state)
         if not is_warm:
             sizes = (data.X.shape[1], *hidden_layer_sizes, self.n_outputs_)
             self._begin(sizes, data.X.dtype, random_state)
@@ -359,7 +360,7 @@ class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, BaseEstimator, ABC
         if (
             type(X) is np.ndarray
             and X.ndim == 2
-            and X.dtype in _KEPT
+            and X.dtype in KEPT
             and X.shape[1] == getattr(self, "n_features_in_", None)
             and len(X) > 0
             and "feature_names_in_" not in self.__dict__

@@ -14,11 +14,11 @@ from fastbp.engine.plan import NetworkPlan
 from fastbp.engine.recipe import Recipe
 from fastbp.parameters import Parameters
 
-__all__ = ["DenseRows", "Rows", "SparseRows", "is_sparse", "rows_of"]
+__all__ = ["SECONDS_BETWEEN_SIGNALS", "DenseRows", "Rows", "SparseRows", "is_sparse", "rows_of"]
 
 Array = npt.NDArray[Any]
 
-_SECONDS_BETWEEN_SIGNALS = 0.1  # Ctrl-C waits this long for compiled code, about
+SECONDS_BETWEEN_SIGNALS = 0.1  # Ctrl-C waits this long for compiled code, about
 _BLOCK_BYTES = 8 << 20  # of sparse rows that are dense at a time, if a batch is not more
 
 
@@ -108,6 +108,11 @@ class DenseRows(Rows):
         self._plan = NetworkPlan(network, X, y, batch_size=batch_size, recipe=recipe, rows=rows)
 
     @property
+    def plan(self) -> NetworkPlan:
+        """What compiled code is told."""
+        return self._plan
+
+    @property
     def loss(self) -> float:
         """The sum that `train` has added to."""
         return float(self._plan.totals[0]) + self._plan.squares
@@ -125,7 +130,7 @@ class DenseRows(Rows):
             start = time.perf_counter()
             self._make(plan, order, first + done, numbers[done:last], number + done, last)
             spent = time.perf_counter() - start
-            fitting = int((last - done) * _SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
+            fitting = int((last - done) * SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
             groups = min(4 * plan.steps_at_once, fitting) // plan.group
             plan.steps_at_once = max(1, groups) * plan.group
             done = last

@@ -15,6 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import _base
 
 from fastbp.estimators.callbacks import Hooks
+from fastbp.estimators.company import seated
 from fastbp.estimators.continuing import Course
 from fastbp.estimators.options import dropout_of, penalty_of
 from fastbp.estimators.rows import Rows, rows_of
@@ -110,6 +111,7 @@ def fit_stochastic(
     state.fit_to([*network.weights, *network.biases])
     epochs = call.epochs if call.incremental else estimator.max_iter
     rows, numbers = _ready(estimator, network, data, count, batch_size, state, epochs)
+    rows = seated(rows, course.random_state)
     stopping = _stopping(estimator, network, validation, course, is_warm=call.is_warm)
     try:
         _run(estimator, rows, chosen, numbers, state, stopping, course, call)
