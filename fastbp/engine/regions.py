@@ -14,6 +14,7 @@ from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
 from fastbp.kernels.narrow import forward as narrow_forward
 from fastbp.kernels.narrow import optimize as narrow_optimize
+from fastbp.kernels.small import rows as small_rows
 from fastbp.kernels.small import steps as small
 from fastbp.kernels.wide import delayed, forward, gather, layers, optimize, plain, sweep
 
@@ -99,7 +100,7 @@ def _passes(choice: Choice, dtype: str, data: str, *, folded: bool) -> dict[int,
             w.BACK_REGION: rows.back[key],
         }
     if choice.method is Method.SMALL:
-        called = {w.COPY_REGION: reader.copies[dtype]}
+        called = {w.COPY_REGION: reader.copies[dtype], w.ABOVE_REGION: small_rows.regions[dtype]}
         if folded or data != dtype:
             called[w.X_READER] = reader.readers[dtype, data]
         return called

@@ -16,6 +16,7 @@ from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
 from fastbp.kernels.narrow import forward as narrow_forward
 from fastbp.kernels.narrow import optimize as narrow_optimize
+from fastbp.kernels.small import rows as small_rows
 from fastbp.kernels.small import steps as small
 from fastbp.kernels.threads import standby
 from fastbp.kernels.wide import delayed, forward, gather, layers, optimize, plain, sweep
@@ -25,7 +26,7 @@ __all__ = ["every_kernel", "kernels_of_dtypes", "kernels_of_network", "make_read
 _BY_DTYPE = (
     product, macrokernel, split_k, epilogue, above, columns, shards, narrow_delayed,
     narrow_forward, delayed, forward, layers, sweep, function_layers, outputs, updates,
-    gather, optimize, narrow_optimize, small,
+    gather, optimize, narrow_optimize, small, small_rows,
 )  # fmt: skip
 """Modules with a region for each dtype of a network."""
 

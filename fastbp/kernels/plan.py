@@ -76,8 +76,8 @@ DELAYED = 32  # address of scratch memory for a group of steps
 TILE = 33  # rows that go forward and back together in the narrow path, at most a vector's lanes
 FOLDED = 34  # address of scratch memory for W1 times scale and sums of W1, see narrow.bytes
 PREFETCH = 35  # rows of the next tile that the narrow path prefetches at most
-# Addresses of regions: of the layers above the first (wide.layers, narrow.above), and of those that
-# read X where the first layer is narrow (narrow.rows).
+# Addresses of regions: of the layers above the first (wide.layers, narrow.above) or of all
+# (small.rows), and of those that read X where the first layer is narrow (narrow.rows).
 ABOVE_REGION = 36
 FORWARD_REGION = 37
 BACK_REGION = 38

@@ -14,8 +14,8 @@ from fastbp.kernels.compile.machine import CORES
 from fastbp.kernels.linalg.operand import tile_constant
 from fastbp.kernels.plan import layer_word
 from fastbp.kernels.simd.vectors import lanes_of, moved, pointer, store, zeros
-from fastbp.kernels.small.layers import RowsOfStep, add_gradients, forward, whole_blocks
-from fastbp.kernels.small.output import output_delta, write_outputs
+from fastbp.kernels.small.layers import RowsOfStep, whole_blocks
+from fastbp.kernels.small.rows import go_through
 from fastbp.kernels.small.sizes import JUDGED, shard_count
 from fastbp.kernels.small.update import (
     add_squares,
@@ -56,7 +56,7 @@ def _publish_all(plan, team, spare, dtype):
 
 
 @jit
-def _outputs(plan, worker, team, dtype):
+def _outputs(plan, worker, team, judged):
     """OUT, tile by tile."""
     tile = plan[w.TILE]
     tasks = (plan[w.ROWS] + tile - 1) // tile
@@ -64,8 +64,7 @@ def _outputs(plan, worker, team, dtype):
     while task >= 0:
         start = task * tile
         rows = RowsOfStep(int64(0), start, min(tile, plan[w.ROWS] - start))
-        forward(plan, worker, rows, dtype)
-        write_outputs(plan, worker, rows, dtype)
+        go_through(plan, worker, rows, int64(0), int64(0), judged)
         task = next_task(team, int64(1), tasks, True)
 
 
@@ -82,9 +81,7 @@ def _add_shard(plan, worker, whole, shard, each, judged, dtype):
     end = min(begin + each, whole.rows)
     for i in range(begin, end, size):
         tile = RowsOfStep(whole.step, whole.start + i, min(size, end - i))
-        forward(plan, worker, tile, dtype)
-        output_delta(plan, worker, tile, totals, judged, dtype)
-        add_gradients(plan, worker, tile, shard, i == begin, dtype)
+        go_through(plan, worker, tile, shard, i == begin, judged)
 
 
 @jit
@@ -95,7 +92,7 @@ def _run(context, worker, dtype):
     judged, spare = _own_memory(plan, worker, dtype)
     _publish_all(plan, team, spare, dtype)
     if plan[w.OPERATION] == w.FORWARD:
-        _outputs(plan, worker, team, dtype)
+        _outputs(plan, worker, team, judged)
         return
     phase, step_rows = int64(0), tile_constant(dtype, "row_step")
     blocks = block_count(plan, dtype)
