@@ -6,11 +6,8 @@ scratch memory that follows, and keeps every array that the plan points to alive
 
 from __future__ import annotations
 
-import functools
-import math
 import operator
 import threading
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,26 +21,27 @@ from fastbp.engine.layout import (
     FORWARD_ROWS,
     count_squares,
     crew,
-    gradient_width,
     lay_out,
     multiply_adds,
-    places_of,
     tile_of,
-    whole_lines,
 )
 from fastbp.engine.memory import address_of
 from fastbp.engine.method import Case, Choice, Method, choose
-from fastbp.engine.recipe import PLAIN, Recipe, Update, threshold_of
-from fastbp.engine.regions import Needs, called_regions, has_region, region_of
+from fastbp.engine.recipe import PLAIN, Recipe, Update
+from fastbp.engine.regions import called_regions, has_region, needs_of, region_of
+from fastbp.engine.words import (
+    fill_layers,
+    fill_recipe,
+    place_activations,
+    place_small,
+    stored_slopes,
+)
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
 from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import prepare
 from fastbp.kernels.functions.activations import (
     ACTIVATION_CODES,
-    IDENTITY,
-    SIGMOID,
-    STORED_SLOPES,
 )
 from fastbp.kernels.functions.losses import LOSS_CODES
 from fastbp.parameters import Parameters, check_parameters, folding_of
@@ -62,8 +60,6 @@ _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time
 _LEAST_LONG_BATCH = 512
 _MOST_COPIED = 32 << 20
 _BYTES = CODES[np.dtype(np.uint8)]
-_INLINE = frozenset({IDENTITY, SIGMOID})  # functions that every region has
-_STATE_FIELDS = (w.WEIGHT_1, w.BIAS_1), (w.WEIGHT_2, w.BIAS_2)
 # Per method and types: the region, and the words of a plan that have addresses of others.
 _found: dict[tuple[Any, ...], tuple[Region, list[tuple[int, int]]]] = {}
 
@@ -90,16 +86,6 @@ def _same(one: tuple[Array, ...] | None, other: tuple[Array, ...] | None) -> boo
     if one is None or other is None:
         return one is other
     return all(map(np.array_equal, one, other))
-
-
-@functools.lru_cache(maxsize=256)
-def _slopes(activations: tuple[str, ...], dropout: tuple[float, ...]) -> tuple[bool, ...]:
-    """Of which hidden layers slopes are stored."""
-    drops = dropout[1:] or (0.0,) * len(activations)
-    return tuple(
-        ACTIVATION_CODES[name] in STORED_SLOPES or share > 0
-        for name, share in zip(activations, drops, strict=True)
-    )
 
 
 class NetworkPlan:
@@ -206,7 +192,10 @@ class NetworkPlan:
         words[w.X_COLUMN] = column // X.itemsize if X.shape[1] > 1 else 1
         words[w.SETTINGS] = words[w.STEPS] = address_of(self.settings)
         words[w.LOSS_FUNCTION] = LOSS_CODES[parameters.loss_function]
-        self._fill_recipe(words)
+        fill_recipe(words, self.recipe)
+        if self.recipe.squares:
+            self._squares = np.append(self.squares, np.zeros(count_squares(choice)))
+            words[w.SQUARES] = address_of(self._squares) + self._squares.itemsize
         if y is not None:
             words[w.Y] = address_of(y)
         folding = self._folding_of_x = self._folding(X)  # kept alive
@@ -214,7 +203,7 @@ class NetworkPlan:
             words[w.SCALE], words[w.SHIFT] = (address_of(part) for part in folding)
             words[w.ONE_SCALE] = int(self._one_scale)
         words[w.GROUP] = self.group
-        self._fill_layers(words)
+        fill_layers(words, choice.case, self._functions, self.recipe, addresses)
         self.words = np.array(words, np.int64)
         self._address = address_of(self.words)
         folds_bytes = choice.case.is_bytes and folding is not None
@@ -238,7 +227,7 @@ class NetworkPlan:
 
     def _find_regions(self, data: np.dtype[Any], *, folded: bool) -> None:
         """Have the regions compiled that are needed, and write their addresses."""
-        needs = self._needs()
+        needs = needs_of(self._functions, self._names[1], self.recipe, training=self._training)
         key = self.method, self._training, self._dtype, data, folded, needs
         found = _found.get(key)
         if found is None:
@@ -252,21 +241,6 @@ class NetworkPlan:
         self._region, addresses = found
         for word, address in addresses:
             self.words[word] = address
-
-    def _needs(self) -> Needs:
-        """Which regions of functions are called."""
-        drops = any(self.recipe.dropout[1:])
-        return Needs(
-            layers=drops or not _INLINE.issuperset(self._functions),
-            outputs=self._training
-            and (
-                self._names[1] != "log_loss"
-                or self.recipe.row_weights is not None
-                or self.recipe.loss_cap < math.inf
-            ),
-            updates=self._training and self.recipe.update is not Update.DIRECT,
-            drops=self._training and self.recipe.drops_input,
-        )
 
     def _choose(self, X: Array) -> Choice:
         contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
@@ -291,39 +265,7 @@ class NetworkPlan:
 
     def _stored_slopes(self) -> tuple[bool, ...]:
         """Of which layers slopes are stored, as they do not follow from the activations."""
-        return _slopes(self._names[0], self.recipe.dropout) if self._training else ()
-
-    def _fill_recipe(self, words: list[int]) -> None:
-        recipe = self.recipe
-        words[w.OPTIMIZER], words[w.SEED] = recipe.optimizer, recipe.seed
-        if recipe.row_weights is not None:
-            words[w.ROW_WEIGHTS] = address_of(recipe.row_weights)
-        if recipe.metric_scale is not None:
-            words[w.METRIC_SCALE] = address_of(recipe.metric_scale)
-        if recipe.squares:
-            self._squares = np.append(self.squares, np.zeros(count_squares(self._choice)))
-            words[w.SQUARES] = address_of(self._squares) + self._squares.itemsize
-        if recipe.dropout:
-            words[w.INPUT_DROPOUT] = threshold_of(recipe.dropout[0])
-
-    def _fill_layers(self, words: list[int]) -> None:
-        layers, recipe = len(self._sizes) - 1, self.recipe
-        slopes = self._stored_slopes()
-        at = w.LAYER
-        for layer, (inputs, outputs) in enumerate(pairwise(self._sizes)):
-            if layer < layers - 1:
-                words[at + w.FUNCTION] = self._functions[layer]
-                words[at + w.SLOPE] = int(slopes[layer]) if slopes else 0
-                if recipe.dropout:
-                    words[at + w.DROPOUT] = threshold_of(recipe.dropout[layer + 1])
-            if recipe.state:
-                for kept, fields in zip(recipe.state, _STATE_FIELDS, strict=False):
-                    words[at + fields[0]] = address_of(kept[layer])
-                    words[at + fields[1]] = address_of(kept[layers + layer])
-            words[at + w.WEIGHT] = self._addresses[layer]
-            words[at + w.BIAS] = self._addresses[layers + layer]
-            words[at + w.OUTPUTS], words[at + w.INPUTS] = outputs, inputs
-            at += w.LAYER_WORDS
+        return stored_slopes(self._names[0], self.recipe.dropout) if self._training else ()
 
     def _run(self, operation: int, steps: int = 1, *, long: bool = False) -> None:
         space = scratch.borrow()
@@ -357,35 +299,9 @@ class NetworkPlan:
         words[w.PRIVATE] = base + layout.shared
         words[w.PRIVATE_STEP] = layout.private
         if self.method is Method.SMALL:
-            self._place_small(base)
+            place_small(words, self._choice, layout)
         elif not self._narrow:
-            self._place_activations(base + layout.shared + layout.private * layout.workers)
-
-    def _place_activations(self, address: int) -> None:
-        layout = self._layout
-        if layout.gathered:
-            self.words[w.GATHERED] = address
-            address += layout.gathered
-            self.words[w.DELAYED] = address
-            address += layout.delayed
-        fields = (w.ACTIVATION, w.DELTA) if self._training else (w.ACTIVATION,)
-        slopes = self._stored_slopes()
-        for layer, n in enumerate(self._sizes[1:]):
-            stored = (w.SLOPE,) if layer < len(slopes) and slopes[layer] else ()
-            for field in (*fields, *stored):
-                self.words[w.LAYER + layer * w.LAYER_WORDS + field] = address
-                address += whole_lines(self.batch_size * n * self._dtype.itemsize)
-        if layout.gradient:
-            self.words[w.GRADIENT] = address
-            self.words[w.GRADIENT_WIDTH] = gradient_width(self._choice.case)
-
-    def _place_small(self, address: int) -> None:
-        places = places_of(self._choice)
-        self.words[w.SHARD_STEP] = places.shard
-        for word, offset in places.in_shared:
-            self.words[word] = address + offset
-        for word, offset in places.in_private:  # of the first worker
-            self.words[word] = address + self._layout.shared + offset
+            place_activations(words, self._choice.case, layout)
 
     @property
     def _trained(self) -> list[Array]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastbp.engine.method import Choice, Method
+from fastbp.engine.recipe import Recipe, Update
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile.jit import Region
 from fastbp.kernels.functions import layers as function_layers
 from fastbp.kernels.functions import outputs, updates
+from fastbp.kernels.functions.activations import IDENTITY, SIGMOID
 from fastbp.kernels.linalg import epilogue, macrokernel, product, reader, split_k
 from fastbp.kernels.narrow import above, columns, rows, shards
 from fastbp.kernels.narrow import delayed as narrow_delayed
@@ -18,7 +22,7 @@ from fastbp.kernels.small import rows as small_rows
 from fastbp.kernels.small import steps as small
 from fastbp.kernels.wide import delayed, forward, gather, layers, optimize, plain, sweep
 
-__all__ = ["NOTHING", "Needs", "called_regions", "has_region", "region_of"]
+__all__ = ["NOTHING", "Needs", "called_regions", "has_region", "needs_of", "region_of"]
 
 _REGIONS: dict[Method, dict[str, Region]] = {
     Method.NARROW: narrow_forward.regions,
@@ -54,6 +58,18 @@ class Needs(NamedTuple):
 
 
 NOTHING = Needs()
+_INLINE = frozenset({IDENTITY, SIGMOID})  # functions that every region has
+
+
+def needs_of(functions: Sequence[int], loss: str, recipe: Recipe, *, training: bool) -> Needs:
+    """What a network of hidden layers with such ``functions``, their codes, needs."""
+    return Needs(
+        layers=any(recipe.dropout[1:]) or not _INLINE.issuperset(functions),
+        outputs=training
+        and (loss != "log_loss" or recipe.row_weights is not None or recipe.loss_cap < math.inf),
+        updates=training and recipe.update is not Update.DIRECT,
+        drops=training and recipe.drops_input,
+    )
 
 
 def called_regions(
