@@ -85,6 +85,7 @@ def test_bytes_whose_lines_are_only_fetched(dtype):
         np.testing.assert_array_equal(fastbp.matmul(left, b), expected)
 
 
+@pytest.mark.usefixtures("no_network_is_small")
 @pytest.mark.parametrize("data_dtype", ["float32", "uint8"])
 def test_rows_of_a_batch_are_moved_and_preprocessed(data_dtype):
     # W = 0 - 1 * delta^T X: X is the larger operand of the update, B of it, gathered by `order`.
