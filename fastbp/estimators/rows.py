@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def is_sparse(X: Any) -> bool:
     return not isinstance(X, np.ndarray)
 
 
-class Rows:
+class Rows(ABC):
     """Rows with their targets and weights, which a network is trained on in place.
 
     Parameters
@@ -49,14 +50,15 @@ class Rows:
         self.made = 0
 
     @property
+    @abstractmethod
     def loss(self) -> float:
         """The sum that `train` has added to, see `StepNumbers`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def clear(self) -> None:
         """Set `loss` to 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def train(self, order: Array | None, numbers: Array, number: int, first: int = 0) -> None:
         """Make the steps from ``first`` on that ``numbers`` has rows of.
 
@@ -70,7 +72,6 @@ class Rows:
         first : int, default 0
             Its place in the epoch.
         """
-        raise NotImplementedError
 
     def _make(
         self,
