@@ -34,6 +34,7 @@ _NEARLY_ALL = 0.95
 # what is below it saturates nothing but layers that were made to.
 _HARMLESS = 4.0
 _MOST_ROWS, _LEAST_ROWS, _MOST_WORK = 256, 16, 1 << 22  # multiply-adds of a look at all layers
+_FEW_ROWS = 4  # a look at as many as that work allows takes over a millisecond
 
 
 def warn_of_input(parameters: Parameters, X: Array) -> None:
@@ -112,7 +113,10 @@ def warn_of_dead_layers(parameters: Parameters, X: Array) -> None:
         return
     count = _MOST_WORK // multiply_adds(parameters.layer_sizes)
     rows = X[:: -(-len(X) // min(max(count, _LEAST_ROWS), _MOST_ROWS))]
-    dead = _dead_layer(parameters, rows)
+    # A layer that lives for some rows is not dead: few tell, nearly always.
+    dead = _dead_layer(parameters, rows[:_FEW_ROWS])
+    if dead is not None and len(rows) > _FEW_ROWS:
+        dead = _dead_layer(parameters, rows)
     if dead is not None:
         warnings.warn(
             f"all {parameters.layer_sizes[dead]} relu units of layer {dead} are 0 for all rows that"

@@ -87,3 +87,15 @@ def test_living_layers_are_not_told():
         one.biases[0][...] = -1e3
         one.biases[0][3] = 1e3  # one unit is enough
         warn_of_dead_layers(one, X)
+
+
+def test_a_layer_that_lives_for_few_rows_is_not_told():
+    one = Network((1, 3, 1), activation="relu", init=0.0)
+    one.weights[0][...] = 1.0
+    rows = np.full((64, 1), -1.0, np.float32)
+    with pytest.warns(UserWarning, match=r"looked at \(64\)"):
+        warn_of_dead_layers(one, rows)
+    rows[50] = 1.0  # not among those that are looked at first
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_dead_layers(one, rows)
