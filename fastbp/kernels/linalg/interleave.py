@@ -47,6 +47,7 @@ __all__ = [
     "emit_move",
     "is_direct",
     "list_bytes",
+    "pause_of",
     "requests",
     "run",
     "write",
@@ -109,6 +110,11 @@ addresses of the shift and the scale of a row."""
 def list_bytes(most: int) -> int:
     """Bytes of a list of ``most`` moves, and of those that are prefetched behind them."""
     return 8 * (most + _LEAD_OF_ROWS_OF_B)
+
+
+def pause_of(builder: ir.IRBuilder, moves: Moves) -> ir.Value:
+    """Emit the bits with which the numbers of all turns end that have a move."""
+    return builder.sub(builder.shl(_WORD(1), moves.pace_bits), _WORD(1))
 
 
 def emit_move(

@@ -29,10 +29,13 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.compile import machine
-from fastbp.kernels.linalg.interleave import Moves, emit_move
+from fastbp.kernels.linalg.interleave import Moves, emit_move, pause_of
 from fastbp.kernels.simd.ir import (
+    bytes_of,
     emit_loop,
     emit_prefetch,
+    row_starts,
+    rows_from,
     vector_fma,
     vector_load,
     vector_splat,
@@ -62,38 +65,53 @@ class _Tile:
         self.shape = machine.tiles(itemsize)
         self.kind = ir.VectorType(element, self.shape.lanes)
 
-    def loop_over_k(self, start: ir.Value, stop: ir.Value, unroll: int, sums: list[Any]) -> list:
-        """Emit ``for p in range(start, stop, unroll)`` around ``unroll`` rank-1 updates."""
+    def loop_over_k(self, start: ir.Value, stop: ir.Value, unroll: int, state: list[Any]) -> list:
+        """Emit ``for p in range(start, stop, unroll)`` around ``unroll`` rank-1 updates.
 
-        def body(p: ir.Value, sums: list[Any]) -> list[Any]:
+        The state are pointers to rows of A (see `row_starts`) and to one of B, and the sums.
+        """
+
+        def body(p: ir.Value, state: list[Any]) -> list[Any]:
             if unroll > 1:
-                turn = self.builder.lshr(p, _WORD(UNROLL.bit_length() - 1))
-                self.request_in_turn(turn)
-                most = max(self.shape.nv, self.shape.pw // self.shape.lanes)
-                emit_move(self.builder, self.moves, turn, self.kind, most)
-            for u in range(unroll):
-                sums = self.rank_one_update(self.builder.add(p, _WORD(u)), sums)
-            return sums
+                self.make_what_is_due(self.builder.lshr(p, _WORD(UNROLL.bit_length() - 1)))
+            for _ in range(unroll):
+                state = self.rank_one_update(state)
+            return state
 
-        return emit_loop(self.builder, start, stop, unroll, sums, body)
+        return emit_loop(self.builder, start, stop, unroll, state, body)
 
-    def rank_one_update(self, p: ir.Value, sums: list[Any]) -> list[Any]:
-        """Emit sums += A[:, p] B[p, :]."""
+    def make_what_is_due(self, turn: ir.Value) -> None:
+        """Emit the request for a row of C and the move of a turn, if one of them may be due.
+
+        One question in most turns: what a core decodes is what it lacks while its other half works
+        for somebody else.
+        """
         builder = self.builder
-        row = builder.gep(self.b, [builder.mul(p, _WORD(self.shape.nr))])
+        pauses = builder.icmp_unsigned("==", builder.and_(turn, self.pause), self.pause)
+        with builder.if_then(pauses):
+            self.request_in_turn(turn)
+            most = max(self.shape.nv, self.shape.pw // self.shape.lanes)
+            emit_move(builder, self.moves, turn, self.kind, most)
+
+    def rank_one_update(self, state: list[Any]) -> list[Any]:
+        """Emit sums += A[:, p] B[p, :], and go on to the next p."""
+        builder, lanes = self.builder, self.shape.lanes
+        count = len(state) - self.rows * self.vectors - 1
+        starts, row, sums = state[:count], state[count], state[count + 1 :]
         columns = [
-            vector_load(builder, builder.gep(row, [_WORD(v * self.shape.lanes)]), self.kind)
+            vector_load(builder, builder.gep(row, [_WORD(v * lanes)]), self.kind)
             for v in range(self.vectors)
         ]
         updated = []
-        column = builder.gep(self.a, [builder.mul(p, self.a_column)])
-        for i in range(self.rows):
-            address = builder.gep(column, [builder.mul(self.a_row, _WORD(i))])
+        element = self.kind.element
+        addresses = rows_from(builder, starts, self.row_bytes, self.rows, element)
+        for i, address in enumerate(addresses):
             factor = vector_splat(builder, builder.load(address), self.kind)
             for v in range(self.vectors):
                 acc = sums[i * self.vectors + v]
                 updated.append(vector_fma(builder, factor, columns[v], acc))
-        return updated
+        starts = [builder.gep(start, [self.column_bytes]) for start in starts]
+        return [*starts, builder.gep(row, [_WORD(self.shape.nr)]), *updated]
 
     def apply_epilogue(self, sums: list[Any]) -> None:
         """Emit C <- beta * C + alpha * sums, with a branch that leaves C unread if beta is 0."""
@@ -134,7 +152,7 @@ class _Tile:
         """Emit the requests for one row of C, if that is due in this turn; see `emit`."""
         builder = self.builder
         row = builder.lshr(turn, self.pace_bits)
-        on_time = builder.icmp_signed("==", builder.shl(row, self.pace_bits), turn)
+        on_time = builder.icmp_unsigned("==", builder.and_(turn, self.row_pause), self.row_pause)
         left = builder.icmp_signed("<", row, _WORD(self.rows))
         with builder.if_then(builder.and_(on_time, left)):
             self.request_row(row)
@@ -150,14 +168,23 @@ class _Tile:
         turns = builder.lshr(self.k, _WORD(UNROLL.bit_length() - 1))
         slowly = builder.icmp_signed(">=", turns, _WORD(self.rows << _PACE_BITS))
         self.pace_bits = builder.select(slowly, _WORD(_PACE_BITS), _WORD(0))
+        # Turns whose number ends with these bits set are those in which something is due.
+        self.row_pause = builder.select(slowly, _WORD((1 << _PACE_BITS) - 1), _WORD(0))
+        self.pause = builder.and_(self.row_pause, pause_of(builder, self.moves))
         with builder.if_then(builder.icmp_signed("<", turns, _WORD(self.rows))):
             for i in range(self.rows):
                 self.request_row(_WORD(i))
         zero = ir.Constant(self.kind, [0.0] * self.kind.count)
         sums: list[Any] = [zero] * (self.rows * self.vectors)
+        itemsize = bytes_of(self.kind.element)
+        self.row_bytes = builder.mul(self.a_row, _WORD(itemsize))
+        self.column_bytes = builder.mul(self.a_column, _WORD(itemsize))
+        starts = row_starts(builder, self.a, self.row_bytes, self.rows)
+        state = [*starts, self.b, *sums]
         whole = builder.and_(self.k, _WORD(-UNROLL))
-        sums = self.loop_over_k(_WORD(0), whole, UNROLL, sums)
-        sums = self.loop_over_k(whole, self.k, 1, sums)
+        state = self.loop_over_k(_WORD(0), whole, UNROLL, state)
+        state = self.loop_over_k(whole, self.k, 1, state)
+        sums = state[len(starts) + 1 :]
         self.apply_epilogue(sums)
 
 

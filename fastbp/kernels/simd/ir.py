@@ -15,6 +15,8 @@ __all__ = [
     "convert",
     "emit_loop",
     "emit_prefetch",
+    "row_starts",
+    "rows_from",
     "vector_between",
     "vector_fma",
     "vector_fold",
@@ -177,6 +179,35 @@ def emit_prefetch(builder: ir.IRBuilder, address: ir.Value, locality: int) -> No
     word = ir.IntType(32)
     function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, word, word, word])
     builder.call(function, [builder.bitcast(address, byte), word(0), word(locality), word(1)])
+
+
+_ROWS_OF_A_START = 3  # an x86 address has a register, and another one times 1 or 2
+
+
+def row_starts(builder: ir.IRBuilder, first: ir.Value, step: ir.Value, rows: int) -> list[ir.Value]:
+    """Emit pointers to every third of some rows ``step`` bytes apart, for `rows_from`."""
+    byte = builder.bitcast(first, ir.IntType(8).as_pointer())
+    return [
+        builder.gep(byte, [builder.mul(step, step.type(i))])
+        for i in range(0, rows, _ROWS_OF_A_START)
+    ]
+
+
+def rows_from(
+    builder: ir.IRBuilder, starts: list[ir.Value], step: ir.Value, rows: int, kind: ir.Type
+) -> list[ir.Value]:
+    """Emit pointers to elements of ``kind`` in all rows, few of which need a register.
+
+    With a distance for each row, tiles of 8 rows had more of them than there are registers: each
+    was loaded anew in every turn of the loop.
+    """
+    twice = builder.shl(step, step.type(1))
+    within = (step.type(0), step, twice)
+    addresses = [
+        builder.gep(starts[i // _ROWS_OF_A_START], [within[i % _ROWS_OF_A_START]])
+        for i in range(rows)
+    ]
+    return [builder.bitcast(address, kind.as_pointer()) for address in addresses]
 
 
 def emit_loop(
