@@ -24,7 +24,9 @@ from fastbp.kernels.simd.vectors import (
     pointer,
     recast,
     splat,
+    store,
     store_part,
+    zeros,
 )
 
 __all__ = [
@@ -266,6 +268,10 @@ def _block_product(context, dtype):
     a_row, a_column = pitch, int64(1)
     if pitch == 0:
         a_row, a_column = int64(1), tile_constant(dtype, "pw")
+    if pitch != 0:  # rows that only fill the last tile up: numbers that are fast to multiply
+        for i in range(rows, round_up(rows, step)):
+            for p in range(0, k, lanes):
+                store(a, i * pitch + p, zeros(dtype))
     work, first, end = it.next_block, int64(0), _tiles_of(it.next_block, it.after, tall * wide)
     for _ in range(2):
         by_pieces = _is_by_pieces(work, dtype)

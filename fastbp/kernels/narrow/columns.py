@@ -117,6 +117,8 @@ def _store_partial(plan, own, common, number, chunks, chunk, i, rows, lane, dtyp
     partial = partial_of(plan, common, number, chunks, chunk, dtype)
     factor = factor_of_sums(plan, dtype)
     for o in range(n1):
+        if i == 0:  # lanes of no row: numbers that are fast to add up
+            store(partial, o * lanes, zeros(dtype))
         constant = dtype(0)
         if folds_sums(plan):
             constant = common.constants[chunk * LINE + o]

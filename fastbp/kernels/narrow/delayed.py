@@ -150,8 +150,11 @@ def _forward(plan, own, partial, j0, count, dtype):
         layer_pointer(plan, 0, w.WEIGHT, dtype), own.sums,
         pairs if plan[w.GROUP] > 1 else pointer(int64(0), dtype), j0, count,
     )  # fmt: skip
-    for i in range(_products(plan)):
+    products = _products(plan)
+    for i in range(products):
         partial[i] = reduce_add(load(own.sums, i * lanes, dtype))
+    for i in range(products, (products + lanes - 1) // lanes * lanes):  # to the end of a vector
+        partial[i] = dtype(0)
 
 
 @jit

@@ -15,7 +15,7 @@ from fastbp.kernels.compile.jit import jit
 from fastbp.kernels.functions.activations import IDENTITY, SIGMOID, sigmoid
 from fastbp.kernels.functions.layers import BACK, FORWARD
 from fastbp.kernels.functions.strip import Dropout, Strip, no_dropout
-from fastbp.kernels.linalg.operand import itemsize_of
+from fastbp.kernels.linalg.operand import itemsize_of, tile_constant
 from fastbp.kernels.linalg.packing import copy_rows
 from fastbp.kernels.plan import dropout_key, layer_pointer, layer_word, operand_of_x
 from fastbp.kernels.simd.vectors import (
@@ -38,6 +38,7 @@ __all__ = [
     "RowsOfStep",
     "add_gradients",
     "apply_sigmoid",
+    "clear_rows",
     "forward",
     "own",
     "row_step",
@@ -104,13 +105,13 @@ def _dropout(plan, layer, tile):
 def _call(plan, worker, layer, what, c, tile, dropout, dtype):
     """Have the region of functions do FORWARD or BACK to a tile's rows at ``c``.
 
-    Unless units are dropped, all rows are one to it, with what is between them.
+    Unless units are dropped, all rows are one to it, if there is nothing between them.
     """
     zero, lanes = int64(0), lanes_of(dtype)
     units = layer_word(plan, layer, w.OUTPUTS)
     step = row_step(units, dtype)
     rows, columns = tile.rows, (units + lanes - 1) // lanes * lanes
-    if dropout.threshold == 0:
+    if dropout.threshold == 0 and columns == step:
         rows, columns = int64(1), tile.rows * step
     slopes = zero
     if layer_word(plan, layer, w.SLOPE) != 0:
@@ -124,25 +125,44 @@ def _call(plan, worker, layer, what, c, tile, dropout, dtype):
 
 
 @jit
+def clear_rows(c, first, last, columns, step, dtype):
+    """Zeros in rows first ... last - 1, of whole vectors."""
+    for i in range(first, last):
+        for j in range(i * step, i * step + columns, lanes_of(dtype)):
+            store(c, j, zeros(dtype))
+
+
+@jit
+def _whole_tiles(rows, dtype):
+    """So many rows, as a product computes them."""
+    step = tile_constant(dtype, "row_step")
+    return (rows + step - 1) // step * step
+
+
+@jit
 def _gather(plan, worker, tile, dtype):
-    """The rows of X as the network sees them."""
-    n0 = layer_word(plan, 0, w.INPUTS)
+    """The rows of X as the network sees them, and zeros beyond them."""
+    n0, lanes = layer_word(plan, 0, w.INPUTS), lanes_of(dtype)
+    rows, step = own(plan, worker, -1, int64(0), dtype), row_step(n0, dtype)
+    last = n0 // lanes * lanes
+    clear_rows(moved(rows, last), int64(0), tile.rows, n0 - last, step, dtype)
+    clear_rows(rows, tile.rows, _whole_tiles(tile.rows, dtype), n0, step, dtype)
     copy_rows(
-        own(plan, worker, -1, int64(0), dtype), row_step(n0, dtype),
-        operand_of_x(plan, tile.start), int64(0), tile.rows, int64(0), n0, plan[w.COPY_REGION],
-        dtype,
+        rows, step, operand_of_x(plan, tile.start), int64(0), tile.rows, int64(0), n0,
+        plan[w.COPY_REGION], dtype,
     )  # fmt: skip
 
 
 @jit
 def _dot_products(z, step, rows, a, weight, bias, dtype):
-    """Z of a layer of very few outputs, a dot product for each of a row.
+    """Z of a layer of very few outputs, a dot product for each of a row, and zeros beyond it.
 
     ``a`` is a pointer to the rows and their distance, ``weight`` one to W, the inputs and outputs.
     """
     lanes = lanes_of(dtype)
     start, a_step = a
     w_start, inputs, outputs = weight
+    clear_rows(z, int64(0), _whole_tiles(rows, dtype), outputs, step, dtype)
     for i in range(rows):
         for o in range(outputs):
             line, factors = moved(start, i * a_step), moved(w_start, o * inputs)

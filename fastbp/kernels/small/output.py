@@ -19,8 +19,15 @@ from fastbp.kernels.simd.vectors import (
     pointer,
     store,
     store_part,
+    zeros,
 )
-from fastbp.kernels.small.layers import apply_sigmoid, own, row_step, whole_blocks
+from fastbp.kernels.small.layers import (
+    apply_sigmoid,
+    clear_rows,
+    own,
+    row_step,
+    whole_blocks,
+)
 
 __all__ = ["output_delta", "write_outputs"]
 
@@ -50,6 +57,9 @@ def output_delta(plan, worker, tile, totals, judged, dtype):
     own_weights = moved(own_delta, units * lanes)
     found = moved(own_weights, lanes)
     told_weights = address_of(own_weights) if plan[w.ROW_WEIGHTS] != 0 else int64(0)
+    whole = (tile.rows + lanes - 1) // lanes * lanes
+    clear_rows(z, tile.rows, whole, outputs, step, dtype)
+    clear_rows(delta, tile.rows, whole, outputs, step, dtype)
     for i in range(tile.rows):
         row = row_number(plan, tile.start + i)
         for o in range(0, outputs, lanes):
@@ -61,6 +71,7 @@ def output_delta(plan, worker, tile, totals, judged, dtype):
             transpose(moved(z, at), step, moved(judged, o * lanes), lanes, dtype)
             transpose(moved(delta, at), step, moved(own_delta, o * lanes), lanes, dtype)
         if plan[w.ROW_WEIGHTS] != 0:
+            store(own_weights, 0, zeros(dtype))
             for i in range(count):
                 own_weights[i] = weights[row_number(plan, tile.start + first + i)]
         work = Outputs(

@@ -28,7 +28,7 @@ from fastbp.kernels.simd.vectors import (
     store,
     store_part,
 )
-from fastbp.kernels.small.layers import row_step, whole_blocks
+from fastbp.kernels.small.layers import clear_rows, row_step, whole_blocks
 from fastbp.kernels.small.sizes import block_rows
 
 __all__ = ["add_squares", "add_totals", "block_count", "find_block", "publish", "update"]
@@ -68,6 +68,7 @@ def publish(plan, layer, first, rows, spare, dtype):
     for i in range(rows):
         for k in range(0, inputs, lanes):
             store(copy, i * step + k, load_part(weight, i * inputs + k, inputs - k, dtype))
+    clear_rows(copy, rows, (rows + lanes - 1) // lanes * lanes, inputs, step, dtype)
     turned = moved(layer_pointer(plan, layer, w.TRANSPOSED, dtype), first)
     for j in range(0, rows, lanes):
         for k in range(0, inputs, lanes):

@@ -171,6 +171,8 @@ def _give_activation(plan, own, rows, o, outputs, function, dtype):
     n1 = layer_word(plan, 0, w.OUTPUTS)
     b = layer_pointer(plan, 0, w.BIAS, dtype)
     a = layer_pointer(plan, 0, w.ACTIVATION, dtype)
+    for i in range(0, outputs * MOST_ROWS, lanes):
+        store(own.z, i, zeros(dtype))
     for u in range(outputs):
         for i in range(rows):
             group = i // GROUP * GROUP
