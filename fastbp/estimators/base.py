@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import (
@@ -33,6 +33,7 @@ from fastbp.estimators.forward import is_finite, outputs
 from fastbp.estimators.initial import random_layers
 from fastbp.estimators.inside import InsideMixin
 from fastbp.estimators.lbfgs import fit_lbfgs
+from fastbp.estimators.names import NamedParameters
 from fastbp.estimators.options import ACTIVATION_NAMES, activations_of, check_options
 from fastbp.estimators.stochastic import Call, Data, fit_stochastic
 from fastbp.estimators.stopping import begin_curves
@@ -53,7 +54,7 @@ _NON_FINITE = (
 )
 
 
-class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, BaseEstimator, ABC):
+class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, NamedParameters, ABC):
     """Base class of `MLPClassifier` and `MLPRegressor`."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
