@@ -28,6 +28,9 @@ def check_folding(
 
     An array is kept in the network's dtype if that holds it exactly, else in float64.
     """
+    number: Any = value
+    if isinstance(number, float) and abs(number) <= 1:  # of most networks; finite in any dtype
+        return float(number)
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")

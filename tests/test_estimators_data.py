@@ -254,6 +254,69 @@ def test_rows_that_do_not_fit_are_refused_as_by_scikit_learn(rows):
     assert messages[0] == messages[1]
 
 
+def _refuse(*args, **kwargs):
+    raise AssertionError("asked scikit-learn")
+
+
+@pytest.mark.parametrize("kind", ["bool", "int16", "uint8", "U3", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_plain_rows_and_targets_are_validated_at_a_glance(dtype, kind, monkeypatch):
+    X, y = _bytes()
+    X, y = np.asfortranarray(X.astype(dtype)), (y % 2).astype(kind)
+    make = fastbp.MLPRegressor if kind.startswith("f") else fastbp.MLPClassifier
+    model, expected = (make(hidden_layer_sizes=4, max_iter=1, random_state=0) for _ in range(2))
+    expected.fit(X, y.tolist())  # of which scikit-learn makes an array
+    model.feature_names_in_ = ["of rows before"]
+    monkeypatch.setattr(sklearn.utils.validation, "check_array", _refuse)
+    model.fit(X, y)
+    assert model.n_features_in_ == X.shape[1]
+    assert not hasattr(model, "feature_names_in_")
+    np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["X", "y"])
+def test_rows_that_are_assumed_to_be_finite_are_not_looked_at(place, monkeypatch):
+    data = np.ones((4, 2)), np.ones(4)
+    monkeypatch.setattr("fastbp.estimators.base.is_finite", _refuse)
+    with sklearn.config_context(assume_finite=True):
+        model = fastbp.MLPRegressor(max_iter=1).fit(*data)
+        assert np.isfinite(model.coefs_[0]).all()
+        data[place].flat[0] = np.nan
+        with pytest.raises(ValueError, match="non-finite parameter weights"):
+            model.fit(*data)
+
+
+_X, _Y = np.arange(8.0).reshape(4, 2), np.arange(4)
+
+
+@pytest.mark.parametrize(
+    ("X", "y"),
+    [
+        (np.where(_X == 3, np.nan, _X), _Y),
+        (np.where(_X == 3, np.inf, _X), _Y),
+        (_X, np.where(_Y == 2, np.nan, _Y)),
+        (_X, np.where(_Y == 2, -np.inf, _Y)),
+        (_X, _Y[:3]),
+        (_X[:0], _Y[:0]),
+        (_X[:, :0], _Y),
+        (_X[0], _Y),
+        (_X[None], _Y),
+        (_X, None),
+        (_X, _Y + 1j),
+        (_X.astype(str) + "a", _Y),
+        (_X, _Y[None, None]),
+    ],
+)
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_data_that_do_not_fit_are_refused_as_by_scikit_learn(name, X, y):
+    messages = []
+    for module in (sklearn.neural_network, fastbp):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011, the messages are compared
+            getattr(module, name)(max_iter=1).fit(X, y)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
 def test_weights_are_routed():
     X, y = _bytes()
     weights = np.random.default_rng(0).uniform(0.1, 5, len(X))

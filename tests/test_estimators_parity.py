@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 import sklearn.neural_network
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 
 import fastbp
@@ -122,6 +123,22 @@ def test_parameters_and_defaults_are_scikit_learn_s():
         assert {key: mine().get_params()[key] for key in expected} == expected
         assert mine().loss == theirs().loss
     assert fastbp.MLPRegressor("poisson", (3,), "tanh").hidden_layer_sizes == (3,)
+
+
+def test_parameters_are_told_without_a_look_at_the_signature_each_time(monkeypatch):
+    class Narrow(fastbp.MLPClassifier):
+        def __init__(self, alpha=0.5):
+            super().__init__(alpha=alpha)
+
+    for kind in (fastbp.MLPClassifier, fastbp.MLPRegressor, Narrow):
+        expected = BaseEstimator.get_params(kind(alpha=0.25), deep=False)
+        kind().get_params(deep=False)
+        with monkeypatch.context() as patch:
+            patch.delattr(BaseEstimator, "get_params")
+            found = kind(alpha=0.25).get_params(deep=False)
+        assert [*found.items()] == [*expected.items()]
+    assert Narrow().get_params() == {"alpha": 0.5}
+    assert isinstance(clone(Narrow(alpha=1.0)), Narrow)
 
 
 def test_all_public_attributes_are_there():

@@ -310,6 +310,13 @@ def test_parameters_that_do_not_follow_the_sizes_or_the_dtype_are_named(call):
         CALLS[call](network)
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 3.0, 5e-324, np.float64(-0.25), np.float32(0.5)])
+def test_a_number_for_all_features_is_kept_as_a_float(value):
+    network = Network((69, 3, 1), seed=0, input_mean=value)
+    assert type(network.input_mean) is float
+    assert network.input_mean == value
+
+
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", ["input_mean", "input_scale"])
 def test_preprocessing_that_does_not_follow_the_sizes_is_named(call, name):

@@ -155,6 +155,7 @@ class NetworkPlan:
         self.settings[w.BETA_1 :] = (
             recipe.beta_1, recipe.beta_2, recipe.epsilon, recipe.clip_norm, recipe.loss_cap
         )  # fmt: skip
+        self.totals = self.settings[w.LOSS : w.METRIC + 1]
         self._squares = np.zeros(0)
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.
         self._data: tuple[Array, ...] = () if y is None else (X, y)
@@ -276,9 +277,8 @@ class NetworkPlan:
                 self._prepare(*setting)
                 self._prepared = setting
             self.words[w.TEAM] = space.new_team()
-            brief = steps * self._layout.work <= _BRIEF_WORK
             threads.run(
-                self._region, self._address, self._started, brief=brief,
+                self._region, self._address, self._started, brief=self._brief,
                 long=space if long else None,
             )  # fmt: skip
             if not self._training:
@@ -294,6 +294,7 @@ class NetworkPlan:
         if self._choice.by_tiles:
             words[w.TILE], words[w.PREFETCH] = tile_of(self._choice, workers)
         words[w.WORKERS] = self._started = workers
+        self._brief = steps * layout.work <= _BRIEF_WORK
         words[w.SHARED] = base
         words[w.FOLDED] = base + layout.folded
         words[w.PRIVATE] = base + layout.shared
@@ -309,19 +310,14 @@ class NetworkPlan:
         return [*self._arrays, *(array for kept in self.recipe.state for array in kept)]
 
     @property
-    def totals(self) -> Array:
-        """Sums over rows of weight * loss and of weight * metric, which calls add to."""
-        return self.settings[w.LOSS : w.METRIC + 1]
-
-    @property
     def squares(self) -> float:
         """Sum over steps of the squares of all W, which calls add to if the recipe says so."""
-        return float(self._squares.sum())
+        return float(np.add.reduce(self._squares))  # `sum` is a function of Python around it
 
     def clear_totals(self) -> None:
         """Begin anew with `totals` and `squares`."""
-        self.totals[:] = 0.0
-        self._squares[:] = 0.0
+        self.totals.fill(0.0)
+        self._squares.fill(0.0)
 
     def train(
         self,

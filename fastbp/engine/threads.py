@@ -199,7 +199,8 @@ def run(
         the handler of one raises, as that of Ctrl-C does, the region is abandoned, and what it was
         to write is worth nothing.
     """
-    workers = min(workers, get_num_threads())
+    if workers > 1:
+        workers = min(workers, get_num_threads())
     if long is not None and threading.get_ident() == threading.main_thread().ident:
         _run_beside(long, lambda: _start(region, context, workers))
     elif brief and workers == 2 and standby.helps(region.address, context):

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn import get_config
+from sklearn.base import _fit_context
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import (
@@ -33,6 +34,7 @@ from fastbp.estimators.forward import is_finite, outputs
 from fastbp.estimators.initial import random_layers
 from fastbp.estimators.inside import InsideMixin
 from fastbp.estimators.lbfgs import fit_lbfgs
+from fastbp.estimators.names import NamedParameters
 from fastbp.estimators.options import ACTIVATION_NAMES, activations_of, check_options
 from fastbp.estimators.stochastic import Call, Data, fit_stochastic
 from fastbp.estimators.stopping import begin_curves
@@ -53,7 +55,19 @@ _NON_FINITE = (
 )
 
 
-class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, BaseEstimator, ABC):
+def _are_plain_rows(X: Any, *, finite: bool = False) -> bool:
+    """Whether X, maybe known to be ``finite``, is at a glance what `validate_data` would return."""
+    is_plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype in KEPT and X.size > 0
+    return is_plain and (finite or is_finite(X))
+
+
+def _are_plain_targets(y: Any, rows: int, *, finite: bool) -> bool:
+    if type(y) is not np.ndarray or y.shape != (rows,):
+        return False
+    return y.dtype.kind in "biuU" or (y.dtype.kind == "f" and (finite or is_finite(y)))
+
+
+class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, NamedParameters, ABC):
     """Base class of `MLPClassifier` and `MLPRegressor`."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -300,6 +314,8 @@ class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, BaseEstimator, ABC
     def _validate_fit(
         self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
     ) -> Data:
+        finite = bool(get_config()["assume_finite"])
+        is_plain = _are_plain_rows(X, finite=finite)
         X, y = validate_data(
             self,
             X,
@@ -309,6 +325,7 @@ class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, BaseEstimator, ABC
             y_numeric=not self._stratifies,
             dtype=_DTYPES,
             reset=reset,
+            skip_check_array=is_plain and _are_plain_targets(y, len(X), finite=finite),
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -358,13 +375,9 @@ class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, BaseEstimator, ABC
     def _validate_rows(self, X: Any) -> Any:
         """Return X as `validate_data` does; most arrays are seen at a glance to be right."""
         if (
-            type(X) is np.ndarray
-            and X.ndim == 2
-            and X.dtype in KEPT
+            _are_plain_rows(X)
             and X.shape[1] == getattr(self, "n_features_in_", None)
-            and len(X) > 0
             and "feature_names_in_" not in self.__dict__
-            and is_finite(X)
         ):
             return X
         # Other dtypes are converted some rows at a time.

@@ -128,12 +128,14 @@ class DenseRows(Rows):
         done = self.made = 0
         while done < count:
             last = min(count, done + plan.steps_at_once)
+            some = numbers if last - done == count else numbers[done:last]
             start = time.perf_counter()
-            self._make(plan, order, first + done, numbers[done:last], number + done, last)
+            self._make(plan, order, first + done, some, number + done, last)
             spent = time.perf_counter() - start
-            fitting = int((last - done) * SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
-            groups = min(4 * plan.steps_at_once, fitting) // plan.group
-            plan.steps_at_once = max(1, groups) * plan.group
+            if count > plan.steps_at_once or spent > SECONDS_BETWEEN_SIGNALS:
+                fitting = int((last - done) * SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
+                groups = min(4 * plan.steps_at_once, fitting) // plan.group
+                plan.steps_at_once = max(1, groups) * plan.group
             done = last
 
 

@@ -75,7 +75,8 @@ class StepNumbers:
         self._state, self._alpha, self._loss_share = state, alpha, loss_share
         self._weights = weights
         self._starts = np.arange(0, rows, batch_size)
-        self._sizes = np.diff(self._starts, append=rows).astype(np.float64)
+        self._sizes = np.full(len(self._starts), float(batch_size))
+        self._sizes[-1] = rows - self._starts[-1]
         self.in_epoch = len(self._starts)
         self._changes = state.rule.about.code == ADAM
         ahead = _ROWS_AHEAD // self.in_epoch if self._changes else 1

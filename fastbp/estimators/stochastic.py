@@ -257,7 +257,8 @@ def _run(
         estimator.loss_ = loss
         estimator.t_ += rows.rows
         estimator.loss_curve_.append(loss)
-        say(estimator, f"Iteration {estimator.n_iter_:d}, loss = {loss:.8f}")
+        if estimator.verbose:  # as the text takes longer to write than all else here
+            say(estimator, f"Iteration {estimator.n_iter_:d}, loss = {loss:.8f}")
         is_over = _end_epoch(estimator, state, stopping, loss) and not call.incremental
         if call.hooks.end_task() or is_over:
             return
