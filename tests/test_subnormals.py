@@ -129,3 +129,34 @@ def test_outputs_meet_no_subnormal_numbers(sizes, kind, meets):
         problem.network().predict_proba(problem.X)
     assert meets
     assert not any(met for _, met in meets), meets
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 300, 7),
+        (5, 40, 3),
+        (9, 33, 130),
+        (13, 700, 13),
+        (50, 50, 50),
+        (101, 20, 203),
+        (67, 3000, 5),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("layout", ["NN", "NT", "TN", "TT"])
+def test_products_meet_no_subnormal_numbers(shape, layout, dtype):
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(m, k) if layout[0] == "N" else (k, m)).astype(dtype)
+    b = rng.normal(size=(k, n) if layout[1] == "N" else (n, k)).astype(dtype)
+    a, b = (x if letter == "N" else x.T for x, letter in zip((a, b), layout, strict=True))
+    out = np.empty((m, n), dtype)
+    control = _Control()
+    with fastbp.thread_limit(1):
+        fastbp.matmul(a, b, out=out)  # compiles
+        _spoil()
+        control.clear()
+        fastbp.matmul(a, b, out=out)
+        assert not control.has_met_subnormals()
