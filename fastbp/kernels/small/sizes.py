@@ -1,7 +1,8 @@
 """Sizes of what a small network keeps in scratch memory, and where it lies there.
 
-Every matrix has rows of whole vectors, `row_elements` apart, and room for whole blocks of rows:
-what is beyond its edges may be anything, and is never used for what is within. Of all threads:
+Every matrix has rows of whole vectors, `row_elements` apart, and room for whole blocks of rows.
+What is beyond its edges is never used for what is within, but computed with: it is zero, or follows
+from zeros. Of all threads:
 
     TRANSPOSED   of each layer W (inputs, outputs), as the forward pass reads it, and then b
     COPIED       of each layer but the first W (outputs, inputs), as the way back reads it
