@@ -277,7 +277,7 @@ def test_plain_rows_and_targets_are_validated_at_a_glance(dtype, kind, monkeypat
 @pytest.mark.parametrize("place", [0, 1], ids=["X", "y"])
 def test_rows_that_are_assumed_to_be_finite_are_not_looked_at(place, monkeypatch):
     data = np.ones((4, 2)), np.ones(4)
-    monkeypatch.setattr("fastbp.estimators.base.is_finite", _refuse)
+    monkeypatch.setattr("fastbp.estimators.plain._is_finite", _refuse)
     with sklearn.config_context(assume_finite=True):
         model = fastbp.MLPRegressor(max_iter=1).fit(*data)
         assert np.isfinite(model.coefs_[0]).all()

@@ -30,41 +30,28 @@ from fastbp.engine.limits import thread_limit
 from fastbp.estimators.callbacks import CallbackSupportMixin, Hooks
 from fastbp.estimators.company import random_numbers
 from fastbp.estimators.convert import Convertible
-from fastbp.estimators.forward import is_finite, outputs
+from fastbp.estimators.forward import outputs
 from fastbp.estimators.initial import random_layers
 from fastbp.estimators.inside import InsideMixin
 from fastbp.estimators.lbfgs import fit_lbfgs
 from fastbp.estimators.names import NamedParameters
 from fastbp.estimators.options import ACTIVATION_NAMES, activations_of, check_options
+from fastbp.estimators.plain import DTYPES, are_plain_rows, are_plain_targets
 from fastbp.estimators.stochastic import Call, Data, fit_stochastic
 from fastbp.estimators.stopping import begin_curves
 from fastbp.estimators.validation import check_scorer
 from fastbp.estimators.weights import network_of, put
 
-__all__ = ["KEPT", "STOCHASTIC_SOLVERS", "BaseMLP"]
+__all__ = ["STOCHASTIC_SOLVERS", "BaseMLP"]
 
 Array = npt.NDArray[Any]
 
 STOCHASTIC_SOLVERS = ("adam", "adamw", "sgd")
-_DTYPES = (np.float64, np.float32, np.uint8)  # that X keeps; all others become the first
-KEPT = frozenset(map(np.dtype, _DTYPES))
 _NO_LIMIT = contextlib.nullcontext()
 _NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may"
     " contain large values and need to be preprocessed."
 )
-
-
-def _are_plain_rows(X: Any, *, finite: bool = False) -> bool:
-    """Whether X, maybe known to be ``finite``, is at a glance what `validate_data` would return."""
-    is_plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype in KEPT and X.size > 0
-    return is_plain and (finite or is_finite(X))
-
-
-def _are_plain_targets(y: Any, rows: int, *, finite: bool) -> bool:
-    if type(y) is not np.ndarray or y.shape != (rows,):
-        return False
-    return y.dtype.kind in "biuU" or (y.dtype.kind == "f" and (finite or is_finite(y)))
 
 
 class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, NamedParameters, ABC):
@@ -315,7 +302,7 @@ class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, NamedParameters, A
         self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
     ) -> Data:
         finite = bool(get_config()["assume_finite"])
-        is_plain = _are_plain_rows(X, finite=finite)
+        is_plain = are_plain_rows(X, finite=finite)
         X, y = validate_data(
             self,
             X,
@@ -323,9 +310,9 @@ class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, NamedParameters, A
             accept_sparse=["csr", "csc"],
             multi_output=True,
             y_numeric=not self._stratifies,
-            dtype=_DTYPES,
+            dtype=DTYPES,
             reset=reset,
-            skip_check_array=is_plain and _are_plain_targets(y, len(X), finite=finite),
+            skip_check_array=is_plain and are_plain_targets(y, len(X), finite=finite),
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -375,7 +362,7 @@ class BaseMLP(CallbackSupportMixin, Convertible, InsideMixin, NamedParameters, A
     def _validate_rows(self, X: Any) -> Any:
         """Return X as `validate_data` does; most arrays are seen at a glance to be right."""
         if (
-            _are_plain_rows(X)
+            are_plain_rows(X)
             and X.shape[1] == getattr(self, "n_features_in_", None)
             and "feature_names_in_" not in self.__dict__
         ):

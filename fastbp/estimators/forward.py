@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.engine.inputs import CODES, as_input, quietly
+from fastbp.engine.inputs import CODES, as_input
 from fastbp.engine.plan import evaluate
 from fastbp.estimators.rows import is_sparse
 from fastbp.evaluation import output_of
 from fastbp.parameters import Parameters
 
-__all__ = ["chunks", "is_finite", "outputs"]
+__all__ = ["chunks", "outputs"]
 
 Array = npt.NDArray[Any]
 
@@ -33,12 +33,6 @@ def chunks(X: Any, row_bytes: int) -> Iterator[tuple[slice, Any]]:
     for start in range(0, n, size):
         part = slice(start, min(start + size, n))
         yield part, rows[part]
-
-
-@quietly
-def is_finite(X: Array) -> bool:
-    """Whether all values are finite; False too where only their sum is not."""
-    return X.dtype.kind == "u" or bool(np.isfinite(X.sum()))
 
 
 def outputs(network: Parameters, X: Any) -> Array:

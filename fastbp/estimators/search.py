@@ -23,8 +23,9 @@ from sklearn.utils._param_validation import Interval, Options
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 
-from fastbp.estimators.base import KEPT, BaseMLP
+from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.jobs import Job, run_jobs
+from fastbp.estimators.plain import KEPT
 from fastbp.estimators.verbose import say
 
 __all__ = ["MLPSearchCV"]

@@ -51,8 +51,9 @@ class Block(NamedTuple):
 def copy_rows(dst, step, operand, i0, rows, k0, k, copy, dtype):
     """Copy rows i0 ... i0 + rows, columns k0 ... k0 + k of the operand to rows ``step`` apart.
 
-    A row is written up to a whole vector, with zeros; rows are written in order. ``copy`` is the
-    address of the region of `reader` for operands that have none of their own.
+    A row is written up to a whole vector, with zeros, if the operand's rows are contiguous; else
+    only its elements. Rows are written in order. ``copy`` is the address of the region of `reader`
+    for operands that have none of their own.
     """
     region = operand.reader if operand.reader != 0 else copy
     call_region(

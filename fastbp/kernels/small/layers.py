@@ -144,7 +144,7 @@ def _gather(plan, worker, tile, dtype):
     """The rows of X as the network sees them, and zeros beyond them."""
     n0, lanes = layer_word(plan, 0, w.INPUTS), lanes_of(dtype)
     rows, step = own(plan, worker, -1, int64(0), dtype), row_step(n0, dtype)
-    last = n0 // lanes * lanes
+    last = n0 // lanes * lanes  # the rest of its vector is not written if X's columns lie apart
     clear_rows(moved(rows, last), int64(0), tile.rows, n0 - last, step, dtype)
     clear_rows(rows, tile.rows, _whole_tiles(tile.rows, dtype), n0, step, dtype)
     copy_rows(
