@@ -36,19 +36,19 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def joint_work(models: int, together: int, itemsize: int) -> tuple[int, int]:
-    """Operations of an epoch, and bytes of X that it reads."""
+    """Operations of an epoch, and bytes of X that it reads: once for so many ``together``."""
     from fastbp.roofline import training_work
 
     work = training_work((PIXELS, *HIDDEN, 1), PICTURES, itemsize, 1 << 62)
     return work.flops * models, work.nbytes * -(-models // together)
 
 
-def predict(models: int, together: int, itemsize: int, flops: float, bandwidth: float) -> str:
+def predict(models: int, itemsize: int, flops: float, bandwidth: float) -> str:
     """What the model says of a machine: one after the other, and together."""
     operations, _ = joint_work(models, together, itemsize)
     alone, joint = (
         max(operations / flops, joint_work(models, at_once, itemsize)[1] / bandwidth)
-        for at_once in (1, together)
+        for at_once in (1, models)
     )
     return f"{1e3 * alone:.2f} and {1e3 * joint:.2f} ms an epoch, {alone / joint:.1f} x"
 
@@ -90,8 +90,7 @@ def pictures(rounds: int, epochs: int, counts: Sequence[int], dtypes: Sequence[s
             MLPClassifier(HIDDEN, random_state=i, max_iter=epochs, tol=0) for i in range(count)
         ]
         alone, joint, flops = alternate(networks, X, y, rounds)
-        together = -(-count // -(-count // (16 // HIDDEN[0])))
-        operations, nbytes = joint_work(count, together, X.itemsize)
+        operations, nbytes = joint_work(count, count, X.itemsize)  # the least: one pass for all
         least = epochs * max(operations / max(flops), nbytes / bandwidth)
         medians = statistics.median(alone) / statistics.median(joint)
         print(
@@ -100,7 +99,7 @@ def pictures(rounds: int, epochs: int, counts: Sequence[int], dtypes: Sequence[s
             f" (median {medians:.2f} x), {least / min(joint):.2f} of the limit"
         )
         core = max(flops) / threads
-        text = predict(count, together, X.itemsize, core * CORES, BANDWIDTH)
+        text = predict(count, X.itemsize, core * CORES, BANDWIDTH)
         print(
             f"    predicted for {CORES} cores of {core / 1e9:.0f} GFLOP/s and"
             f" {BANDWIDTH / 1e9:.0f} GB/s, one after the other and together: {text}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ import numpy.typing as npt
 
 from fastbp.engine.plan import NetworkPlan
 from fastbp.engine.recipe import Recipe
+from fastbp.engine.together import joined
 from fastbp.kernels import plan as w
 from fastbp.kernels.functions.optimizers import ADAM, MOMENTUM, NESTEROV, SGD
 from tests import oracle
@@ -128,6 +131,10 @@ class Training:
         """Train, and compare parameters and the mean loss with the oracle's."""
         network, plan = self.run()
         assert plan.method.value == method
+        self.assert_came_to_what_the_oracle_says(network, plan)
+
+    def assert_came_to_what_the_oracle_says(self, network: Any, plan: NetworkPlan) -> None:
+        """Compare what has been trained."""
         settings = {
             "learning_rate": self.learning_rate, "weight_decay": self.weight_decay,
             "rule": self.rule, "sample_weight": self.sample_weight, "dropout": self.dropout,
@@ -150,9 +157,32 @@ class Training:
             adding = len(problem.X) * float(np.finfo(problem.dtype).eps)
             assert_within(metric, exact.accuracy, adding, "accuracy")
 
+    @staticmethod
+    def run_together(
+        trainings: Sequence[Training], seconds: float = math.inf
+    ) -> list[tuple[Any, NetworkPlan]]:
+        """Train networks on the rows of the first of them, in calls of about so many seconds."""
+        first = trainings[0]
+        X = first.problem.X
+        for training in trainings:
+            training.problem = dataclasses.replace(training.problem, X=X)
+        networks = [training.problem.network() for training in trainings]
+        plans = [one.plan(network) for one, network in zip(trainings, networks, strict=True)]
+        numbers = [training.numbers() for training in trainings]
+        group, steps = joined(plans), -(-len(X) // first.batch_size)
+        for epoch in range(first.epochs):
+            at = epoch * steps
+            some = [np.ascontiguousarray(table[at : at + steps]) for table in numbers]
+            group.train(first.order(epoch), 0, steps, some, [at] * len(plans), seconds)
+        return list(zip(networks, plans, strict=True))
+
     def bits(self, groups: int = 1000) -> bytes:
         """All that training changes, in calls of so many groups of steps."""
-        network, plan = self.run(groups)
+        return self.bits_of(*self.run(groups))
+
+    @staticmethod
+    def bits_of(network: Any, plan: NetworkPlan) -> bytes:
+        """All that training has changed."""
         kept = [array.tobytes() for arrays in plan.recipe.state for array in arrays]
         return b"".join([bits(network), *kept, plan.totals.tobytes()])
 

@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import fastbp
 from fastbp import MLPClassifier, MLPRegressor, fit_many
+from fastbp.engine import method, together
 from fastbp.engine.together import Together
 from fastbp.estimators import jobs
 
@@ -117,6 +118,48 @@ def test_the_first_of_other_seeds_ends_as_by_fit_and_the_others_go_over_its_orde
     alone = clone(many[2]).fit(X, y)
     assert (alone.coefs_[0] != many[2].coefs_[0]).any()  # in an order of its own
     _assert_same(fit_many([_classifier(), _classifier(random_state=2)], X, y)[1], many[2])
+
+
+@pytest.fixture
+def stacked(monkeypatch):
+    """First layers of any networks in company are one product."""
+    monkeypatch.setattr(together, "_LEAST_INPUTS_OF_STACK", 1)
+    monkeypatch.setattr(together, "_MOST_SIDE_BY_SIDE", 0)
+    monkeypatch.setattr(method, "_is_small", lambda case: False)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("hidden", [(20,), (30, 7), (3, 2)])
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_stacked_networks_end_as_by_fit_to_rounding(stacked, passes, solver, hidden, dtype):
+    X, y = _data(dtype=dtype, classes=3)
+    many = [
+        _classifier(hidden_layer_sizes=hidden, solver=solver, alpha=10.0**-i, batch_size=40)
+        for i in range(5)
+    ]
+    fit_many(many, X, y)
+    assert passes == [5] * 4
+    # What parity with scikit-learn has to keep to in float64; in float32 as many digits less.
+    most = 1e-7 if dtype == "float64" else 1e-7 * 2.0**29
+    for network in many:
+        alone = clone(network).fit(X, y)
+        for one, other in zip(alone.coefs_, network.coefs_, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=most)
+        np.testing.assert_allclose(alone.loss_curve_, network.loss_curve_, rtol=0, atol=most)
+        assert alone.n_iter_ == network.n_iter_
+        assert alone.t_ == network.t_
+
+
+def test_stacked_networks_leave_and_go_on(stacked, passes):
+    X, y = _data()
+    many = [_classifier(hidden_layer_sizes=(20,), max_iter=2 + i, warm_start=True) for i in (0, 1)]
+    for _ in range(2):
+        fit_many(many, X, y)
+    assert passes == [2, 2] * 2
+    for i, network in enumerate(many):
+        alone = clone(network).set_params(max_iter=2 + i)
+        alone.fit(X, y).fit(X, y)
+        np.testing.assert_allclose(alone.coefs_[0], network.coefs_[0], rtol=0, atol=1e-7)
 
 
 def test_without_shared_order_all_end_as_by_fit(passes):

@@ -12,7 +12,7 @@ import pytest
 
 import fastbp
 from fastbp.engine.plan import NetworkPlan
-from fastbp.engine.together import Together, joins, most_models
+from fastbp.engine.together import joined, joins, most_models
 from fastbp.optimizers import Optimizer
 from fastbp.parameters import Parameters
 
@@ -79,7 +79,7 @@ def _train(make, count, order, steps, epochs=2):
     """As many networks alone and together; both."""
     alone, together = ([make(seed) for seed in range(count)] for _ in range(2))
     numbers = [model.numbers(order, steps) for model in alone]
-    company = Together([model.plan for model in together])
+    company = joined([model.plan for model in together])
     for _ in range(epochs):
         for model, table in zip(alone, numbers, strict=True):
             model.plan.train(order, 0, steps, table)
@@ -151,7 +151,7 @@ def test_weights_of_rows_and_dropout_are_each_networks_own():
     numbers = [model.numbers(None, 6) for model in models]
     for model, table in zip(models, numbers, strict=True):
         model.plan.train(None, 0, 6, table)
-    Together([model.plan for model in others]).train(None, 0, 6, numbers, [0] * 3)
+    joined([model.plan for model in others]).train(None, 0, 6, numbers, [0] * 3)
     _assert_same_bits(models, others)
     assert not np.array_equal(models[0].plan.arrays[0], models[1].plan.arrays[0])
 
@@ -168,7 +168,7 @@ def test_a_network_that_overflows_leaves_the_others_alone():
         model.plan.arrays[0][:] = np.inf
     for model, table in zip(alone, numbers, strict=True):
         model.plan.train(None, 0, 4, table)
-    Together([model.plan for model in together]).train(None, 0, 4, numbers, [0] * 3)
+    joined([model.plan for model in together]).train(None, 0, 4, numbers, [0] * 3)
     assert np.isnan(together[1].plan.arrays[0]).any()
     _assert_same_bits([alone[0], alone[2]], [together[0], together[2]])
 
@@ -196,16 +196,16 @@ def test_networks_that_do_not_go_together_are_refused():
     first = plan((50, 3, 1))
     for other in (plan((50, 4, 1)), plan((50, 3, 1), batch=50), plan((50, 3, 1), other_rows)):
         with pytest.raises(ValueError, match="trained together must have the same"):
-            Together([first, other])
+            joined([first, other])
     wide = plan((50, 20, 1))
     assert not joins(wide)
     with pytest.raises(ValueError, match="trained together must have"):
-        Together([wide])
+        joined([wide])
 
 
 @pytest.mark.parametrize(("outputs", "expected"), [(1, 16), (3, 5), (16, 1)])
 def test_as_many_go_together_as_have_sixteen_outputs(outputs, expected):
     X = _rows(30, 20, "float32")
-    assert most_models(_Model(0, (20, outputs, 1), X, _OPTIMIZERS[0], "float32", 30).plan) == (
+    assert most_models(_Model(0, (20, outputs, 1), X, _OPTIMIZERS[0], "float32", 30).plan, 99) == (
         expected
     )

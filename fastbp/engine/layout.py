@@ -22,6 +22,7 @@ __all__ = [
     "Layout",
     "count_squares",
     "crew",
+    "gradient_bytes",
     "gradient_width",
     "lay_out",
     "multiply_adds",
@@ -147,7 +148,7 @@ def _scratch(choice: Choice, folds_bytes: bool) -> tuple[int, int, int, int, int
             ((2 if case.training else 1) + stored) * whole_lines(case.batch * n * case.itemsize)
             for n, stored in itertools.zip_longest(case.sizes[1:], case.slopes, fillvalue=False)
         )
-        gradient = _gradient_bytes(case)
+        gradient = gradient_bytes(case)
     return (
         whole_lines(shared), folded, whole_lines(private), gathered, together, activations,
         gradient,
@@ -178,7 +179,7 @@ def gradient_width(case: Case) -> int:
     return max(room // lanes * lanes, _LEAST_GRADIENT_WIDTH)
 
 
-def _gradient_bytes(case: Case) -> int:
+def gradient_bytes(case: Case) -> int:
     """Bytes for them, see `fastbp.kernels.wide.optimize`."""
     if not case.training or case.update is Update.DIRECT:
         return 0

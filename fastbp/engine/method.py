@@ -35,7 +35,7 @@ from fastbp.kernels.compile import machine
 from fastbp.kernels.linalg.row_ir import GROUP
 from fastbp.kernels.wide.sweep import MOST_ROWS as MOST_ROWS_OF_SWEEP
 
-__all__ = ["Case", "Choice", "Method", "choose", "narrow_group", "wide_group"]
+__all__ = ["Case", "Choice", "Method", "choose", "dense", "narrow_group", "wide_group"]
 
 _MOST_OUTPUTS = 16  # wider first layers are left to the matrix product, which packs X
 _MOST_PARAMETERS_ABOVE = 2048  # ... and so are networks that are not small above it
@@ -145,6 +145,11 @@ def choose(case: Case) -> Choice:
     few = case.batch <= MOST_ROWS_OF_SWEEP and not case.squares
     if few and (case.training or len(case.sizes) > 2):
         return Choice(case, Method.SWEEP, False, False, 1, 2 * case.batch)
+    return Choice(case, Method.DENSE, False, False)
+
+
+def dense(case: Case) -> Choice:
+    """Dense steps, whatever the table says; for a case that does not drop values of its input."""
     return Choice(case, Method.DENSE, False, False)
 
 

@@ -26,7 +26,7 @@ from fastbp.engine.layout import (
     tile_of,
 )
 from fastbp.engine.memory import address_of
-from fastbp.engine.method import Case, Choice, Method, choose
+from fastbp.engine.method import Case, Choice, Method, choose, dense
 from fastbp.engine.recipe import PLAIN, Recipe, Update
 from fastbp.engine.regions import called_regions, has_region, needs_of, region_of
 from fastbp.engine.words import (
@@ -110,6 +110,8 @@ class NetworkPlan:
         How to train, if not by plain gradient descent.
     rows : int, optional
         Rows of an epoch, if it is to go over fewer than X has: over those that ``order`` has.
+    is_dense : bool, default False
+        Whether steps are dense, whatever the table of methods says.
 
     Attributes
     ----------
@@ -144,8 +146,9 @@ class NetworkPlan:
         delays: bool = True,
         recipe: Recipe = PLAIN,
         rows: int | None = None,
+        is_dense: bool = False,
     ) -> None:
-        self.recipe = recipe
+        self.recipe, self._is_dense = recipe, is_dense
         self._delays = delays and recipe.is_constant and recipe.update is Update.DIRECT
         self.rows = len(X) if rows is None else rows
         self.batch_size = min(batch_size or FORWARD_ROWS, self.rows)
@@ -159,6 +162,7 @@ class NetworkPlan:
         self._squares = np.zeros(0)
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.
         self._data: tuple[Array, ...] = () if y is None else (X, y)
+        self._parameters = None if y is None else parameters
         self._data_layout = [*map(_layout, self._data)]
         self._training = y is not None
         self._made_for = () if self._training else _circumstances(X)
@@ -250,7 +254,7 @@ class NetworkPlan:
             self.batch_size, self.rows, self._training, self._delays, self.recipe.update,
             self._stored_slopes(), self.recipe.drops_input, self.recipe.squares,
         )  # fmt: skip
-        return choose(case)
+        return dense(case) if self._is_dense else choose(case)
 
     def _folding(self, X: Array) -> tuple[Array, Array] | None:
         """Scale and shift of X's columns, if the region needs any."""
@@ -363,6 +367,22 @@ class NetworkPlan:
         elif self._steps_differ:
             words[w.STEPS], words[w.STEP_ROW] = address_of(self.settings), 0
             self._steps_differ = False
+
+    def by_dense_steps(self) -> NetworkPlan:
+        """A plan to train the same arrays in dense steps; `take_totals` is for what it adds up."""
+        assert self._parameters is not None
+        X, y = self._data
+        return NetworkPlan(
+            self._parameters, X, y, batch_size=self.batch_size, delays=self._delays,
+            recipe=self.recipe, rows=self.rows, is_dense=True,
+        )  # fmt: skip
+
+    def take_totals(self, other: NetworkPlan) -> None:
+        """Add what another plan has added up, which begins anew."""
+        self.totals += other.totals
+        if self.recipe.squares:
+            self._squares[0] += other.squares
+        other.clear_totals()
 
     def forget_setting(self) -> None:
         """Have the next call place its memory anew: another one has used the words."""

@@ -1,11 +1,16 @@
 """Several networks that make their steps together, so that X is read once for all of them.
 
-Which ones can, see `joins`; how, see `fastbp.kernels.narrow.many`. Each has a plan of its own, as
-if it were trained alone, and gets the same bits.
+Which ones can, see `joins`. Each has a plan of its own, as if it were trained alone. First layers
+that are narrow together are passed over side by side (`fastbp.kernels.narrow.many`), and each
+network gets the bits that it gets alone. Others are stacked as one matrix product
+(`fastbp.kernels.wide.many`), and each gets the same to rounding.
 """
 
 from __future__ import annotations
 
+import math
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,24 +18,38 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.engine import memory, scratch, threads
-from fastbp.engine.layout import tile_of, whole_lines
+from fastbp.engine.layout import gradient_bytes, gradient_width, lay_out, tile_of, whole_lines
 from fastbp.engine.memory import address_of
-from fastbp.engine.method import Case, Method, choose
+from fastbp.engine.method import Case, Choice, Method, choose
 from fastbp.engine.plan import NetworkPlan
 from fastbp.engine.recipe import MOST_KEPT, Update
+from fastbp.engine.words import place_activations
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
-from fastbp.kernels.compile.jit import launch
+from fastbp.kernels.compile.jit import Region, launch
 from fastbp.kernels.compile.prepare import prepare
-from fastbp.kernels.narrow import many
+from fastbp.kernels.narrow import many as narrow
+from fastbp.kernels.wide import many as wide
 
-__all__ = ["MOST_OUTPUTS", "Together", "joins", "may_join", "most_models"]
+__all__ = ["Together", "joined", "joins", "may_join", "most_models"]
 
 Array = npt.NDArray[Any]
 
-MOST_OUTPUTS = 16
-"""Outputs of first layers that go through together. From there on two cores are bound by
-arithmetic: of 48 outputs, one pass and four took the same to 8 %, as much as times differed."""
+_MOST_SIDE_BY_SIDE = 16
+"""Outputs of narrow first layers that go through in one pass. From there on two cores are bound by
+arithmetic, of which a stack makes less work: 8 networks of 12288-3-2-1 took 48 ms an epoch on 4,096
+rows of floats in two passes, 42 stacked; 16 took 96 and 71. Of bytes, 34 and 41, 67 and 65: floats
+wait for memory, once more on the way back, where bytes lie in a cache."""
+
+_MOST_STACKED = 256
+"""Outputs of first layers that are stacked: a step passes over all their weights, and what is kept
+of them."""
+
+_LEAST_INPUTS_OF_STACK = 4096
+"""Fewer are packed, for each network by itself, in little of the time, and what is above the first
+layer counts: stacks of 16 networks of 1024-3-2-1 took 17 ms instead of 13. On two cores a stack of
+4 of 12288-100-10 took as long as these side by side, one thread each, 4 of 12288-32-10 4 % less, 4
+of 784-100-10 4 % more."""
 
 _BLOCK = 32  # rows of a block, whole tiles: 16 took 5 % longer, 100 of floats up to a tenth
 
@@ -45,82 +64,105 @@ def may_join(sizes: tuple[int, ...], X: Array, dtype: npt.DTypeLike, batch: int)
         sizes, np.dtype(dtype).itemsize, X.itemsize, X.dtype == np.uint8,
         X.strides[1] == X.itemsize, min(batch, n), n, True, False, Update.PARTS, squares=True,
     )  # fmt: skip
-    return choose(case).method is Method.NARROW_SHARDS
+    return _may_join(choose(case))
+
+
+def _may_join(choice: Choice) -> bool:
+    return choice.method is Method.NARROW_SHARDS or _may_stack(choice)
+
+
+def _may_stack(choice: Choice) -> bool:
+    """Whether networks are stacked, if they are not side by side."""
+    case = choice.case
+    n0, n1 = case.sizes[:2]
+    return (
+        choice.method in (Method.NARROW_SHARDS, Method.DENSE)
+        and case.update is Update.PARTS and not case.drops_input
+        and n0 >= _LEAST_INPUTS_OF_STACK and 2 * n1 <= _MOST_STACKED
+        and not (choice.is_narrow and case.is_bytes)
+    )  # fmt: skip
+
+
+def _are_stacked(choice: Choice, models: int) -> bool:
+    side_by_side = choice.is_narrow and models * choice.case.sizes[1] <= _MOST_SIDE_BY_SIDE
+    return not side_by_side and _may_stack(choice)
 
 
 def joins(plan: NetworkPlan) -> bool:
     """Whether a plan's steps can be made together with those of others.
 
-    Its first layer is narrow, it goes by shards of rows, and X is read as it is.
+    X is read as it is; and the first layer is narrow, and goes by shards of rows, or it can be
+    stacked: steps are dense, a gradient is computed some columns at a time, and there are so many
+    columns that reading X is a good part of the work.
     """
-    return plan.method is Method.NARROW_SHARDS and not plan.words[w.SCALE]
+    return _may_join(plan.choice) and not plan.words[w.SCALE]
 
 
-def most_models(plan: NetworkPlan) -> int:
-    """How many networks like that of a plan go through together."""
-    return max(1, MOST_OUTPUTS // plan.sizes[1])
+def most_models(plan: NetworkPlan, models: int) -> int:
+    """How many of so many networks like that of a plan go through together."""
+    stacked = _are_stacked(plan.choice, models)
+    most = _MOST_STACKED if stacked else _MOST_SIDE_BY_SIDE
+    return max(1, most // plan.sizes[1])
 
 
-class Together:
-    """Plans whose steps are made together.
-
-    Parameters
-    ----------
-    plans : sequence of NetworkPlan
-        One at least, all of the same sizes, dtype, batches and X; `joins` holds for each.
-
-    Attributes
-    ----------
-    plans : list of NetworkPlan
-    steps_at_once : int
-        How many steps one call had better make, at first.
+def joined(plans: Sequence[NetworkPlan]) -> Together:
+    """Plans whose steps are made together: all of the same sizes, dtype, batches and X.
 
     Raises
     ------
     ValueError
         If they do not go together.
     """
+    first = plans[0]
+    for plan in plans:
+        if not joins(plan) or plan.likeness != first.likeness:
+            raise ValueError(
+                "networks that are trained together must have the same sizes, dtype, rows and"
+                " batches, a narrow first layer or dense steps, and no preprocessing; got"
+                f" {plan.likeness} and {first.likeness}"
+            )
+    return (_Stacked if _are_stacked(first.choice, len(plans)) else _SideBySide)(plans)
+
+
+class Together(ABC):
+    """Plans whose steps are made together, see `joined`.
+
+    Attributes
+    ----------
+    plans : list of NetworkPlan
+    made : int
+        Steps that the last call of `train` has made, if it was interrupted too.
+    """
 
     def __init__(self, plans: Sequence[NetworkPlan]) -> None:
-        self.plans = [*plans]
-        first = self.plans[0]
-        for plan in self.plans:
-            if not joins(plan) or plan.likeness != first.likeness:
-                raise ValueError(
-                    "networks that are trained together must have the same sizes, dtype, rows and"
-                    f" batches, a narrow first layer and no preprocessing; got {plan.likeness} and"
-                    f" {first.likeness}"
-                )
-        n1, n0 = first.sizes[1], first.sizes[0]
-        models, dtype = len(self.plans), first.dtype
-        self._stack = memory.empty((models * n1, n0), dtype)
-        self.steps_at_once = max(1, first.steps_at_once // models)
-        self._region = many.regions[dtype.name]
-        prepare(self._region, ahead=[launch])
-        self._lay_out()
+        self.plans, self.made = [*plans], 0
+        first, models = self.plans[0], len(self.plans)
+        self._outputs, inputs = models * first.sizes[1], first.sizes[0]
+        self._stack = memory.empty((self._outputs, inputs), first.dtype)
+        self._lanes = machine.tiles(first.dtype.itemsize).lanes
+        self._steps_at_once = max(1, first.steps_at_once // models)
+        self.words = np.zeros(self._count_words(models), np.int64)
+        self.words[: w.LAYER] = first.words[: w.LAYER]
+        self.words[w.LAYERS] = 1
+        self.words[w.LAYER + w.WEIGHT] = address_of(self._stack)
+        self.words[w.LAYER + w.OUTPUTS], self.words[w.LAYER + w.INPUTS] = self._outputs, inputs
+        self._region = self._lay_out([address_of(plan.words) for plan in self.plans])
 
-    def _lay_out(self) -> None:
-        """Write the words of the stack."""
-        first = self.plans[0]
-        sizes, models = first.sizes, len(self.plans)
-        lanes, itemsize = machine.tiles(first.dtype.itemsize).lanes, first.dtype.itemsize
-        words = np.zeros(many.many_words(models), np.int64)
-        words[: w.LAYER] = first.words[: w.LAYER]
-        words[w.LAYERS] = 1
-        words[w.LAYER + w.WEIGHT] = address_of(self._stack)
-        words[w.LAYER + w.OUTPUTS], words[w.LAYER + w.INPUTS] = models * sizes[1], sizes[0]
-        tile, _ = tile_of(first.choice, 1)
-        words[w.TILE] = tile
-        words[many.MODELS] = models
-        words[many.BLOCK] = _BLOCK
-        words[many.MODEL_PLANS :] = [address_of(plan.words) for plan in self.plans]
-        at, private = many.block_bytes(sizes, lanes, itemsize, MOST_KEPT, models, _BLOCK)
-        words[many.BLOCK_AT] = at
-        self.words = words
-        self._private = whole_lines(private)
-        self._shared = whole_lines(
-            many.stack_bytes(sizes, lanes, itemsize, first.batch_size, models)
-        )
+    @abstractmethod
+    def _count_words(self, models: int) -> int:
+        """How many words the plan of so many networks has."""
+
+    @abstractmethod
+    def _lay_out(self, plans: list[int]) -> Region:
+        """Write the words of the stack, networks having theirs at such addresses; its region."""
+
+    @abstractmethod
+    def _nbytes(self, workers: int) -> int:
+        """Bytes of scratch memory."""
+
+    @abstractmethod
+    def _place(self, base: int, workers: int) -> None:
+        """Write where the stack and the networks have what in scratch memory."""
 
     def train(
         self,
@@ -129,34 +171,60 @@ class Together:
         last: int,
         numbers: Sequence[Array | None],
         number: Sequence[int],
+        seconds: float = math.inf,
     ) -> None:
         """Make steps ``first`` ... ``last`` - 1 of an epoch with each network.
 
-        As `NetworkPlan.train`, with ``numbers`` and a ``number`` for each of the plans.
+        As `NetworkPlan.train`, with ``numbers`` and a ``number`` for each of the plans. A call of
+        compiled code takes about so many ``seconds`` at the most: signals wait for its end.
         """
+        self.made = 0
         n1 = self.plans[0].sizes[1]
         for i, plan in enumerate(self.plans):
-            plan.tell(order, first, last, numbers[i], number[i])
             self._stack[i * n1 : (i + 1) * n1] = plan.arrays[0]
-        self.words[w.ORDER] = self.plans[0].words[w.ORDER]
-        self.words[w.FIRST], self.words[w.LAST] = first, last
         try:
-            self._run()
+            while self.made < last - first:
+                steps = last - first - self.made
+                if seconds < math.inf:
+                    steps = min(steps, self._steps_at_once)
+                self._tell(order, first + self.made, steps, numbers, number)
+                start = time.perf_counter()
+                try:
+                    self._run()
+                finally:  # a signal is seen when the steps have been made
+                    self.made += steps
+                fitting = seconds * steps / max(time.perf_counter() - start, 1e-9)
+                self._steps_at_once = max(1, int(min(4 * self._steps_at_once, fitting)))
         finally:
             self._take_apart()
+
+    def _tell(
+        self,
+        order: Array | None,
+        first: int,
+        steps: int,
+        numbers: Sequence[Array | None],
+        number: Sequence[int],
+    ) -> None:
+        made = self.made
+        for plan, table, at in zip(self.plans, numbers, number, strict=True):
+            some = None if table is None else table[made : made + steps]
+            plan.tell(order, first, first + steps, some, at + made)
+        self.words[w.ORDER] = self.plans[0].words[w.ORDER]
+        self.words[w.FIRST], self.words[w.LAST] = first, first + steps
 
     def _run(self) -> None:
         n1, start = self.plans[0].sizes[1], address_of(self._stack)
         space = scratch.borrow()
         try:
             workers = threads.get_num_threads()
-            base = space.address(self._shared + workers * self._private)
+            base = space.address(self._nbytes(workers))
             for words in (self.words, *(plan.words for plan in self.plans)):
                 words[w.OPERATION] = w.TRAIN
-                words[w.SHARED], words[w.PRIVATE] = base, base + self._shared
-                words[w.PRIVATE_STEP], words[w.WORKERS] = self._private, workers
             for i, plan in enumerate(self.plans):
                 plan.words[w.LAYER + w.WEIGHT] = start + i * n1 * self._stack.strides[0]
+            self.words[w.WORKERS] = workers
+            self._place(base, workers)
             self.words[w.TEAM] = space.new_team()
             threads.run(self._region, address_of(self.words), workers)
         finally:
@@ -177,3 +245,104 @@ class Together:
                 interrupt = error
         if interrupt is not None:
             raise interrupt
+
+
+class _SideBySide(Together):
+    """Networks whose first layers are narrow together."""
+
+    def _count_words(self, models: int) -> int:
+        return narrow.many_words(models)
+
+    def _lay_out(self, plans: list[int]) -> Region:
+        first, models, words = self.plans[0], len(plans), self.words
+        itemsize = first.dtype.itemsize
+        words[w.TILE], _ = tile_of(first.choice, 1)
+        words[narrow.MODELS] = models
+        words[narrow.BLOCK] = _BLOCK
+        words[narrow.MODEL_PLANS :] = plans
+        at, private = narrow.block_bytes(
+            first.sizes, self._lanes, itemsize, MOST_KEPT, models, _BLOCK
+        )
+        words[narrow.BLOCK_AT] = at
+        self._private = whole_lines(private)
+        self._shared = whole_lines(
+            narrow.stack_bytes(first.sizes, self._lanes, itemsize, first.batch_size, models)
+        )
+        region = narrow.regions[first.dtype.name]
+        prepare(region, ahead=[launch])
+        return region
+
+    def _nbytes(self, workers: int) -> int:
+        return self._shared + workers * self._private
+
+    def _place(self, base: int, workers: int) -> None:
+        for words in (self.words, *(plan.words for plan in self.plans)):
+            words[w.SHARED], words[w.PRIVATE] = base, base + self._shared
+            words[w.PRIVATE_STEP], words[w.WORKERS] = self._private, workers
+
+
+class _Stacked(Together):
+    """Networks that make dense steps, whatever they do alone."""
+
+    def __init__(self, plans: Sequence[NetworkPlan]) -> None:
+        alone = [plan.by_dense_steps() if plan.choice.is_narrow else plan for plan in plans]
+        super().__init__(alone)
+        self._given = [*plans]
+
+    def train(
+        self,
+        order: Array | None,
+        first: int,
+        last: int,
+        numbers: Sequence[Array | None],
+        number: Sequence[int],
+        seconds: float = math.inf,
+    ) -> None:
+        """Make steps, and let the plans that were given have what they add up."""
+        try:
+            super().train(order, first, last, numbers, number, seconds)
+        finally:
+            for given, plan in zip(self._given, self.plans, strict=True):
+                if given is not plan:
+                    given.take_totals(plan)
+
+    def _count_words(self, models: int) -> int:
+        return wide.many_words(models)
+
+    def _lay_out(self, plans: list[int]) -> Region:
+        first, words = self.plans[0], self.words
+        self._layout = lay_out(first.choice, 1, folds_bytes=False)
+        self._own_at = whole_lines(self._layout.private)
+        self._private = self._own_at + whole_lines(wide.own_bytes(self._layout.shared))
+        case = first.choice.case
+        self._stacked = case._replace(sizes=(case.sizes[0], self._outputs))
+        self._of_batch = whole_lines(case.batch * self._outputs * case.itemsize)
+        self._of_model = whole_lines(self._layout.activations + self._layout.gradient)
+        words[wide.MODELS], words[wide.OWN_AT] = len(plans), self._own_at
+        words[wide.MODEL_PLANS :] = plans
+        words[w.GRADIENT_WIDTH] = gradient_width(self._stacked)
+        region, update = (found[first.dtype.name] for found in (wide.regions, wide.updates))
+        prepare(region, update, ahead=[launch])
+        words[wide.UPDATE_MODELS] = update.address
+        return region
+
+    def _nbytes(self, workers: int) -> int:
+        of_stack = self._layout.shared + 2 * self._of_batch
+        of_stack += whole_lines(gradient_bytes(self._stacked))
+        return of_stack + workers * self._private + len(self.plans) * self._of_model
+
+    def _place(self, base: int, workers: int) -> None:
+        words, at = self.words, base
+        words[w.SHARED] = at
+        at += self._layout.shared
+        words[w.PRIVATE], words[w.PRIVATE_STEP] = at, self._private
+        at += workers * self._private
+        words[w.LAYER + w.ACTIVATION], words[w.LAYER + w.DELTA] = at, at + self._of_batch
+        words[w.GRADIENT] = at + 2 * self._of_batch
+        at = words[w.GRADIENT] + whole_lines(gradient_bytes(self._stacked))
+        for plan in self.plans:
+            plan.words[w.WORKERS] = 1
+            # Activations lie behind the memory of threads; that is told where the work is done.
+            plan.words[w.PRIVATE] = at - self._layout.private * self._layout.workers
+            place_activations(plan.words, plan.choice.case, self._layout)
+            at += self._of_model

@@ -12,7 +12,6 @@ fit that ends leaves the company.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastbp.engine.plan import NetworkPlan
-from fastbp.engine.together import Together, joins, most_models
+from fastbp.engine.together import Together, joined, joins, most_models
 from fastbp.estimators.rows import SECONDS_BETWEEN_SIGNALS, DenseRows, Rows
 
 __all__ = ["LONGEST_WAIT", "Company", "Seat", "Stopped", "random_numbers", "seated", "sit_down"]
@@ -240,7 +239,7 @@ class Company:
                 _make_alone(epochs[members[0]])
                 continue
             if members not in self._together:
-                self._together[members] = Together([epochs[m].rows.plan for m in members])
+                self._together[members] = joined([epochs[m].rows.plan for m in members])
             _make_together(self._together[members], [epochs[m] for m in members])
 
 
@@ -255,7 +254,7 @@ def _passes(epochs: dict[int, _Epoch]) -> Iterator[tuple[int, ...]]:
         else:
             groups.append([member])
     for group in groups:
-        most = most_models(epochs[group[0]].rows.plan)
+        most = most_models(epochs[group[0]].rows.plan, len(group))
         count = -(-len(group) // most)
         for i in range(count):  # of about the same size
             yield tuple(group[i * len(group) // count : (i + 1) * len(group) // count])
@@ -277,27 +276,18 @@ def _make_alone(epoch: _Epoch) -> None:
     epoch.rows.train(epoch.order, epoch.numbers, epoch.number, epoch.first)
 
 
-def _make_together(together: Together, epochs: list[_Epoch]) -> None:
-    """Make the steps of several members, a tenth of a second at a time."""
+def _make_together(group: Together, epochs: list[_Epoch]) -> None:
+    """Make the steps of several members."""
     one = epochs[0]
-    count = len(one.numbers)
-    done = 0
-    while done < count:
-        last = min(count, done + together.steps_at_once)
-        steps = last - done
-        start = time.perf_counter()
-        try:
-            together.train(
-                one.order,
-                one.first + done,
-                one.first + last,
-                [epoch.numbers[done:last] for epoch in epochs],
-                [epoch.number + done for epoch in epochs],
-            )
-        finally:  # a signal is seen when the steps have been made
-            done = last
-            for epoch in epochs:
-                epoch.rows.made = done
-        spent = time.perf_counter() - start
-        fitting = int(steps * SECONDS_BETWEEN_SIGNALS / max(spent, 1e-9))
-        together.steps_at_once = max(1, min(4 * together.steps_at_once, fitting))
+    try:
+        group.train(
+            one.order,
+            one.first,
+            one.first + len(one.numbers),
+            [epoch.numbers for epoch in epochs],
+            [epoch.number for epoch in epochs],
+            SECONDS_BETWEEN_SIGNALS,
+        )
+    finally:
+        for epoch in epochs:
+            epoch.rows.made = group.made

@@ -30,10 +30,12 @@ def fit_many(
 ) -> list[BaseMLP]:
     """Fit many networks to the same data, sooner than one after the other.
 
-    Networks whose first layer is narrow (at most 16 units, and 2,048 parameters above it) are
-    trained together if they have the same layer sizes and batches: X is read once for as many as
-    have 16 units in their first layers. All others are trained side by side, each in a thread of
-    its own; with fewer networks than cores, each gets its share of the threads.
+    Networks with the same layer sizes and batches are trained together where that pays, and X is
+    read once for all of them: those whose first layer is narrow (at most 16 units, and 2,048
+    parameters above it), as many at a time as have 16 units in their first layers; and, from 4,096
+    columns of X on, those of up to 128 units, as many as have 256, whose first layers are stacked
+    as one matrix product. All others are trained side by side, each in a thread of its own; with
+    fewer networks than cores, each gets its share of the threads.
 
     Parameters
     ----------
@@ -73,12 +75,15 @@ def fit_many(
     -----
     Each network ends with the weights, to the bit, that its own ``fit`` gives it, on any number of
     threads; in shared order, that ``fit`` gives it which goes over the rows in this order, which is
-    the plain ``fit`` for the first network, and for all of the same integer `random_state`.
+    the plain ``fit`` for the first network, and for all of the same integer `random_state`. Where
+    first layers are stacked, the weights are the same to rounding: if X has 4,096 columns or more,
+    and first layers more than 16 units together (of uint8, more than 16 each).
 
     Networks are not trained together, but side by side, with ``solver="lbfgs"``, with
-    `early_stopping`, whose rows for training are each network's own, where X is sparse or less than
-    8 MiB, and where `random_state` is an instance of RandomState. Those that have one such instance
-    in common are trained one after the other.
+    `early_stopping`, whose rows for training are each network's own, with dropout of the input,
+    where X is sparse or less than 8 MiB, where neither optimizer nor penalty needs a gradient
+    (``solver="sgd"`` without momentum and `alpha`), and where `random_state` is an instance of
+    RandomState. Those that have one such instance in common are trained one after the other.
 
     Ctrl-C ends all trainings at the end of an epoch.
 

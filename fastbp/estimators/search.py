@@ -51,7 +51,8 @@ class MLPSearchCV(GridSearchCV):
 
     `sklearn.model_selection.GridSearchCV` for fastbp's estimators, with the same parameters,
     attributes and results. The trainings of all points and folds are those of `fit_many`: in one
-    process, networks with narrow first layers together, others side by side.
+    process, networks that may read X together so, and others side by side. Results are the same to
+    the bit unless first layers are stacked, as `fit_many` tells.
 
     Parameters
     ----------

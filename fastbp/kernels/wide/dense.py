@@ -31,7 +31,15 @@ from fastbp.kernels.simd.vectors import lanes_of, load_part, pointer, splat, sto
 from fastbp.kernels.threads.team import next_task
 from fastbp.kernels.wide.functions import backward_strip, forward_strip, is_called
 
-__all__ = ["COLUMNS_OF_TASK", "backward", "column_sums", "forward", "input_of", "update"]
+__all__ = [
+    "COLUMNS_OF_TASK",
+    "backward",
+    "column_sums",
+    "forward",
+    "forward_call",
+    "input_of",
+    "update",
+]
 
 COLUMNS_OF_TASK = 256  # columns of delta that one task sums
 
@@ -46,6 +54,16 @@ def input_of(plan, layer, x, dtype):
 
 
 @jit
+def forward_call(function, z, bias, rows, outputs):
+    """The kind of epilogue that makes z (rows, outputs) the activations; the Call, if it is one."""
+    kind = int64(BIAS_SIGMOID) if function.code == SIGMOID else int64(BIAS)
+    if is_called(function):
+        kind = int64(CALL)
+    strip = forward_strip(function, z, bias, rows, outputs)
+    return kind, Call(function.region, int64(FORWARD), strip)
+
+
+@jit
 def forward(z, x, weight, bias, shape, function, space, phase, dtype):
     """Forward: z <- g(x weight^T + bias), g being the `LayerFunction`.
 
@@ -53,13 +71,8 @@ def forward(z, x, weight, bias, shape, function, space, phase, dtype):
     of x, the outputs and the inputs.
     """
     rows, outputs, inputs = shape
-    kind, told = int64(BIAS), bias
-    if is_called(function):
-        strip = forward_strip(function, z, bias, rows, outputs)
-        kind = int64(CALL)
-        told = pointer(words_of(Call(function.region, int64(FORWARD), strip)), dtype)
-    elif function.code == SIGMOID:
-        kind = int64(BIAS_SIGMOID)
+    kind, call = forward_call(function, z, bias, rows, outputs)
+    told = pointer(words_of(call), dtype) if kind == CALL else bias
     product = Product(
         z, outputs, rows, outputs, inputs, x, matrix(weight, int64(1), inputs, dtype),
         dtype(1), dtype(0), Epilogue(kind, told, z, outputs), whole(),

@@ -41,7 +41,14 @@ from fastbp.kernels.threads.context import Phase, workspace
 from fastbp.kernels.threads.team import next_task
 from fastbp.kernels.wide.dense import COLUMNS_OF_TASK, column_sums, input_of
 
-__all__ = ["count_squares", "optimize_layers", "regions", "strip_of_biases", "strip_of_weights"]
+__all__ = [
+    "count_squares",
+    "optimize_layers",
+    "regions",
+    "strip_of_biases",
+    "strip_of_weights",
+    "update_biases",
+]
 
 _MOST_SUMS = 1024  # of squares, of a layer
 _LEAST_SQUARES = 4096  # that are added up at a time
@@ -90,8 +97,8 @@ def _sum_delta(target, plan, layer, rows, first, last, dtype):
 
 
 @jit
-def _update_biases(plan, layer, rows, step, space, phase, dtype):
-    """The layer's b, by the column sums of its delta."""
+def update_biases(plan, layer, rows, step, space, phase, dtype):
+    """Update a layer's b, by the column sums of its delta."""
     outputs = layer_word(plan, layer, w.OUTPUTS)
     gradient, zero = space.private, int64(0)
     biases = strip_of_biases(plan, layer, words_of(numbers_of(plan, step, False, 1.0)))
@@ -116,7 +123,7 @@ def _update_in_parts(plan, layer, x, rows, step, space, phase, dtype):
     """Update a layer's W and b, some columns of W at a time; ``x`` is its input, an Operand."""
     zero, lanes = int64(0), lanes_of(dtype)
     outputs, inputs = layer_word(plan, layer, w.OUTPUTS), layer_word(plan, layer, w.INPUTS)
-    phase = _update_biases(plan, layer, rows, step, space, phase, dtype)
+    phase = update_biases(plan, layer, rows, step, space, phase, dtype)
     gradient = pointer(plan[w.GRADIENT], dtype)
     delta = matrix(layer_word(plan, layer, w.DELTA), int64(1), outputs, dtype)
     weights = strip_of_weights(plan, layer, words_of(numbers_of(plan, step, True, 1.0)))
