@@ -45,7 +45,7 @@ def joint_work(models: int, together: int, itemsize: int) -> tuple[int, int]:
 
 def predict(models: int, itemsize: int, flops: float, bandwidth: float) -> str:
     """What the model says of a machine: one after the other, and together."""
-    operations, _ = joint_work(models, together, itemsize)
+    operations, _ = joint_work(models, models, itemsize)
     alone, joint = (
         max(operations / flops, joint_work(models, at_once, itemsize)[1] / bandwidth)
         for at_once in (1, models)
