@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.engine.evaluation import evaluate
 from fastbp.engine.inputs import as_input
-from fastbp.engine.plan import evaluate
 from fastbp.evaluation import l2_penalty, mean_loss, metric, output_of
 from fastbp.files import AnyPath
 from fastbp.finite import holds_nan, nan_error

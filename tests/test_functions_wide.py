@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastbp.engine import layout, method
-from fastbp.engine.plan import evaluate
+from fastbp.engine.evaluation import evaluate
 from fastbp.kernels.functions.activations import ACTIVATION_CODES
 from fastbp.kernels.functions.losses import LOSS_CODES
 from tests import oracle, rules

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastbp.kernels.linalg.operand import DTYPE_CODES
 
-__all__ = ["CODES", "NAMES", "as_array", "as_input", "check_width", "quietly"]
+__all__ = ["CODES", "NAMES", "as_array", "as_input", "check_outputs", "check_width", "quietly"]
 
 Array = npt.NDArray[Any]
 
@@ -126,3 +126,11 @@ def check_width(X: Array, n_features: int) -> None:
     """That the matrix X has as many columns as there are features."""
     if X.shape[1] != n_features:
         raise ValueError(f"X has {X.shape[1]} features, but the network expects {n_features}")
+
+
+def check_outputs(y: Array, n_outputs: int, dtype: np.dtype[Any]) -> None:
+    """A network may have changed since its targets were checked."""
+    if y.shape[1] != n_outputs:
+        raise ValueError(f"y has {y.shape[1]} outputs, but the network has {n_outputs}")
+    if y.dtype != dtype:
+        raise ValueError(f"the network's dtype must stay {y.dtype} while fit runs, got {dtype}")

@@ -6,7 +6,6 @@ scratch memory that follows, and keeps every array that the plan points to alive
 
 from __future__ import annotations
 
-import operator
 import threading
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from fastbp.backup import Backup
 from fastbp.engine import scratch, threads
 from fastbp.engine.apart import check_apart
-from fastbp.engine.inputs import CODES, NAMES, check_width
+from fastbp.engine.inputs import CODES, check_outputs, check_width
 from fastbp.engine.layout import (
     FORWARD_ROWS,
     count_squares,
@@ -27,8 +26,9 @@ from fastbp.engine.layout import (
 )
 from fastbp.engine.memory import address_of
 from fastbp.engine.method import Case, Choice, Method, choose, dense
+from fastbp.engine.parts import Parts
 from fastbp.engine.recipe import PLAIN, Recipe, Update
-from fastbp.engine.regions import called_regions, has_region, needs_of, region_of
+from fastbp.engine.regions import folding_read, found_regions
 from fastbp.engine.words import (
     fill_layers,
     fill_recipe,
@@ -38,21 +38,14 @@ from fastbp.engine.words import (
 )
 from fastbp.kernels import plan as w
 from fastbp.kernels.compile import machine
-from fastbp.kernels.compile.jit import Region, launch
-from fastbp.kernels.compile.prepare import prepare
-from fastbp.kernels.functions.activations import (
-    ACTIVATION_CODES,
-)
 from fastbp.kernels.functions.losses import LOSS_CODES
-from fastbp.parameters import Parameters, check_parameters, folding_of
-from fastbp.preprocessing import dtype_of_folding
+from fastbp.parameters import Parameters
 from fastbp.roofline import TrainingStep
 
-__all__ = ["NetworkPlan", "evaluate"]
+__all__ = ["NetworkPlan"]
 
 Array = npt.NDArray[Any]
 
-_FEW_ROWS = 256  # whose evaluation takes so little time that making the plan counts
 _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time: some 0.1 ms
 # A step may be abandoned for a signal only if there is a copy of the parameters: from so many rows
 # on, of which a step takes a hundred times as long as the copy, and up to so many bytes, so that
@@ -60,32 +53,15 @@ _BRIEF_WORK = 1 << 23  # up to which starting threads is a good part of the time
 _LEAST_LONG_BATCH = 512
 _MOST_COPIED = 32 << 20
 _BYTES = CODES[np.dtype(np.uint8)]
-# Per method and types: the region, and the words of a plan that have addresses of others.
-_found: dict[tuple[Any, ...], tuple[Region, list[tuple[int, int]]]] = {}
 
 
 def _layout(array: Array) -> tuple[Any, ...]:
     return address_of(array), array.shape, array.strides, array.dtype
 
 
-def _check_outputs(y: Array, n_outputs: int, dtype: np.dtype[Any]) -> None:
-    """A network may have changed since its targets were checked."""
-    if y.shape[1] != n_outputs:
-        raise ValueError(f"y has {y.shape[1]} outputs, but the network has {n_outputs}")
-    if y.dtype != dtype:
-        raise ValueError(f"the network's dtype must stay {y.dtype} while fit runs, got {dtype}")
-
-
 def _circumstances(X: Array) -> tuple[Any, ...]:
     """What a plan depends on besides the network, but for the address of X."""
     return threading.get_ident(), threads.get_num_threads(), X.shape, X.strides, X.dtype
-
-
-def _same(one: tuple[Array, ...] | None, other: tuple[Array, ...] | None) -> bool:
-    """Whether two foldings are the same in every value."""
-    if one is None or other is None:
-        return one is other
-    return all(map(np.array_equal, one, other))
 
 
 class NetworkPlan:
@@ -170,22 +146,13 @@ class NetworkPlan:
 
     def _make(self, parameters: Parameters, X: Array, y: Array | None) -> None:
         """Write the words for what the network is made of now."""
-        sizes, dtype = parameters.layer_sizes, parameters.dtype
-        arrays = check_parameters(
-            parameters.weights, parameters.biases, sizes, dtype, in_place=self._training
-        )
-        addresses = [*map(address_of, arrays)]
+        parts = Parts(parameters, X.dtype, in_place=self._training)
+        sizes = parts.sizes
         check_width(X, sizes[0])  # the network may have changed since `as_input`
         if y is not None:
-            _check_outputs(y, sizes[-1], dtype)
-            check_apart(arrays, addresses, X, y)
-        self._x_dtype = X.dtype
-        self._preprocessing = folding_of(parameters, X.dtype)
-        self._one_scale = isinstance(parameters.input_scale, float)
-        self._sizes, self._dtype = sizes, dtype
-        self._arrays, self._addresses = arrays, addresses
-        self._names = parameters.layer_activations, parameters.loss_function
-        self._functions = [ACTIVATION_CODES[name] for name in self._names[0]]
+            check_outputs(y, sizes[-1], parts.dtype)
+            check_apart(parts.arrays, parts.addresses, X, y)
+        self._x_dtype, self._parts = X.dtype, parts
         choice = self._choice = self._choose(X)
         self.method, self.group, self._narrow = choice.method, choice.group, choice.is_narrow
         words = [0] * w.plan_words(len(sizes) - 1)  # a list is filled several times faster
@@ -196,24 +163,29 @@ class NetworkPlan:
         words[w.X_ROW] = row // X.itemsize
         words[w.X_COLUMN] = column // X.itemsize if X.shape[1] > 1 else 1
         words[w.SETTINGS] = words[w.STEPS] = address_of(self.settings)
-        words[w.LOSS_FUNCTION] = LOSS_CODES[parameters.loss_function]
+        words[w.LOSS_FUNCTION] = LOSS_CODES[parts.loss]
         fill_recipe(words, self.recipe)
         if self.recipe.squares:
             self._squares = np.append(self.squares, np.zeros(count_squares(choice)))
             words[w.SQUARES] = address_of(self._squares) + self._squares.itemsize
         if y is not None:
             words[w.Y] = address_of(y)
-        folding = self._folding_of_x = self._folding(X)  # kept alive
+        folding = self._folding = folding_read(choice, X.dtype, parts)  # kept alive
         if folding is not None:
             words[w.SCALE], words[w.SHIFT] = (address_of(part) for part in folding)
-            words[w.ONE_SCALE] = int(self._one_scale)
+            words[w.ONE_SCALE] = int(parts.one_scale)
         words[w.GROUP] = self.group
-        fill_layers(words, choice.case, self._functions, self.recipe, addresses)
+        fill_layers(words, choice.case, parts.functions, self.recipe, parts.addresses)
         self.words = np.array(words, np.int64)
         self._address = address_of(self.words)
         folds_bytes = choice.case.is_bytes and folding is not None
         self._layout = lay_out(choice, threads.get_num_threads(), folds_bytes=folds_bytes)
-        self._find_regions(X.dtype, folded=folding is not None)
+        self._region, addresses = found_regions(
+            choice, X.dtype, parts, self.recipe,
+            folded=folding is not None, launches=self._layout.workers > 1,
+        )  # fmt: skip
+        for word, address in addresses:
+            self.words[word] = address
         self.steps_at_once = self._layout.steps_at_once
         self._bytes = self._layout.nbytes
         self._prepared: tuple[int, ...] = ()
@@ -230,47 +202,17 @@ class NetworkPlan:
         """Whether a call of `train` that a signal ends is undone, or all of its steps are made."""
         return self._long_steps
 
-    def _find_regions(self, data: np.dtype[Any], *, folded: bool) -> None:
-        """Have the regions compiled that are needed, and write their addresses."""
-        needs = needs_of(self._functions, self._names[1], self.recipe, training=self._training)
-        key = self.method, self._training, self._dtype, data, folded, needs
-        found = _found.get(key)
-        if found is None:
-            region = region_of(self._choice, self._dtype.name)
-            called = called_regions(
-                self._choice, self._dtype.name, data.name, folded=folded, needs=needs
-            )
-            launches = self._layout.workers > 1
-            prepare(region, *called.values(), ahead=[launch] if launches else [])
-            found = _found[key] = region, [(word, one.address) for word, one in called.items()]
-        self._region, addresses = found
-        for word, address in addresses:
-            self.words[word] = address
-
     def _choose(self, X: Array) -> Choice:
         contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
+        slopes: tuple[bool, ...] = ()
+        if self._training:
+            slopes = stored_slopes(self._parts.activations, self.recipe.dropout)
         case = Case(
-            self._sizes, self._dtype.itemsize, X.itemsize, CODES[X.dtype] == _BYTES, contiguous,
+            self.sizes, self.dtype.itemsize, X.itemsize, CODES[X.dtype] == _BYTES, contiguous,
             self.batch_size, self.rows, self._training, self._delays, self.recipe.update,
-            self._stored_slopes(), self.recipe.drops_input, self.recipe.squares,
+            slopes, self.recipe.drops_input, self.recipe.squares,
         )  # fmt: skip
         return dense(case) if self._is_dense else choose(case)
-
-    def _folding(self, X: Array) -> tuple[Array, Array] | None:
-        """Scale and shift of X's columns, if the region needs any."""
-        folding = self._preprocessing
-        if (
-            folding is None
-            and self._narrow
-            and not has_region(NAMES[self._dtype], NAMES[X.dtype], folded=False)
-        ):
-            ones = np.ones(self._sizes[0], dtype_of_folding(self._dtype, X.dtype))
-            folding = ones, 0 * ones
-        return folding
-
-    def _stored_slopes(self) -> tuple[bool, ...]:
-        """Of which layers slopes are stored, as they do not follow from the activations."""
-        return stored_slopes(self._names[0], self.recipe.dropout) if self._training else ()
 
     def _run(self, operation: int, steps: int = 1, *, long: bool = False) -> None:
         space = scratch.borrow()
@@ -311,7 +253,7 @@ class NetworkPlan:
     @property
     def _trained(self) -> list[Array]:
         """All that a step changes: the parameters, and what the optimizer keeps of them."""
-        return [*self._arrays, *(array for kept in self.recipe.state for array in kept)]
+        return [*self.arrays, *(array for kept in self.recipe.state for array in kept)]
 
     @property
     def squares(self) -> float:
@@ -391,12 +333,12 @@ class NetworkPlan:
     @property
     def sizes(self) -> tuple[int, ...]:
         """Of the layers."""
-        return self._sizes
+        return self._parts.sizes
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the network."""
-        return self._dtype
+        return self._parts.dtype
 
     @property
     def choice(self) -> Choice:
@@ -406,14 +348,14 @@ class NetworkPlan:
     @property
     def arrays(self) -> list[Array]:
         """The weights and then the biases."""
-        return self._arrays
+        return self._parts.arrays
 
     @property
     def likeness(self) -> tuple[Any, ...]:
         """What plans have in common that can make their steps together."""
         case, x = self._choice.case, self.words
         at = int(x[w.X]), int(x[w.X_ROW]), self.rows
-        return self.method, case.sizes, self._dtype, case.batch, case.update, self._x_dtype, at
+        return self.method, case.sizes, self.dtype, case.batch, case.update, self._x_dtype, at
 
     @property
     def workers(self) -> int:
@@ -424,13 +366,13 @@ class NetworkPlan:
     def step(self) -> TrainingStep:
         """What operations and bytes of a step of training follow from."""
         return TrainingStep(
-            self._sizes, self._x_dtype.itemsize, machine.CACHES.l2 * self.workers,
-            self._dtype.itemsize, self.group, len(self.recipe.state),
+            self.sizes, self._x_dtype.itemsize, machine.CACHES.l2 * self.workers,
+            self.dtype.itemsize, self.group, len(self.recipe.state),
         )  # fmt: skip
 
     def forward(self, *, sigmoid_out: bool) -> Array:
         """The output layer's activation for every row, or its pre-activation: (n, n_L)."""
-        out = np.empty((self.rows, self._sizes[-1]), self._dtype)
+        out = np.empty((self.rows, self.sizes[-1]), self.dtype)
         self.words[w.OUT] = address_of(out)
         self.words[w.SIGMOID_OUT] = int(sigmoid_out)
         self._run(w.FORWARD, long=self._work_of(self.rows) > threads.LONG_WORK)
@@ -438,15 +380,15 @@ class NetworkPlan:
 
     def _work_of(self, rows: int) -> int:
         """Multiply-adds, in the time of those of float32, of so many rows' way forward."""
-        return rows * multiply_adds(self._sizes) * self._dtype.itemsize // 4
+        return rows * multiply_adds(self.sizes) * self.dtype.itemsize // 4
 
     def reads_in_place(self, parameters: Parameters) -> bool:
         """Whether there are no copies among what it reads, which would be old at the next call."""
-        return all(map(operator.is_, self._arrays, (*parameters.weights, *parameters.biases)))
+        return self._parts.are_no_copies(parameters)
 
     def take(self, parameters: Parameters, X: Array) -> bool:
         """Turn to the rows `X`, if nothing else of the plan has to change: whether that is so."""
-        if self._made_for != _circumstances(X) or not self._is_of(parameters):
+        if self._made_for != _circumstances(X) or not self._parts.are_of(parameters):
             return False
         self.words[w.X] = address_of(X)
         return True
@@ -464,45 +406,5 @@ class NetworkPlan:
         """
         if [*map(_layout, self._data)] != self._data_layout:
             raise ValueError("X and y must keep their shapes, dtypes and places while fit runs")
-        if not self._is_of(parameters):
+        if not self._parts.are_of(parameters):
             self._make(parameters, *self._data)
-
-    def _is_of(self, parameters: Parameters) -> bool:
-        """Whether the network is made of the same arrays, in the same places, as far as counts."""
-        sizes, dtype = parameters.layer_sizes, parameters.dtype
-        arrays = check_parameters(
-            parameters.weights, parameters.biases, sizes, dtype, in_place=self._training
-        )
-        if sizes != self._sizes or dtype != self._dtype:
-            return False
-        if [*map(address_of, arrays)] != self._addresses:
-            return False
-        if self._names != (parameters.layer_activations, parameters.loss_function):
-            return False
-        folding = folding_of(parameters, self._x_dtype)
-        if folding is not self._preprocessing and (
-            isinstance(parameters.input_scale, float) != self._one_scale
-            or not _same(folding, self._preprocessing)
-        ):
-            return False
-        self._arrays = arrays  # others of the same memory, perhaps: these keep it alive
-        return True
-
-
-def evaluate(parameters: Parameters, X: Array, *, sigmoid_out: bool) -> Array:
-    """`NetworkPlan.forward` for rows as `as_input` gives them, n >= 1.
-
-    The plan for a few rows is kept: making one takes longer than carrying it out. It is of use to
-    the thread that made it, for as many rows, while the network's arrays lie where they were. It is
-    taken away while in use, so that a call that comes between (from a signal handler, or another
-    thread) makes one of its own.
-    """
-    plan: NetworkPlan | None = parameters.__dict__.pop("_plan", None)
-    keep = True
-    if plan is None or not plan.take(parameters, X):
-        plan = NetworkPlan(parameters, X)
-        keep = len(X) <= _FEW_ROWS and plan.reads_in_place(parameters)
-    result = plan.forward(sigmoid_out=sigmoid_out)
-    if keep:
-        parameters.__dict__["_plan"] = plan  # without the checks of `__setattr__`
-    return result

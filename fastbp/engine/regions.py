@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.engine.inputs import NAMES
 from fastbp.engine.method import Choice, Method
+from fastbp.engine.parts import Parts
 from fastbp.engine.recipe import Recipe, Update
 from fastbp.kernels import plan as w
-from fastbp.kernels.compile.jit import Region
+from fastbp.kernels.compile.jit import Region, launch
+from fastbp.kernels.compile.prepare import prepare
 from fastbp.kernels.functions import layers as function_layers
 from fastbp.kernels.functions import outputs, updates
 from fastbp.kernels.functions.activations import IDENTITY, SIGMOID
@@ -21,8 +27,20 @@ from fastbp.kernels.narrow import optimize as narrow_optimize
 from fastbp.kernels.small import rows as small_rows
 from fastbp.kernels.small import steps as small
 from fastbp.kernels.wide import delayed, forward, gather, layers, optimize, plain, sweep
+from fastbp.preprocessing import dtype_of_folding
 
-__all__ = ["NOTHING", "Needs", "called_regions", "has_region", "needs_of", "region_of"]
+__all__ = [
+    "NOTHING",
+    "Needs",
+    "called_regions",
+    "folding_read",
+    "found_regions",
+    "has_region",
+    "needs_of",
+    "region_of",
+]
+
+Array = npt.NDArray[Any]
 
 _REGIONS: dict[Method, dict[str, Region]] = {
     Method.NARROW: narrow_forward.regions,
@@ -132,3 +150,43 @@ def _passes(choice: Choice, dtype: str, data: str, *, folded: bool) -> dict[int,
     if training:
         called[w.ABOVE_REGION] = layers.regions[dtype]
     return called
+
+
+# Per method and types: the region, and the words of a plan that have addresses of others.
+_found: dict[tuple[Any, ...], tuple[Region, list[tuple[int, int]]]] = {}
+
+
+def found_regions(
+    choice: Choice,
+    data: np.dtype[Any],
+    parts: Parts,
+    recipe: Recipe,
+    *,
+    folded: bool,
+    launches: bool,
+) -> tuple[Region, list[tuple[int, int]]]:
+    """The region of a plan, and addresses of those that it calls, by word; compiled if need be.
+
+    ``data`` is the dtype of X, ``folded`` as of `called_regions`; ``launches`` tells whether
+    several threads are started on the region.
+    """
+    training = choice.case.training
+    needs = needs_of(parts.functions, parts.loss, recipe, training=training)
+    key = choice.method, training, parts.dtype, data, folded, needs
+    found = _found.get(key)
+    if found is None:
+        region = region_of(choice, parts.dtype.name)
+        called = called_regions(choice, parts.dtype.name, data.name, folded=folded, needs=needs)
+        prepare(region, *called.values(), ahead=[launch] if launches else [])
+        found = _found[key] = region, [(word, one.address) for word, one in called.items()]
+    return found
+
+
+def folding_read(choice: Choice, data: np.dtype[Any], parts: Parts) -> tuple[Array, Array] | None:
+    """Scale and shift of X's columns, if its reader needs any."""
+    if parts.folding is not None or not choice.is_narrow:
+        return parts.folding
+    if has_region(NAMES[parts.dtype], NAMES[data], folded=False):
+        return None
+    ones = np.ones(parts.sizes[0], dtype_of_folding(parts.dtype, data))
+    return ones, 0 * ones

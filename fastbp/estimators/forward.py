@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.engine.evaluation import evaluate
 from fastbp.engine.inputs import CODES, as_input
-from fastbp.engine.plan import evaluate
 from fastbp.estimators.rows import is_sparse
 from fastbp.evaluation import output_of
 from fastbp.parameters import Parameters
