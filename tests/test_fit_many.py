@@ -333,8 +333,10 @@ def test_threads_know_limits_and_settings_of_the_caller(monkeypatch):
     assert not sklearn.get_config()["assume_finite"]
 
 
-@pytest.mark.parametrize("hidden", [(3, 2), (20,)])
-def test_ctrl_c_ends_all(monkeypatch, hidden):
+@pytest.mark.parametrize(("hidden", "company"), [((3, 2), None), ((20,), None), ((20,), "stacked")])
+def test_ctrl_c_ends_all(request, hidden, company):
+    if company:
+        request.getfixturevalue(company)
     X, y = _data()
     networks = [
         _classifier(hidden_layer_sizes=hidden, max_iter=10**6, alpha=i, n_iter_no_change=np.inf)
@@ -403,8 +405,10 @@ def test_wrong_weights_and_grids_are_refused():
     assert not hasattr(good, "coefs_")
 
 
-@pytest.mark.parametrize("hidden", [(3, 2), (20,)])
-def test_a_training_that_fails_ends_the_others(hidden):
+@pytest.mark.parametrize(("hidden", "company"), [((3, 2), None), ((20,), None), ((20,), "stacked")])
+def test_a_training_that_fails_ends_the_others(request, hidden, company):
+    if company:
+        request.getfixturevalue(company)
     X, y = _data()
     networks = [
         _classifier(hidden_layer_sizes=hidden, solver="sgd", learning_rate_init=rate, max_iter=n)
