@@ -18,7 +18,7 @@ PIL_Image = pytest.importorskip("PIL.Image", reason="the command line needs the 
 pytest.importorskip("typer", reason="the command line needs the extra cli")
 
 from fastbp.cli import inference, options  # noqa: E402
-from fastbp.cli.app import run  # noqa: E402
+from fastbp.cli.running import run  # noqa: E402
 
 COLOURS = {"red": (180, 60, 60), "blue": (60, 60, 180), "green": (60, 180, 60)}
 NAMES = ["blue", "green", "red"]

@@ -14,7 +14,7 @@ pytest.importorskip("typer", reason="the command line needs the extra cli")
 
 import fastbp
 from fastbp.cli import console
-from fastbp.cli.app import run
+from fastbp.cli.running import run
 from fastbp.kernels.compile import prepare
 from tests.processes import run_python
 
@@ -76,7 +76,7 @@ def test_an_error_ends_the_spinner_too(monkeypatch):
 
 COMMAND = """
 import contextlib, io, sys
-from fastbp.cli.app import run
+from fastbp.cli.running import run
 with contextlib.redirect_stderr(io.StringIO()) as errors:
     code = run(["warmup", "--sizes", "1200-2-1"])
 print(errors.getvalue(), end="")

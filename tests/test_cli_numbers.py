@@ -16,7 +16,8 @@ PIL_Image = pytest.importorskip("PIL.Image", reason="the command line needs the 
 typer = pytest.importorskip("typer", reason="the command line needs the extra cli")
 
 from fastbp.cli import bench, console, demo, training  # noqa: E402
-from fastbp.cli.app import app, run  # noqa: E402
+from fastbp.cli.app import app  # noqa: E402
+from fastbp.cli.running import run  # noqa: E402
 
 NUMBERS = (
     *("0", "-1", "1", "2.5", "1_000", "1e3", "0x10", "1e-400", "1e400", "-1e400", "1e39"),

@@ -21,8 +21,8 @@ PIL_Image = pytest.importorskip("PIL.Image", reason="the command line needs the 
 pytest.importorskip("typer", reason="the command line needs the extra cli")
 
 from fastbp.cli import demo, pictures, training  # noqa: E402
-from fastbp.cli.app import run  # noqa: E402
 from fastbp.cli.console import print_table, report_error, say, shown  # noqa: E402
+from fastbp.cli.running import run  # noqa: E402
 
 BALL = "\N{CYRILLIC SMALL LETTER EM}\N{CYRILLIC SMALL LETTER YA}\N{CYRILLIC SMALL LETTER CHE}"
 RED = "\x1b[31m"

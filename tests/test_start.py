@@ -127,7 +127,7 @@ def test_predict_imports_pillow_but_nothing_that_draws_trains_or_compiles(folder
 def test_no_kernel_of_training_is_loaded(folder, command, model, loaded):
     printed = run_python(
         "import sys\n"
-        "from fastbp.cli.app import run\n"
+        "from fastbp.cli.running import run\n"
         "assert run(sys.argv[1:]) == 0\n"
         "from fastbp.engine.warm import every_kernel\n"
         "print(*sorted(kernel.name for kernel in every_kernel() if kernel.is_ready()))",

@@ -1,9 +1,9 @@
 """The `fastbp` command.
 
-`app` holds the commands, `options` what they take, `console` everything they say, `streams` where
-it goes, `signals` what stops them, `pictures` what they read, `targets` what they write, `plan`
-what is to be trained and how, `training` and `demo` the long work, `comparison` the timing against
-pure NumPy, one process a system.
+`running` runs the command line, `app` holds the commands, `options` what they take, `console`
+everything they say, `streams` where it goes, `signals` what stops them, `pictures` what they read,
+`targets` what they write, `plan` what is to be trained and how, `training` and `demo` the long
+work, `comparison` the timing against pure NumPy, one process a system.
 Only this file may be imported without the extra ``cli``.
 """
 
@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line on `sys.argv` and exit with its code, see `app.run`."""
+    """Run the command line on `sys.argv` and exit with its code, see `running.run`."""
     try:
         import rich  # noqa: F401
         import typer  # noqa: F401
@@ -24,6 +24,6 @@ def main() -> None:
     from fastbp.cli.streams import occupy_descriptors
 
     occupy_descriptors()
-    from fastbp.cli.app import run
+    from fastbp.cli.running import run
 
     sys.exit(run(sys.argv[1:]))
