@@ -77,6 +77,18 @@ def test_each_has_activations_of_its_own(dtype, data_dtype):
     assert_all_follow_the_oracle(trainings)
 
 
+def test_some_have_stored_slopes_and_others_do_not(set_num_threads):
+    # Their scratch memory is of other sizes. A team of one thread has no two of them at a time.
+    activations = ("relu", "gelu", "relu", "silu", "gelu", "relu")
+    results = []
+    for threads in (1, 2):
+        set_num_threads(threads)
+        models = [{"activation": name} for name in activations]
+        trainings = trainings_of(6, (300, 100, 90, 3), 4000, models=models, batch_size=1000)
+        results.append([Training.bits_of(*one) for one in Training.run_together(trainings)])
+    assert results[0] == results[1]
+
+
 @by_kind
 @pytest.mark.parametrize("loss", LOSS_CODES)
 def test_every_loss(loss, dtype, data_dtype):

@@ -354,7 +354,7 @@ class NetworkPlan:
     def likeness(self) -> tuple[Any, ...]:
         """What plans have in common that can make their steps together."""
         case, x = self._choice.case, self.words
-        at = int(x[w.X]), int(x[w.X_ROW]), self.rows
+        at = int(x[w.X]), int(x[w.X_ROW]), int(x[w.X_COLUMN]), self.rows
         return self.method, case.sizes, self.dtype, case.batch, case.update, self._x_dtype, at
 
     @property

@@ -317,7 +317,8 @@ class _Stacked(Together):
         case = first.choice.case
         self._stacked = case._replace(sizes=(case.sizes[0], self._outputs))
         self._of_batch = whole_lines(case.batch * self._outputs * case.itemsize)
-        self._of_model = whole_lines(self._layout.activations + self._layout.gradient)
+        layouts = [lay_out(plan.choice, 1, folds_bytes=False) for plan in self.plans]
+        self._of_models = [whole_lines(one.activations + one.gradient) for one in layouts]
         words[wide.MODELS], words[wide.OWN_AT] = len(plans), self._own_at
         words[wide.MODEL_PLANS :] = plans
         words[w.GRADIENT_WIDTH] = gradient_width(self._stacked)
@@ -329,7 +330,7 @@ class _Stacked(Together):
     def _nbytes(self, workers: int) -> int:
         of_stack = self._layout.shared + 2 * self._of_batch
         of_stack += whole_lines(gradient_bytes(self._stacked))
-        return of_stack + workers * self._private + len(self.plans) * self._of_model
+        return of_stack + workers * self._private + sum(self._of_models)
 
     def _place(self, base: int, workers: int) -> None:
         words, at = self.words, base
@@ -340,9 +341,9 @@ class _Stacked(Together):
         words[w.LAYER + w.ACTIVATION], words[w.LAYER + w.DELTA] = at, at + self._of_batch
         words[w.GRADIENT] = at + 2 * self._of_batch
         at = words[w.GRADIENT] + whole_lines(gradient_bytes(self._stacked))
-        for plan in self.plans:
+        for plan, nbytes in zip(self.plans, self._of_models, strict=True):
             plan.words[w.WORKERS] = 1
             # Activations lie behind the memory of threads; that is told where the work is done.
             plan.words[w.PRIVATE] = at - self._layout.private * self._layout.workers
             place_activations(plan.words, plan.choice.case, self._layout)
-            at += self._of_model
+            at += nbytes
