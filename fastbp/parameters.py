@@ -232,8 +232,8 @@ class Parameters:
         For sizes, a dtype, a preprocessing or labels of a wrong type or out of range.
     """
 
-    # The plan of the last evaluation, which `fastbp.engine.plan.evaluate` keeps here. It is of no
-    # use to a copy.
+    # The plan of the last evaluation, which `fastbp.engine.evaluation.evaluate` keeps here. It is
+    # of no use to a copy.
     _plan: Any = None
 
     classes_: Array | None = None

@@ -150,6 +150,24 @@ def test_stacked_networks_end_as_by_fit_to_rounding(stacked, passes, solver, hid
         assert alone.t_ == network.t_
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [{"solver": "sgd", "momentum": 0, "alpha": 0}, {"dropout": (0.1, 0.0)},
+     {"alpha": 0, "batch_size": 8}, {"hidden_layer_sizes": (200,)}],
+    ids=str,
+)  # fmt: skip
+def test_what_is_not_stacked_is_trained_side_by_side(stacked, monkeypatch, parameters):
+    X, y = _data()
+    networks = [_classifier(**{"hidden_layer_sizes": (20,)} | parameters) for _ in range(3)]
+    companies = []
+    monkeypatch.setattr(jobs, "_in_company", lambda *what: companies.append(what))
+    fit_many([_classifier(hidden_layer_sizes=(20,)) for _ in range(3)], X, y)
+    assert len(companies) == 1
+    fit_many(networks, X, y)
+    assert len(companies) == 1
+    _assert_same(clone(networks[1]).fit(X, y), networks[1])
+
+
 def test_stacked_networks_leave_and_go_on(stacked, passes):
     X, y = _data()
     many = [_classifier(hidden_layer_sizes=(20,), max_iter=2 + i, warm_start=True) for i in (0, 1)]

@@ -1,4 +1,4 @@
-"""The plan that a network keeps of its last evaluation (`fastbp.engine.plan.evaluate`)."""
+"""The plan that a network keeps of its last evaluation (`fastbp.engine.evaluation.evaluate`)."""
 
 from __future__ import annotations
 

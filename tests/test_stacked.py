@@ -7,6 +7,7 @@ import pytest
 
 from fastbp.engine import layout, method, together
 from fastbp.engine.together import joined, joins, most_models
+from fastbp.kernels import plan as w
 from fastbp.kernels.functions.losses import LOSS_CODES
 from tests.oracle import Model, Rule
 from tests.problems import InputFolding, make_problem
@@ -132,17 +133,46 @@ def test_weights_of_rows_and_dropout_are_each_networks_own():
     assert_all_follow_the_oracle(trainings)
 
 
-def test_squares_of_weights_are_added_up():
-    alone, stacked = (trainings_of(dtype="float64", squares_share=0.5) for _ in range(2))
-    results = Training.run_together(stacked)
-    for training, (_, plan) in zip(alone, results, strict=True):
-        training.problem = stacked[0].problem.__class__(
-            **vars(training.problem) | {"X": stacked[0].problem.X}
-        )
-        _, other = training.run()
+@pytest.mark.parametrize("sizes", [SIZES, (300, 3, 2, 1)], ids=str)
+def test_squares_of_weights_are_added_up(sizes):
+    alone, stacked = (
+        trainings_of(sizes=sizes, dtype="float64", squares_share=0.5, epochs=2) for _ in range(2)
+    )
+    results = Training.run_together(stacked, 0.0)
+    for training, other, (_, plan) in zip(alone, stacked, results, strict=True):
+        training.problem = other.problem
+        _, single = training.run()
         assert plan.squares > 0
-        # A sum of less than 2000 squares, each of a weight that is right to 2^-40 or so.
-        np.testing.assert_allclose(plan.squares, other.squares, rtol=2.0**-40)
+        # A sum of some thousand squares, each of a weight that is right to 2^-40 or so.
+        np.testing.assert_allclose(plan.squares, single.squares, rtol=2.0**-40)
+        np.testing.assert_allclose(plan.totals, single.totals, rtol=2.0**-40)
+        plan.clear_totals()
+        assert plan.squares == 0
+
+
+@pytest.mark.parametrize("sizes", [SIZES, (300, 3, 2, 1)], ids=str)
+def test_without_numbers_for_each_step_they_are_those_of_the_plans(sizes):
+    ends = []
+    for stacks in (False, True):
+        trainings = trainings_of(
+            2, sizes, dtype="float64", rule=OPTIMIZERS["momentum"], squares_share=0.5
+        )
+        networks = [training.problem.network() for training in trainings]
+        for training in trainings[1:]:
+            training.problem.X = trainings[0].problem.X
+        plans = [one.plan(network) for one, network in zip(trainings, networks, strict=True)]
+        for i, plan in enumerate(plans):
+            plan.settings[w.RATE], plan.settings[w.SQUARES_SHARE] = 0.02 * (i + 1), 0.5
+        if stacks:
+            joined(plans).train(None, 0, 3, [None, None], [0, 0])
+        else:
+            for plan in plans:
+                plan.train(None, 0, 3)
+        ends.append([*plans[0].arrays, *plans[1].arrays, np.array([p.squares for p in plans])])
+    start = trainings[0].problem.weights[0]
+    assert (ends[1][0] != start).any()
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=2.0**-40 * np.abs(one).max())
 
 
 # ------------------------------------------------------------------ bits

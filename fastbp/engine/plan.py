@@ -64,6 +64,17 @@ def _circumstances(X: Array) -> tuple[Any, ...]:
     return threading.get_ident(), threads.get_num_threads(), X.shape, X.strides, X.dtype
 
 
+def _settings_of(recipe: Recipe) -> Array:
+    """The settings that follow from a recipe, and a rate of 0."""
+    settings = np.zeros(w.SETTING_COUNT)
+    settings[w.KEEP] = settings[w.LOSS_SHARE] = 1.0
+    settings[w.PENALTY] = recipe.penalty
+    settings[w.BETA_1 :] = (
+        recipe.beta_1, recipe.beta_2, recipe.epsilon, recipe.clip_norm, recipe.loss_cap
+    )  # fmt: skip
+    return settings
+
+
 class NetworkPlan:
     """A region's words for one network and one set of rows.
 
@@ -88,6 +99,8 @@ class NetworkPlan:
         Rows of an epoch, if it is to go over fewer than X has: over those that ``order`` has.
     is_dense : bool, default False
         Whether steps are dense, whatever the table of methods says.
+    settings : ndarray, optional
+        Those of another plan with the same recipe.
 
     Attributes
     ----------
@@ -123,17 +136,13 @@ class NetworkPlan:
         recipe: Recipe = PLAIN,
         rows: int | None = None,
         is_dense: bool = False,
+        settings: Array | None = None,
     ) -> None:
         self.recipe, self._is_dense = recipe, is_dense
         self._delays = delays and recipe.is_constant and recipe.update is Update.DIRECT
         self.rows = len(X) if rows is None else rows
         self.batch_size = min(batch_size or FORWARD_ROWS, self.rows)
-        self.settings = np.zeros(w.SETTING_COUNT)
-        self.settings[w.KEEP] = self.settings[w.LOSS_SHARE] = 1.0
-        self.settings[w.PENALTY] = recipe.penalty
-        self.settings[w.BETA_1 :] = (
-            recipe.beta_1, recipe.beta_2, recipe.epsilon, recipe.clip_norm, recipe.loss_cap
-        )  # fmt: skip
+        self.settings = _settings_of(recipe) if settings is None else settings
         self.totals = self.settings[w.LOSS : w.METRIC + 1]
         self._squares = np.zeros(0)
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.
@@ -311,20 +320,21 @@ class NetworkPlan:
             self._steps_differ = False
 
     def by_dense_steps(self) -> NetworkPlan:
-        """A plan to train the same arrays in dense steps; `take_totals` is for what it adds up."""
+        """A plan to train the same arrays in dense steps.
+
+        Its settings and totals are this one's; the squares of W it adds up for itself.
+        """
         assert self._parameters is not None
         X, y = self._data
         return NetworkPlan(
             self._parameters, X, y, batch_size=self.batch_size, delays=self._delays,
-            recipe=self.recipe, rows=self.rows, is_dense=True,
+            recipe=self.recipe, rows=self.rows, is_dense=True, settings=self.settings,
         )  # fmt: skip
 
-    def take_totals(self, other: NetworkPlan) -> None:
-        """Add what another plan has added up, which begins anew."""
-        self.totals += other.totals
-        if self.recipe.squares:
-            self._squares[0] += other.squares
-        other.clear_totals()
+    def set_squares(self, total: float) -> None:
+        """Make `squares` so much, if they are added up."""
+        self._squares[1:] = 0.0
+        self._squares[:1] = total
 
     def forget_setting(self) -> None:
         """Have the next call place its memory anew: another one has used the words."""

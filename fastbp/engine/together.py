@@ -54,15 +54,22 @@ of 784-100-10 4 % more."""
 _BLOCK = 32  # rows of a block, whole tiles: 16 took 5 % longer, 100 of floats up to a tenth
 
 
-def may_join(sizes: tuple[int, ...], X: Array, dtype: npt.DTypeLike, batch: int) -> bool:
-    """Whether plans of networks of such sizes and dtype are likely to be such that `joins` holds.
-
-    It does, if they need a gradient: for another optimizer than plain descent, or with a penalty.
-    """
+def may_join(
+    sizes: tuple[int, ...],
+    X: Array,
+    dtype: npt.DTypeLike,
+    batch: int,
+    update: Update,
+    *,
+    drops_input: bool,
+    squares: bool,
+) -> bool:
+    """Whether plans of networks of such sizes, dtype and recipe are such that `joins` holds."""
     n = len(X)
     case = Case(
         sizes, np.dtype(dtype).itemsize, X.itemsize, X.dtype == np.uint8,
-        X.strides[1] == X.itemsize, min(batch, n), n, True, False, Update.PARTS, squares=True,
+        X.strides[1] == X.itemsize, min(batch, n), n, True, update is Update.DIRECT, update,
+        drops_input=drops_input, squares=squares,
     )  # fmt: skip
     return _may_join(choose(case))
 
@@ -136,6 +143,8 @@ class Together(ABC):
 
     def __init__(self, plans: Sequence[NetworkPlan]) -> None:
         self.plans, self.made = [*plans], 0
+        # Plans that were given, and those that make the steps instead of them.
+        self._others: list[tuple[NetworkPlan, NetworkPlan]] = []
         first, models = self.plans[0], len(self.plans)
         self._outputs, inputs = models * first.sizes[1], first.sizes[0]
         self._stack = memory.empty((self._outputs, inputs), first.dtype)
@@ -180,6 +189,9 @@ class Together(ABC):
         """
         self.made = 0
         n1 = self.plans[0].sizes[1]
+        squares = [given.squares for given, _ in self._others]
+        for _, plan in self._others:
+            plan.set_squares(0.0)
         for i, plan in enumerate(self.plans):
             self._stack[i * n1 : (i + 1) * n1] = plan.arrays[0]
         try:
@@ -196,7 +208,7 @@ class Together(ABC):
                 fitting = seconds * steps / max(time.perf_counter() - start, 1e-9)
                 self._steps_at_once = max(1, int(min(4 * self._steps_at_once, fitting)))
         finally:
-            self._take_apart()
+            self._take_apart(squares)
 
     def _tell(
         self,
@@ -230,8 +242,12 @@ class Together(ABC):
         finally:
             space.give_back()
 
-    def _take_apart(self) -> None:
-        """Give each network its W1 back, and its plan the place of it; whatever signals come."""
+    def _take_apart(self, squares: list[float]) -> None:
+        """Give each network its W1 back, and its plan the place of it; whatever signals come.
+
+        Plans that were given get the sums of squares of those that have made the steps, beside
+        what ``squares`` says that they had before.
+        """
         n1 = self.plans[0].sizes[1]
         interrupt: KeyboardInterrupt | None = None
         while True:
@@ -240,6 +256,8 @@ class Together(ABC):
                     plan.arrays[0][:] = self._stack[i * n1 : (i + 1) * n1]
                     plan.words[w.LAYER + w.WEIGHT] = address_of(plan.arrays[0])
                     plan.forget_setting()
+                for (given, plan), before in zip(self._others, squares, strict=True):
+                    given.set_squares(before + plan.squares)
                 break
             except KeyboardInterrupt as error:
                 interrupt = error
@@ -287,24 +305,8 @@ class _Stacked(Together):
     def __init__(self, plans: Sequence[NetworkPlan]) -> None:
         alone = [plan.by_dense_steps() if plan.choice.is_narrow else plan for plan in plans]
         super().__init__(alone)
-        self._given = [*plans]
-
-    def train(
-        self,
-        order: Array | None,
-        first: int,
-        last: int,
-        numbers: Sequence[Array | None],
-        number: Sequence[int],
-        seconds: float = math.inf,
-    ) -> None:
-        """Make steps, and let the plans that were given have what they add up."""
-        try:
-            super().train(order, first, last, numbers, number, seconds)
-        finally:
-            for given, plan in zip(self._given, self.plans, strict=True):
-                if given is not plan:
-                    given.take_totals(plan)
+        pairs = zip(plans, alone, strict=True)
+        self._others = [(given, plan) for given, plan in pairs if given is not plan]
 
     def _count_words(self, models: int) -> int:
         return wide.many_words(models)

@@ -20,10 +20,12 @@ import numpy.typing as npt
 import sklearn
 from sklearn.utils import check_random_state
 
+from fastbp.engine.recipe import Update
 from fastbp.engine.threads import get_num_threads, thread_limit
 from fastbp.engine.together import may_join
 from fastbp.estimators.base import STOCHASTIC_SOLVERS, BaseMLP
 from fastbp.estimators.company import LONGEST_WAIT, Company, Seat, Stopped, sit_down
+from fastbp.estimators.options import dropout_of, penalty_of
 
 __all__ = ["Job", "run_jobs"]
 
@@ -157,10 +159,16 @@ def _key_of(job: Job) -> Any:
         rows = 200 if batch == "auto" else int(batch)
     except (TypeError, ValueError):  # its fit will say so
         return None
-    dtype = np.float64 if X.dtype == np.float64 else np.float32
-    if min(*sizes, rows) < 1 or not may_join(sizes, X, dtype, rows):
+    if min(*sizes, rows) < 1:
         return None
-    return id(X), sizes, batch, type(estimator)
+    dtype = np.float64 if X.dtype == np.float64 else np.float32
+    dropout, has_penalty = dropout_of(estimator, len(sizes) - 2), penalty_of(estimator) > 0
+    plain = estimator.solver == "sgd" and estimator.momentum == 0 and not has_penalty
+    joins = may_join(
+        sizes, X, dtype, rows, Update.DIRECT if plain else Update.PARTS,
+        drops_input=any(dropout[:1]), squares=has_penalty,
+    )  # fmt: skip
+    return (id(X), sizes, batch, type(estimator)) if joins else None
 
 
 def _chains(jobs: Sequence[Job]) -> Iterator[list[Job]]:

@@ -30,12 +30,12 @@ def fit_many(
 ) -> list[BaseMLP]:
     """Fit many networks to the same data, sooner than one after the other.
 
-    Networks with the same layer sizes and batches are trained together where that pays, and X is
-    read once for all of them: those whose first layer is narrow (at most 16 units, and 2,048
-    parameters above it), as many at a time as have 16 units in their first layers; and, from 4,096
-    columns of X on, those of up to 128 units, as many as have 256, whose first layers are stacked
-    as one matrix product. All others are trained side by side, each in a thread of its own; with
-    fewer networks than cores, each gets its share of the threads.
+    Networks with the same layer sizes and batches are trained together where that pays, some at a
+    time, for which X is read once: those whose first layer is narrow (at most 16 units, and 2,048
+    parameters above it), as many as have 16 units in their first layers; and, from 4,096 columns of
+    X on, those of up to 128 units, as many as have 256 and at most 32, whose first layers are
+    stacked as one matrix product. All others are trained side by side, each in a thread of its
+    own; with fewer networks than cores, each gets its share of the threads.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def fit_many(
     threads; in shared order, that ``fit`` gives it which goes over the rows in this order, which is
     the plain ``fit`` for the first network, and for all of the same integer `random_state`. Where
     first layers are stacked, the weights are the same to rounding: if X has 4,096 columns or more,
-    and first layers more than 16 units together (of uint8, more than 16 each).
+    unless first layers are narrow and X are bytes, or they have 16 units together at most.
 
     Networks are not trained together, but side by side, with ``solver="lbfgs"``, with
     `early_stopping`, whose rows for training are each network's own, with dropout of the input,
