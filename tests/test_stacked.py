@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastbp.engine import layout, method, together
-from fastbp.engine.together import joined, joins, most_models
+from fastbp.engine.together import joined, joins, passes_of
 from fastbp.kernels import plan as w
 from fastbp.kernels.functions.losses import LOSS_CODES
 from tests.oracle import Model, Rule
@@ -242,16 +242,16 @@ def test_what_is_not_stacked(given):
 
 @pytest.mark.parametrize(("outputs", "expected"), [(128, 2), (100, 2), (20, 12)])
 def test_so_many_outputs_are_stacked(outputs, expected):
-    assert most_models(plan_of((40, outputs, 3)), 99) == expected
+    assert passes_of(plan_of((40, outputs, 3)), 99, workers=2) == (-(-99 // expected), 1)
 
 
 def test_narrow_layers_are_stacked_if_they_are_not_narrow_together(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(method, "_is_small", lambda case: False)
     plan = plan_of((5000, 3, 2, 1), squares_share=0.5)
-    assert most_models(plan, 5) == 5
+    assert passes_of(plan, 5, workers=2) == (1, 1)
     assert type(joined([plan] * 5)).__name__ == "_SideBySide"
-    assert most_models(plan, 6) == 85
+    assert passes_of(plan, 86, workers=2) == (2, 1)
     assert type(joined([plan] * 6)).__name__ == "_Stacked"
     few_columns = plan_of((500, 3, 2, 1), squares_share=0.5)
-    assert most_models(few_columns, 6) == 5
+    assert passes_of(few_columns, 6, workers=2) == (2, 1)

@@ -12,7 +12,7 @@ import pytest
 
 import fastbp
 from fastbp.engine.plan import NetworkPlan
-from fastbp.engine.together import joined, joins, most_models
+from fastbp.engine.together import joined, joins, passes_of
 from fastbp.optimizers import Optimizer
 from fastbp.parameters import Parameters
 
@@ -206,6 +206,18 @@ def test_networks_that_do_not_go_together_are_refused():
 @pytest.mark.parametrize(("outputs", "expected"), [(1, 16), (3, 5), (16, 1)])
 def test_as_many_go_together_as_have_sixteen_outputs(outputs, expected):
     X = _rows(30, 20, "float32")
-    assert most_models(_Model(0, (20, outputs, 1), X, _OPTIMIZERS[0], "float32", 30).plan, 99) == (
-        expected
-    )
+    plan = _Model(0, (20, outputs, 1), X, _OPTIMIZERS[0], "float32", 30).plan
+    for models in (1, expected, expected + 1, 99):
+        assert passes_of(plan, models, workers=2) == (-(-models // expected), 1)
+
+
+@pytest.mark.parametrize(
+    ("models", "workers", "expected"),
+    [(1, 2, (1, 1)), (4, 1, (1, 1)), (4, 2, (2, 2)), (5, 2, (2, 2)), (16, 1, (4, 1)),
+     (16, 2, (4, 2)), (11, 2, (4, 2)), (11, 8, (8, 8)), (4, 8, (4, 4)), (17, 8, (8, 8)),
+     (99, 8, (24, 8))],
+)  # fmt: skip
+def test_of_bytes_each_thread_has_networks_of_its_own(models, workers, expected):
+    X = _rows(30, 20, "uint8")
+    plan = _Model(0, (20, 3, 1), X, _OPTIMIZERS[0], "float32", 30).plan
+    assert passes_of(plan, models, workers) == expected

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ import numpy.typing as npt
 from sklearn.utils import check_random_state
 
 from fastbp.engine.plan import NetworkPlan
-from fastbp.engine.together import Together, joined, joins, most_models
+from fastbp.engine.threads import get_num_threads, thread_limit
+from fastbp.engine.together import Together, joined, joins, passes_of
 from fastbp.estimators.rows import SECONDS_BETWEEN_SIGNALS, DenseRows, Rows
 
 __all__ = ["LONGEST_WAIT", "Company", "Seat", "Stopped", "random_numbers", "seated", "sit_down"]
@@ -178,6 +180,7 @@ class Company:
         self._present = set(range(members))
         self._asked: dict[int, _Arrival | _Epoch] = {}
         self._together: dict[tuple[int, ...], Together] = {}
+        self._pool: ThreadPoolExecutor | None = None
 
     def seat(self, member: int, random_state: np.random.RandomState | None) -> Seat:
         """The seat of a member."""
@@ -206,17 +209,29 @@ class Company:
 
     def serve(self) -> None:
         """Do what members ask for, as soon as all have asked, until none is left."""
-        while True:
-            with self._changed:
-                while self._asked.keys() != self._present:
-                    self._changed.wait(LONGEST_WAIT)
-                if not self._present:
-                    return
-                asked = dict(sorted(self._asked.items()))
-            self._do(asked)
-            with self._changed:
-                self._asked.clear()
-                self._changed.notify_all()
+        try:
+            while self._do_one_round():
+                pass
+        except BaseException:
+            self.end()
+            raise
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()
+
+    def _do_one_round(self) -> bool:
+        """Do what all members that are left have asked for; whether there are any."""
+        with self._changed:
+            while self._asked.keys() != self._present:
+                self._changed.wait(LONGEST_WAIT)
+            if not self._present:
+                return False
+            asked = dict(sorted(self._asked.items()))
+        self._do(asked)
+        with self._changed:
+            self._asked.clear()
+            self._changed.notify_all()
+        return True
 
     def end(self) -> None:
         """Stop all members."""
@@ -233,18 +248,59 @@ class Company:
                     numbers.set_state(state)
         epochs = {member: one for member, one in asked.items() if isinstance(one, _Epoch)}
         passes = [*_passes(epochs)]
-        self._together = {key: one for key, one in self._together.items() if key in passes}
-        for members in passes:
-            if len(members) == 1:
-                _make_alone(epochs[members[0]])
-                continue
-            if members not in self._together:
-                self._together[members] = joined([epochs[m].rows.plan for m in members])
-            _make_together(self._together[members], [epochs[m] for m in members])
+        members = {some for some, _ in passes}
+        self._together = {key: one for key, one in self._together.items() if key in members}
+        for some, at_a_time in passes:
+            if at_a_time == 1:
+                self._make([epochs[m] for m in some], some)
+        self._make_at_a_time({some: n for some, n in passes if n > 1}, epochs)
+
+    def _make_at_a_time(
+        self, passes: dict[tuple[int, ...], int], epochs: dict[int, _Epoch]
+    ) -> None:
+        """Make the steps of passes beside each other, each on its share of the threads."""
+        if not passes:
+            return
+        workers, at_a_time = get_num_threads(), max(passes.values())
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(workers, "fastbp pass")
+
+        def make(members: tuple[int, ...]) -> None:
+            with thread_limit(max(1, workers // at_a_time)):
+                self._make([epochs[m] for m in members], members)
+
+        left: set[Future[None]] = {self._pool.submit(make, members) for members in passes}
+        while left:  # signals do not end a wait without an end
+            done, left = wait(left, LONGEST_WAIT)
+            for future in done:
+                future.result()
+
+    def _make(self, epochs: list[_Epoch], members: tuple[int, ...]) -> None:
+        """Make the steps of several members."""
+        one = epochs[0]
+        if len(epochs) == 1:
+            one.rows.train(one.order, one.numbers, one.number, one.first)
+            return
+        if members not in self._together:
+            self._together[members] = joined([epoch.rows.plan for epoch in epochs])
+        group = self._together[members]
+        try:
+            group.train(
+                one.order,
+                one.first,
+                one.first + len(one.numbers),
+                [epoch.numbers for epoch in epochs],
+                [epoch.number for epoch in epochs],
+                SECONDS_BETWEEN_SIGNALS,
+                self.stop,
+            )
+        finally:
+            for epoch in epochs:
+                epoch.rows.made = group.made
 
 
-def _passes(epochs: dict[int, _Epoch]) -> Iterator[tuple[int, ...]]:
-    """The members whose steps are made together, some at a time."""
+def _passes(epochs: dict[int, _Epoch]) -> Iterator[tuple[tuple[int, ...], int]]:
+    """The members whose steps are made together, and how many such passes go on at a time."""
     groups: list[list[int]] = []
     for member, epoch in epochs.items():
         for group in groups:
@@ -253,11 +309,11 @@ def _passes(epochs: dict[int, _Epoch]) -> Iterator[tuple[int, ...]]:
                 break
         else:
             groups.append([member])
+    workers = get_num_threads()
     for group in groups:
-        most = most_models(epochs[group[0]].rows.plan, len(group))
-        count = -(-len(group) // most)
+        count, at_a_time = passes_of(epochs[group[0]].rows.plan, len(group), workers)
         for i in range(count):  # of about the same size
-            yield tuple(group[i * len(group) // count : (i + 1) * len(group) // count])
+            yield tuple(group[i * len(group) // count : (i + 1) * len(group) // count]), at_a_time
 
 
 def _go_together(one: _Epoch, other: _Epoch) -> bool:
@@ -270,24 +326,3 @@ def _go_together(one: _Epoch, other: _Epoch) -> bool:
     if one.order is None or other.order is None:
         return one.order is other.order
     return np.array_equal(one.order, other.order)
-
-
-def _make_alone(epoch: _Epoch) -> None:
-    epoch.rows.train(epoch.order, epoch.numbers, epoch.number, epoch.first)
-
-
-def _make_together(group: Together, epochs: list[_Epoch]) -> None:
-    """Make the steps of several members."""
-    one = epochs[0]
-    try:
-        group.train(
-            one.order,
-            one.first,
-            one.first + len(one.numbers),
-            [epoch.numbers for epoch in epochs],
-            [epoch.number for epoch in epochs],
-            SECONDS_BETWEEN_SIGNALS,
-        )
-    finally:
-        for epoch in epochs:
-            epoch.rows.made = group.made
