@@ -32,10 +32,11 @@ def fit_many(
 
     Networks with the same layer sizes and batches are trained together where that pays, some at a
     time, for which X is read once: those whose first layer is narrow (at most 16 units, and 2,048
-    parameters above it), as many as have 16 units in their first layers; and, from 4,096 columns of
-    X on, those of up to 128 units, as many as have 256 and at most 32, whose first layers are
-    stacked as one matrix product. All others are trained side by side, each in a thread of its
-    own; with fewer networks than cores, each gets its share of the threads.
+    parameters above it), as many as have 16 units in their first layers (of uint8, each thread some
+    of these); and, from 4,096 columns of X on, those of up to 128 units, as many as have 256 and at
+    most 32, whose first layers are stacked as one matrix product. All others are trained side by
+    side, each in a thread of its own; with fewer networks than cores, each gets its share of the
+    threads.
 
     Parameters
     ----------
