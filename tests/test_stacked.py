@@ -99,6 +99,7 @@ def test_every_loss(loss, dtype, data_dtype):
     )
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch_size", [1, 15, 53, 100])
 @pytest.mark.parametrize(
@@ -178,6 +179,7 @@ def test_without_numbers_for_each_step_they_are_those_of_the_plans(sizes):
 # ------------------------------------------------------------------ bits
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", [SIZES, (300, 3, 2, 1), (2100, 20, 2)], ids=str)
 def test_the_bits_depend_neither_on_threads_nor_on_calls(sizes, dtype, set_num_threads):
