@@ -32,9 +32,9 @@ from fastbp.kernels import plan as w
 from fastbp.kernels.compile.calls import call_region, words_at, words_of
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.functions.strip import Strip, no_dropout, part_of
-from fastbp.kernels.linalg.epilogue import CALL, NOTHING, Call, Epilogue, apply_epilogue
-from fastbp.kernels.linalg.macrokernel import even_share, whole
-from fastbp.kernels.linalg.operand import Product, from_column, itemsize_of, matrix
+from fastbp.kernels.linalg.epilogue import CALL, NOTHING, Epilogue, apply_epilogue
+from fastbp.kernels.linalg.macrokernel import whole
+from fastbp.kernels.linalg.operand import Product, itemsize_of, matrix
 from fastbp.kernels.linalg.product import multiply
 from fastbp.kernels.plan import (
     layer_pointer,
@@ -56,7 +56,7 @@ from fastbp.kernels.threads.team import TEAM_WORDS, next_task
 from fastbp.kernels.wide.dense import forward_call
 from fastbp.kernels.wide.functions import function_of
 from fastbp.kernels.wide.layers import rows_of_step, step_of_layers
-from fastbp.kernels.wide.optimize import strip_of_weights, update_biases
+from fastbp.kernels.wide.optimize import strip_of_weights, update_biases, update_by_strips
 
 __all__ = [
     "MODELS",
@@ -188,27 +188,16 @@ def _forward(plan, x, rows, space, phase, dtype):
 
 @jit
 def _update_first(plan, x, step, rows, space, phase, dtype):
-    """W1 of all networks, some columns at a time, as `wide.optimize` does it for one."""
-    zero, lanes = int64(0), lanes_of(dtype)
+    """W1 of all networks, by the region `updates`."""
+    zero = int64(0)
     outputs, n0 = layer_word(plan, 0, w.OUTPUTS), layer_word(plan, 0, w.INPUTS)
-    gradient = pointer(plan[w.GRADIENT], dtype)
-    weight = layer_word(plan, 0, w.WEIGHT)
-    delta = matrix(layer_word(plan, 0, w.DELTA), int64(1), outputs, dtype)
     told = words_of(_Update(address_of(plan), step))
-    whole_w = Strip(zero, zero, zero, outputs, n0, zero, weight, zero, zero, n0, no_dropout(), told)
-    width = even_share(n0, plan[w.GRADIENT_WIDTH], lanes)
-    ld = width + lanes
-    for j in range(0, n0, width):
-        count = min(width, n0 - j)
-        part = part_of(whole_w, zero, zero, zero, outputs, j, count, itemsize_of(dtype))
-        call = words_of(Call(plan[UPDATE_MODELS], zero, part))
-        epilogue = Epilogue(int64(CALL), pointer(call, dtype), pointer(part.other, dtype), n0)
-        product = Product(
-            gradient, ld, outputs, count, rows, delta, from_column(x, j, dtype),
-            dtype(1), dtype(0), epilogue, whole(),
-        )  # fmt: skip
-        phase = multiply(product, space, phase, dtype)
-    return phase
+    weights = Strip(
+        zero, zero, zero, outputs, n0, zero, layer_word(plan, 0, w.WEIGHT), zero, zero, n0,
+        no_dropout(), told,
+    )  # fmt: skip
+    delta = matrix(layer_word(plan, 0, w.DELTA), int64(1), outputs, dtype)
+    return update_by_strips(plan, plan[UPDATE_MODELS], weights, delta, x, rows, space, phase, dtype)
 
 
 @jit

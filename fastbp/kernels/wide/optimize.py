@@ -48,6 +48,7 @@ __all__ = [
     "strip_of_biases",
     "strip_of_weights",
     "update_biases",
+    "update_by_strips",
 ]
 
 _MOST_SUMS = 1024  # of squares, of a layer
@@ -119,21 +120,22 @@ def update_biases(plan, layer, rows, step, space, phase, dtype):
 
 
 @jit
-def _update_in_parts(plan, layer, x, rows, step, space, phase, dtype):
-    """Update a layer's W and b, some columns of W at a time; ``x`` is its input, an Operand."""
+def update_by_strips(plan, region, weights, delta, x, rows, space, phase, dtype):
+    """Have a region update W by its gradient, which is computed for some columns at a time.
+
+    ``weights`` is the Strip that is all of W, ``delta`` the Operand delta^T, ``x`` the layer's
+    input, an Operand too.
+    """
     zero, lanes = int64(0), lanes_of(dtype)
-    outputs, inputs = layer_word(plan, layer, w.OUTPUTS), layer_word(plan, layer, w.INPUTS)
-    phase = update_biases(plan, layer, rows, step, space, phase, dtype)
+    outputs, inputs = weights.rows, weights.columns
     gradient = pointer(plan[w.GRADIENT], dtype)
-    delta = matrix(layer_word(plan, layer, w.DELTA), int64(1), outputs, dtype)
-    weights = strip_of_weights(plan, layer, words_of(numbers_of(plan, step, True, 1.0)))
     width = even_share(inputs, plan[w.GRADIENT_WIDTH], lanes)
     # Rows a multiple of 4 KiB apart would fall into the same few sets of the level-1 cache.
     ld = width + lanes
     for j in range(0, inputs, width):
         count = min(width, inputs - j)
         part = part_of(weights, zero, zero, zero, outputs, j, count, itemsize_of(dtype))
-        call = words_of(Call(plan[w.UPDATE_REGION], zero, part))
+        call = words_of(Call(region, zero, part))
         epilogue = Epilogue(int64(CALL), pointer(call, dtype), pointer(part.other, dtype), inputs)
         product = Product(
             gradient, ld, outputs, count, rows, delta, from_column(x, j, dtype),
@@ -141,6 +143,18 @@ def _update_in_parts(plan, layer, x, rows, step, space, phase, dtype):
         )  # fmt: skip
         phase = multiply(product, space, phase, dtype)
     return phase
+
+
+@jit
+def _update_in_parts(plan, layer, x, rows, step, space, phase, dtype):
+    """Update a layer's W and b, some columns of W at a time; ``x`` is its input, an Operand."""
+    outputs = layer_word(plan, layer, w.OUTPUTS)
+    phase = update_biases(plan, layer, rows, step, space, phase, dtype)
+    delta = matrix(layer_word(plan, layer, w.DELTA), int64(1), outputs, dtype)
+    weights = strip_of_weights(plan, layer, words_of(numbers_of(plan, step, True, 1.0)))
+    return update_by_strips(
+        plan, plan[w.UPDATE_REGION], weights, delta, x, rows, space, phase, dtype
+    )
 
 
 @jit
