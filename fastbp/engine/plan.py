@@ -34,6 +34,7 @@ from fastbp.engine.words import (
     fill_recipe,
     place_activations,
     place_small,
+    settings_of,
     stored_slopes,
 )
 from fastbp.kernels import plan as w
@@ -62,17 +63,6 @@ def _layout(array: Array) -> tuple[Any, ...]:
 def _circumstances(X: Array) -> tuple[Any, ...]:
     """What a plan depends on besides the network, but for the address of X."""
     return threading.get_ident(), threads.get_num_threads(), X.shape, X.strides, X.dtype
-
-
-def _settings_of(recipe: Recipe) -> Array:
-    """The settings that follow from a recipe, and a rate of 0."""
-    settings = np.zeros(w.SETTING_COUNT)
-    settings[w.KEEP] = settings[w.LOSS_SHARE] = 1.0
-    settings[w.PENALTY] = recipe.penalty
-    settings[w.BETA_1 :] = (
-        recipe.beta_1, recipe.beta_2, recipe.epsilon, recipe.clip_norm, recipe.loss_cap
-    )  # fmt: skip
-    return settings
 
 
 class NetworkPlan:
@@ -142,7 +132,7 @@ class NetworkPlan:
         self._delays = delays and recipe.is_constant and recipe.update is Update.DIRECT
         self.rows = len(X) if rows is None else rows
         self.batch_size = min(batch_size or FORWARD_ROWS, self.rows)
-        self.settings = _settings_of(recipe) if settings is None else settings
+        self.settings = settings_of(recipe) if settings is None else settings
         self.totals = self.settings[w.LOSS : w.METRIC + 1]
         self._squares = np.zeros(0)
         # Rows to evaluate may be others in time, see `take`: the caller keeps those.

@@ -16,7 +16,14 @@ from fastbp.engine.recipe import Recipe, threshold_of
 from fastbp.kernels import plan as w
 from fastbp.kernels.functions.activations import ACTIVATION_CODES, STORED_SLOPES
 
-__all__ = ["fill_layers", "fill_recipe", "place_activations", "place_small", "stored_slopes"]
+__all__ = [
+    "fill_layers",
+    "fill_recipe",
+    "place_activations",
+    "place_small",
+    "settings_of",
+    "stored_slopes",
+]
 
 Words = npt.NDArray[np.int64]
 
@@ -31,6 +38,17 @@ def stored_slopes(activations: tuple[str, ...], dropout: tuple[float, ...]) -> t
         ACTIVATION_CODES[name] in STORED_SLOPES or share > 0
         for name, share in zip(activations, drops, strict=True)
     )
+
+
+def settings_of(recipe: Recipe) -> npt.NDArray[np.float64]:
+    """The settings that follow from a recipe, and a rate of 0."""
+    settings = np.zeros(w.SETTING_COUNT)
+    settings[w.KEEP] = settings[w.LOSS_SHARE] = 1.0
+    settings[w.PENALTY] = recipe.penalty
+    settings[w.BETA_1 :] = (
+        recipe.beta_1, recipe.beta_2, recipe.epsilon, recipe.clip_norm, recipe.loss_cap
+    )  # fmt: skip
+    return settings
 
 
 def fill_recipe(words: list[int], recipe: Recipe) -> None:

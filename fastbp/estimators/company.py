@@ -3,10 +3,10 @@
 A fit knows of its company by its `Seat`, which lies in the context of its thread. It is asked
 twice: for random numbers, and when the rows are ready and the first epoch is about to begin.
 
-The fits of a `Company` meet at each epoch. The thread that has called them together makes the steps
-of all that have come, those of networks that go together in passes over X that they share. So what
-an epoch is but for its steps (orders, losses, stopping) stays what it is for one fit alone, and a
-fit that ends leaves the company.
+The fits of a `Company` meet at each epoch. The thread that has called them together has the steps
+made of all that have come, those of networks that go together in passes over X that they share, one
+after the other or some at a time. So what an epoch is but for its steps (orders, losses, stopping)
+stays what it is for one fit alone, and a fit that ends leaves the company.
 """
 
 from __future__ import annotations

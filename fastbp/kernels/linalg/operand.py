@@ -41,7 +41,7 @@ class Operand(NamedTuple):
     (strides in elements, of any sign). If row_numbers is not 0 it is the address of int64, and row
     i of the operand is row row_numbers[i] of the matrix. If shift is not 0, shift and scale are the
     addresses of one value for each column, in the type of the product, or float64 for a matrix
-    of float64 (`vectors.folding_pointer`), and the operand is matrix * scale + shift: (matrix -
+    of float64 (`folding.folding_pointer`), and the operand is matrix * scale + shift: (matrix -
     mean) * scale with shift = -mean * scale, one multiply-add. Where elements are of another type
     than the product's, or folded, reader is the address of the region of `reader` that reads them.
 

@@ -15,11 +15,9 @@ from fastbp.kernels.compile.calls import words_at
 from fastbp.kernels.compile.jit import jit, region
 from fastbp.kernels.linalg.copying import clear, copy_from, panel_from
 from fastbp.kernels.linalg.operand import Operand
+from fastbp.kernels.simd.folding import folded_element, folding_pointer, load_folded
 from fastbp.kernels.simd.vectors import (
-    folded_element,
-    folding_pointer,
     lanes_of,
-    load_folded,
     moved,
     pointer,
     store,

@@ -66,7 +66,7 @@ class Rows:
     def load(self, offset: ir.Value, j: ir.Value, count: ir.Value | None, folds: Any) -> ir.Value:
         """Row at ``offset``, columns j and on: x * scale + shift in the type of the product.
 
-        Computed in the type of shift and scale, see `vectors.folding_pointer`.
+        Computed in the type of shift and scale, see `folding.folding_pointer`.
         """
         builder = self.builder
         raw = load_at(builder, self.x, builder.add(offset, j), count, self.raw)

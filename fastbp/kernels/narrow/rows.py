@@ -21,9 +21,9 @@ from fastbp.kernels.linalg.row_ir import GROUP, OUTPUTS
 from fastbp.kernels.linalg.row_products import add_outer_products, add_products
 from fastbp.kernels.narrow.weights import multiply_group, multiply_row
 from fastbp.kernels.plan import layer_word
+from fastbp.kernels.simd.folding import folding_pointer
 from fastbp.kernels.simd.vectors import (
     address_of,
-    folding_pointer,
     lanes_of,
     moved,
     pointer,
